@@ -1,1 +1,23 @@
-//! Placeholder.
+//! All SQL of Privet, for SQLite and PostgreSQL: the same queries on both.
+//!
+//! [`Store`] is the whole of it. What a row means is decided above; here it is kept, found and never lost.
+
+mod api_key;
+mod conversation;
+mod db;
+mod error;
+mod import;
+mod migration;
+mod postgres_url;
+mod project;
+mod turn;
+
+pub use api_key::{ApiKey, KeySecret, NewKeyRow};
+pub use conversation::{Conversation, ConversationPage, MessageStatus, StoredMessage};
+pub use db::{Durability, Location, Store};
+pub use error::StoreError;
+pub use import::LessonImport;
+pub use migration::{MigrationPlan, PendingMigration};
+pub use postgres_url::PostgresUrl;
+pub use project::Project;
+pub use turn::{NewMessage, TurnFinish, TurnStart, TurnWithdrawal};

@@ -1,0 +1,52 @@
+//! Names of models: `provider/model`.
+
+use std::fmt;
+
+/// A model of a named provider, written `provider/model`. The model's own name may contain slashes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ModelName {
+    provider: String,
+    model: String,
+}
+
+impl ModelName {
+    /// Reads `provider/model`; `None` if a half is missing.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (provider, model) = text.split_once('/')?;
+        (!provider.is_empty() && !model.is_empty())
+            .then(|| Self { provider: provider.to_owned(), model: model.to_owned() })
+    }
+
+    /// The provider's name in the configuration.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    /// The provider's own name of the model.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.provider, self.model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_slash_divides() {
+        let name = ModelName::parse("openrouter/meta-llama/llama-4").unwrap();
+        assert_eq!((name.provider(), name.model()), ("openrouter", "meta-llama/llama-4"));
+        assert_eq!(ModelName::parse("gpt-4o"), None);
+        assert_eq!(ModelName::parse("/gpt-4o"), None);
+        assert_eq!(ModelName::parse("openai/"), None);
+    }
+}

@@ -1,0 +1,230 @@
+//! The databases: how they are opened, and the two macros by which one text of SQL serves both.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use privet_domain::time::Timestamp;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgPool, SqlitePool};
+
+use crate::error::StoreError;
+use crate::migration::{self, MigrationPlan};
+use crate::postgres_url::PostgresUrl;
+use crate::turn::TurnWriter;
+
+/// Runs one expression with `$pool` bound to the pool for reading, whichever database it is.
+macro_rules! reading {
+    ($store:expr, $pool:ident => $body:expr) => {
+        match &*$store.db {
+            $crate::db::Db::Sqlite(sqlite) => {
+                let $pool = &sqlite.readers;
+                $body
+            }
+            $crate::db::Db::Postgres(pool) => {
+                let $pool = pool;
+                $body
+            }
+        }
+    };
+}
+
+/// Runs one expression in a transaction with `$conn` bound to its connection, and commits. A `?` inside rolls back.
+macro_rules! writing {
+    ($store:expr, $conn:ident => $body:expr) => {
+        match &*$store.db {
+            $crate::db::Db::Sqlite(sqlite) => {
+                let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
+                let $conn = &mut *transaction;
+                let outcome = $body;
+                transaction.commit().await?;
+                outcome
+            }
+            $crate::db::Db::Postgres(pool) => {
+                let mut transaction = pool.begin().await?;
+                let $conn = &mut *transaction;
+                let outcome = $body;
+                transaction.commit().await?;
+                outcome
+            }
+        }
+    };
+}
+
+pub(crate) use {reading, writing};
+
+/// The file's name inside the data folder.
+const SQLITE_FILE: &str = "privet.db";
+const SQLITE_READERS: u32 = 4;
+const POSTGRES_CONNECTIONS: u32 = 16;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What an acknowledged write survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Loss of power: each commit is synchronised to the disk.
+    #[default]
+    Full,
+    /// The end of the process (`kill -9`), but not loss of power.
+    Process,
+}
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// SQLite in this data folder.
+    Folder(PathBuf),
+    /// A PostgreSQL server, by its URL (it may hold a password, so it is never printed whole).
+    Postgres(PostgresUrl),
+}
+
+impl Location {
+    /// A PostgreSQL server by its URL.
+    #[must_use]
+    pub fn postgres(url: String) -> Self {
+        Self::Postgres(url.into())
+    }
+
+    /// The SQLite file, if that is what it is.
+    #[must_use]
+    pub fn sqlite_file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Folder(folder) => Some(folder.join(SQLITE_FILE)),
+            Self::Postgres(_) => None,
+        }
+    }
+}
+
+pub(crate) struct Sqlite {
+    pub(crate) readers: SqlitePool,
+    /// One connection: SQLite has one writer at a time, and waiting here is fair where its busy handler is not.
+    pub(crate) writer: SqlitePool,
+}
+
+pub(crate) enum Db {
+    Sqlite(Sqlite),
+    Postgres(PgPool),
+}
+
+/// The store: everything that Privet keeps. Cheap to share by `Arc`.
+pub struct Store {
+    pub(crate) db: std::sync::Arc<Db>,
+    pub(crate) turns: TurnWriter,
+    last_seq: AtomicI64,
+}
+
+impl Store {
+    /// Opens the database, made if missing, and brings its schema up to date (after a backup of the SQLite file).
+    ///
+    /// # Errors
+    /// When it cannot be reached, was written by a newer version, or a migration fails.
+    pub async fn open(location: &Location, durability: Durability) -> Result<Self, StoreError> {
+        let db = connect(location, durability).await?;
+        migration::migrate(&db, location).await?;
+        let db = std::sync::Arc::new(db);
+        Ok(Self { turns: TurnWriter::start(db.clone()), db, last_seq: AtomicI64::new(0) })
+    }
+
+    /// What [`Store::open`] would migrate, without changing anything.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn plan_migration(location: &Location) -> Result<MigrationPlan, StoreError> {
+        migration::plan_at(location).await
+    }
+
+    /// A number that orders messages: the time in microseconds, or one more than the last that was given.
+    #[must_use]
+    pub fn next_seq(&self, now: Timestamp) -> i64 {
+        let now = now.as_micros();
+        let previous = self
+            .last_seq
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last.saturating_add(1))))
+            .unwrap_or(now);
+        now.max(previous.saturating_add(1))
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        reading!(self, pool => sqlx::query("SELECT 1").execute(pool).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Writes what is queued and closes the connections.
+    pub async fn close(&self) {
+        self.turns.close().await;
+        match &*self.db {
+            Db::Sqlite(sqlite) => {
+                sqlite.readers.close().await;
+                sqlite.writer.close().await;
+            }
+            Db::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+pub(crate) async fn connect(location: &Location, durability: Durability) -> Result<Db, StoreError> {
+    let opened = match location {
+        Location::Folder(folder) => connect_sqlite(&folder.join(SQLITE_FILE), durability).await,
+        Location::Postgres(url) => connect_postgres(&url.0, durability).await,
+    };
+    opened.map_err(|error| StoreError::Open {
+        location: match location {
+            Location::Folder(folder) => folder.join(SQLITE_FILE).display().to_string(),
+            Location::Postgres(url) => url.to_string(),
+        },
+        reason: error.to_string(),
+    })
+}
+
+async fn connect_sqlite(file: &Path, durability: Durability) -> Result<Db, sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(match durability {
+            Durability::Full => SqliteSynchronous::Full,
+            Durability::Process => SqliteSynchronous::Normal,
+        })
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        .pragma("secure_delete", "on");
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .acquire_timeout(Duration::from_secs(60))
+        .connect_with(options.clone())
+        .await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(SQLITE_READERS)
+        .test_before_acquire(false)
+        .max_lifetime(None)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options)
+        .await?;
+    Ok(Db::Sqlite(Sqlite { readers, writer }))
+}
+
+async fn connect_postgres(url: &str, durability: Durability) -> Result<Db, sqlx::Error> {
+    let commit = match durability {
+        Durability::Full => "on",
+        Durability::Process => "off",
+    };
+    let options = PgConnectOptions::from_str(url)?.application_name("privet").options([("synchronous_commit", commit)]);
+    let pool = PgPoolOptions::new()
+        .max_connections(POSTGRES_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await?;
+    Ok(Db::Postgres(pool))
+}

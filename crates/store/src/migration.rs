@@ -1,0 +1,126 @@
+//! Migrations: embedded, forward only, each in one transaction, after a backup of the SQLite file.
+
+use std::fs::File;
+
+use serde::Serialize;
+use sqlx::migrate::{Migrate, Migrator};
+
+use crate::db::{Db, Durability, Location, connect};
+use crate::error::StoreError;
+
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+const TABLE: &str = "_sqlx_migrations";
+
+/// A migration that has not run yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PendingMigration {
+    /// Its number.
+    pub version: i64,
+    /// What it does.
+    pub description: String,
+}
+
+/// What a migration would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MigrationPlan {
+    /// The schema's version now; 0 for a fresh database.
+    pub current: i64,
+    /// What would run, in order.
+    pub pending: Vec<PendingMigration>,
+}
+
+/// The plan for a database that may not exist yet; a missing SQLite file is not made.
+pub(crate) async fn plan_at(location: &Location) -> Result<MigrationPlan, StoreError> {
+    match location.sqlite_file() {
+        Some(file) if !file.exists() => make_plan(&SQLITE, &[]),
+        _ => plan(&connect(location, Durability::Full).await?).await,
+    }
+}
+
+pub(crate) async fn migrate(db: &Db, location: &Location) -> Result<(), StoreError> {
+    let _one_at_a_time = lock(location)?;
+    let plan = plan(db).await?;
+    if plan.pending.is_empty() {
+        return Ok(());
+    }
+    match db {
+        Db::Sqlite(sqlite) => {
+            if plan.current > 0 {
+                back_up(sqlite, location, plan.current).await?;
+            }
+            SQLITE.run(&sqlite.writer).await?;
+        }
+        Db::Postgres(pool) => POSTGRES.run(pool).await?,
+    }
+    tracing::info!(from = plan.current, migrations = plan.pending.len(), "database schema is up to date");
+    Ok(())
+}
+
+/// Two processes must not migrate one SQLite file at once; PostgreSQL has its own lock for it.
+fn lock(location: &Location) -> Result<Option<File>, StoreError> {
+    let Location::Folder(folder) = location else { return Ok(None) };
+    let path = folder.join("migration.lock");
+    let locked = File::create(&path).and_then(|file| file.lock().map(|()| file));
+    locked.map(Some).map_err(|source| StoreError::File { path: path.display().to_string(), source })
+}
+
+async fn plan(db: &Db) -> Result<MigrationPlan, StoreError> {
+    let (migrator, applied) = match db {
+        Db::Sqlite(sqlite) => {
+            let present: Option<i64> =
+                sqlx::query_scalar("SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations'")
+                    .fetch_optional(&sqlite.readers)
+                    .await?;
+            let mut connection = sqlite.readers.acquire().await?;
+            let applied = match present {
+                Some(_) => connection.list_applied_migrations(TABLE).await?,
+                None => Vec::new(),
+            };
+            (&SQLITE, applied)
+        }
+        Db::Postgres(pool) => {
+            let present: Option<i32> = sqlx::query_scalar("SELECT 1 WHERE to_regclass('_sqlx_migrations') IS NOT NULL")
+                .fetch_optional(pool)
+                .await?;
+            let mut connection = pool.acquire().await?;
+            let applied = match present {
+                Some(_) => connection.list_applied_migrations(TABLE).await?,
+                None => Vec::new(),
+            };
+            (&POSTGRES, applied)
+        }
+    };
+    make_plan(migrator, &applied.iter().map(|migration| migration.version).collect::<Vec<_>>())
+}
+
+fn make_plan(migrator: &Migrator, applied: &[i64]) -> Result<MigrationPlan, StoreError> {
+    let current = applied.iter().copied().max().unwrap_or(0);
+    let known = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
+    if current > known {
+        return Err(StoreError::Newer { found: current, known });
+    }
+    let pending = migrator
+        .iter()
+        .filter(|migration| !applied.contains(&migration.version))
+        .map(|migration| PendingMigration {
+            version: migration.version,
+            description: migration.description.to_string(),
+        })
+        .collect();
+    Ok(MigrationPlan { current, pending })
+}
+
+/// Copies the SQLite file beside itself, consistently, under the version it has.
+async fn back_up(sqlite: &crate::db::Sqlite, location: &Location, version: i64) -> Result<(), StoreError> {
+    let Some(file) = location.sqlite_file() else { return Ok(()) };
+    let backup = file.with_extension(format!("db.before-migration-from-{version}"));
+    if backup.exists() {
+        // Left by an attempt that failed: the file may have changed since.
+        std::fs::remove_file(&backup)
+            .map_err(|source| StoreError::File { path: backup.display().to_string(), source })?;
+    }
+    sqlx::query("VACUUM INTO $1").bind(backup.display().to_string()).execute(&sqlite.writer).await?;
+    tracing::info!(backup = %backup.display(), "database backed up before its migration");
+    Ok(())
+}

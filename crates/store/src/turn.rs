@@ -1,0 +1,308 @@
+//! Writing turns: what the client said before the provider is asked, what the model answered before the client is told.
+//!
+//! All turns go through one task that commits whatever has gathered while the previous commit ran (group commit), so that
+//! durability costs one synchronisation of the disk per batch and not one per request. A batch that fails is repeated turn by
+//! turn, so that one bad turn harms no other.
+
+use std::sync::Arc;
+
+use privet_domain::id::{ConversationId, MessageId, ProjectId};
+use privet_domain::time::Timestamp;
+use sqlx::{PgConnection, Postgres, QueryBuilder, SqliteConnection};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::conversation::MessageStatus;
+use crate::db::{Db, Store};
+use crate::error::StoreError;
+
+const QUEUE_TURNS: usize = 1024;
+const BATCH_TURNS: usize = 256;
+/// Rows of one INSERT: SQLite takes 32,766 parameters.
+const INSERT_ROWS: usize = 500;
+/// Statements of up to this many rows are prepared once and kept.
+const PERSISTENT_ROWS: usize = 4;
+
+/// A message to store.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// Its id.
+    pub id: MessageId,
+    /// Its place in the conversation, from [`Store::next_seq`].
+    pub seq: i64,
+    /// Who speaks.
+    pub role: &'static str,
+    /// The speaker's name, where given.
+    pub name: Option<String>,
+    /// Its text.
+    pub content: String,
+    /// The whole message in the canonical form (JSON), where it is more than its text.
+    pub payload: Option<String>,
+    /// Whether it is whole.
+    pub status: MessageStatus,
+}
+
+/// What the client said.
+#[derive(Debug)]
+pub struct TurnStart {
+    /// The project.
+    pub project_id: ProjectId,
+    /// The conversation.
+    pub conversation_id: ConversationId,
+    /// The user, if the conversation begins with this turn; `None` if it must exist already.
+    pub new_for_user: Option<String>,
+    /// The new messages.
+    pub messages: Vec<NewMessage>,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// What the model answered.
+#[derive(Debug)]
+pub struct TurnFinish {
+    /// The project.
+    pub project_id: ProjectId,
+    /// The conversation.
+    pub conversation_id: ConversationId,
+    /// The answers.
+    pub messages: Vec<NewMessage>,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// A turn without an answer, taken back whole.
+#[derive(Debug)]
+pub struct TurnWithdrawal {
+    /// The conversation.
+    pub conversation_id: ConversationId,
+    /// Whether the turn had begun the conversation, which then goes too.
+    pub conversation_is_new: bool,
+    /// The messages that the turn had stored.
+    pub messages: Vec<MessageId>,
+}
+
+#[derive(Debug)]
+enum TurnWrite {
+    Start(TurnStart),
+    Finish(TurnFinish),
+    Withdraw(TurnWithdrawal),
+}
+
+struct Queued {
+    write: TurnWrite,
+    done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+impl Store {
+    /// Stores what the client said. When this returns, it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the conversation does not exist.
+    pub async fn start_turn(&self, turn: TurnStart) -> Result<(), StoreError> {
+        self.turns.submit(TurnWrite::Start(turn)).await
+    }
+
+    /// Stores the answer. When this returns, it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the conversation was deleted meanwhile.
+    pub async fn finish_turn(&self, turn: TurnFinish) -> Result<(), StoreError> {
+        self.turns.submit(TurnWrite::Finish(turn)).await
+    }
+
+    /// Takes back a turn that got no answer, as if it had never been asked.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn withdraw_turn(&self, turn: TurnWithdrawal) -> Result<(), StoreError> {
+        self.turns.submit(TurnWrite::Withdraw(turn)).await
+    }
+}
+
+/// The task that writes turns, and the way to it.
+pub(crate) struct TurnWriter {
+    queue: Mutex<Option<mpsc::Sender<Queued>>>,
+    sender: mpsc::WeakSender<Queued>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl TurnWriter {
+    pub(crate) fn start(db: Arc<Db>) -> Self {
+        let (sender, receiver) = mpsc::channel(QUEUE_TURNS);
+        let weak = sender.downgrade();
+        // The store owns this task: `close` waits for it.
+        let task = tokio::spawn(run(db, receiver));
+        Self { queue: Mutex::new(Some(sender)), sender: weak, task: Mutex::new(Some(task)) }
+    }
+
+    /// Once a turn is queued it is written, also when the caller stops waiting.
+    async fn submit(&self, write: TurnWrite) -> Result<(), StoreError> {
+        let (done, outcome) = oneshot::channel();
+        let sender = self.sender.upgrade().ok_or(StoreError::Closed)?;
+        sender.send(Queued { write, done }).await.map_err(|_| StoreError::Closed)?;
+        drop(sender);
+        outcome.await.map_err(|_| StoreError::Closed)?
+    }
+
+    pub(crate) async fn close(&self) {
+        self.queue.lock().await.take();
+        if let Some(task) = self.task.lock().await.take()
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "the writer of turns ended badly");
+        }
+    }
+}
+
+async fn run(db: Arc<Db>, mut queue: mpsc::Receiver<Queued>) {
+    let mut batch = Vec::with_capacity(BATCH_TURNS);
+    while queue.recv_many(&mut batch, BATCH_TURNS).await > 0 {
+        let (writes, waiting): (Vec<_>, Vec<_>) = batch.drain(..).map(|queued| (queued.write, queued.done)).unzip();
+        let outcome = commit(&db, &writes).await;
+        if outcome.is_err() && writes.len() > 1 {
+            for (write, done) in writes.iter().zip(waiting) {
+                answer(done, commit(&db, std::slice::from_ref(write)).await);
+            }
+            continue;
+        }
+        let mut outcome = Some(outcome);
+        for done in waiting {
+            // An error belongs to a batch of one, so it is taken once.
+            answer(done, outcome.as_mut().map_or(Ok(()), |shared| std::mem::replace(shared, Ok(()))));
+        }
+    }
+}
+
+fn answer(done: oneshot::Sender<Result<(), StoreError>>, outcome: Result<(), StoreError>) {
+    if let Err(Err(error)) = done.send(outcome) {
+        tracing::error!(%error, "a turn was not written and nobody waits for the outcome");
+    }
+}
+
+async fn commit(db: &Db, writes: &[TurnWrite]) -> Result<(), StoreError> {
+    match db {
+        Db::Sqlite(sqlite) => {
+            let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
+            apply_sqlite(&mut transaction, writes).await?;
+            transaction.commit().await?;
+        }
+        Db::Postgres(pool) => {
+            let mut transaction = pool.begin().await?;
+            apply_postgres(&mut transaction, writes).await?;
+            transaction.commit().await?;
+        }
+    }
+    Ok(())
+}
+
+/// The same function for both databases; a generic one would need a page of bounds.
+macro_rules! define_apply {
+    ($name:ident, $database:ty, $connection:ty) => {
+        async fn $name(conn: &mut $connection, writes: &[TurnWrite]) -> Result<(), sqlx::Error> {
+            let starts: Vec<&TurnStart> = writes
+                .iter()
+                .filter_map(|write| match write {
+                    TurnWrite::Start(start) if start.new_for_user.is_some() => Some(start),
+                    _ => None,
+                })
+                .collect();
+            for rows in starts.chunks(INSERT_ROWS) {
+                let mut insert = QueryBuilder::<$database>::new(
+                    "INSERT INTO conversations (id, project_id, user_id, created_at, updated_at) ",
+                );
+                insert.push_values(rows, |mut row, start| {
+                    row.push_bind(start.conversation_id.as_uuid())
+                        .push_bind(start.project_id.as_uuid())
+                        .push_bind(start.new_for_user.as_deref())
+                        .push_bind(start.at.as_micros())
+                        .push_bind(start.at.as_micros());
+                });
+                insert.build().persistent(rows.len() <= PERSISTENT_ROWS).execute(&mut *conn).await?;
+            }
+            for rows in message_rows(writes).chunks(INSERT_ROWS) {
+                let mut insert = QueryBuilder::<$database>::new(
+                    "INSERT INTO messages (id, conversation_id, project_id, seq, role, name, content, payload, status, \
+                     created_at, updated_at) ",
+                );
+                insert.push_values(rows, |mut row, message| {
+                    row.push_bind(message.new.id.as_uuid())
+                        .push_bind(message.conversation_id.as_uuid())
+                        .push_bind(message.project_id.as_uuid())
+                        .push_bind(message.new.seq)
+                        .push_bind(message.new.role)
+                        .push_bind(message.new.name.as_deref())
+                        .push_bind(message.new.content.as_str())
+                        .push_bind(message.new.payload.as_deref())
+                        .push_bind(message.new.status.as_str())
+                        .push_bind(message.at.as_micros())
+                        .push_bind(message.at.as_micros());
+                });
+                insert.build().persistent(rows.len() <= PERSISTENT_ROWS).execute(&mut *conn).await?;
+            }
+            let touched = touched_conversations(writes);
+            if let Some(latest) = touched.iter().map(|(_, at)| at.as_micros()).max() {
+                let mut update = QueryBuilder::<$database>::new("UPDATE conversations SET updated_at = ");
+                update.push_bind(latest).push(" WHERE id IN (");
+                let mut ids = update.separated(", ");
+                for (id, _) in &touched {
+                    ids.push_bind(id.as_uuid());
+                }
+                update.push(")");
+                update.build().persistent(touched.len() <= PERSISTENT_ROWS).execute(&mut *conn).await?;
+            }
+            for withdrawal in withdrawals(writes) {
+                if withdrawal.conversation_is_new {
+                    sqlx::query("DELETE FROM conversations WHERE id = $1")
+                        .bind(withdrawal.conversation_id.as_uuid())
+                        .execute(&mut *conn)
+                        .await?;
+                }
+                for id in &withdrawal.messages {
+                    sqlx::query("DELETE FROM messages WHERE id = $1").bind(id.as_uuid()).execute(&mut *conn).await?;
+                }
+            }
+            Ok(())
+        }
+    };
+}
+
+define_apply!(apply_sqlite, sqlx::Sqlite, SqliteConnection);
+define_apply!(apply_postgres, Postgres, PgConnection);
+
+struct MessageRow<'a> {
+    project_id: ProjectId,
+    conversation_id: ConversationId,
+    at: Timestamp,
+    new: &'a NewMessage,
+}
+
+fn message_rows(writes: &[TurnWrite]) -> Vec<MessageRow<'_>> {
+    let mut rows = Vec::with_capacity(writes.len());
+    for write in writes {
+        let (project_id, conversation_id, messages, at) = match write {
+            TurnWrite::Start(turn) => (turn.project_id, turn.conversation_id, &turn.messages, turn.at),
+            TurnWrite::Finish(turn) => (turn.project_id, turn.conversation_id, &turn.messages, turn.at),
+            TurnWrite::Withdraw(_) => continue,
+        };
+        rows.extend(messages.iter().map(|new| MessageRow { project_id, conversation_id, at, new }));
+    }
+    rows
+}
+
+/// A new conversation has its time already; one that goes on is touched when the answer comes.
+fn touched_conversations(writes: &[TurnWrite]) -> Vec<(ConversationId, Timestamp)> {
+    writes
+        .iter()
+        .filter_map(|write| match write {
+            TurnWrite::Finish(turn) => Some((turn.conversation_id, turn.at)),
+            TurnWrite::Start(_) | TurnWrite::Withdraw(_) => None,
+        })
+        .collect()
+}
+
+fn withdrawals(writes: &[TurnWrite]) -> impl Iterator<Item = &TurnWithdrawal> {
+    writes.iter().filter_map(|write| match write {
+        TurnWrite::Withdraw(turn) => Some(turn),
+        TurnWrite::Start(_) | TurnWrite::Finish(_) => None,
+    })
+}
