@@ -1,0 +1,142 @@
+//! `cargo xtask test`: everything a change must pass, in the order that finds faults soonest.
+//!
+//! The build machine runs the same command. The first failure ends it.
+
+mod junit;
+mod sdk;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+use crate::postgres::Running;
+use crate::test::junit::Count;
+use crate::workspace::Workspace;
+use crate::{deny, install, process, tidy};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Run only these parts
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
+    only: Vec<Part>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Formatting
+    Fmt,
+    /// The rules of the house, and licences where cargo-deny is installed
+    Tidy,
+    /// Lints
+    Clippy,
+    /// Tests of all crates, with PostgreSQL, and of the documentation's examples
+    Rust,
+    /// The official clients of OpenAI, Anthropic and others against a running Privet
+    Sdk,
+}
+
+/// Runs the parts asked for, or all.
+pub(crate) fn test(workspace: &Workspace, args: &Args) -> Result<()> {
+    let mut total = Count::default();
+    for part in Part::value_variants().iter().filter(|part| args.only.is_empty() || args.only.contains(part)) {
+        total += match part {
+            Part::Fmt => format(workspace)?,
+            Part::Tidy => keep_tidy(workspace)?,
+            Part::Clippy => lint(workspace)?,
+            Part::Rust => test_rust(workspace)?,
+            Part::Sdk => test_sdk(workspace)?,
+        };
+    }
+    if total != Count::default() {
+        println!("\n{total}");
+    }
+    Ok(())
+}
+
+fn format(workspace: &Workspace) -> Result<Count> {
+    step("cargo fmt --all --check", || {
+        process::run(workspace.cargo().args(["fmt", "--all", "--check"]))
+            .context("the code is not formatted; run: cargo fmt --all")
+    })?;
+    Ok(Count::default())
+}
+
+fn keep_tidy(workspace: &Workspace) -> Result<Count> {
+    step("cargo xtask tidy", || tidy::tidy(workspace))?;
+    if process::find("cargo-deny").is_some() {
+        step("cargo deny check", || deny::check(workspace))?;
+    }
+    Ok(Count::default())
+}
+
+fn lint(workspace: &Workspace) -> Result<Count> {
+    let args = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    step("cargo clippy --workspace --all-targets", || process::run(workspace.cargo().args(args)))?;
+    Ok(Count::default())
+}
+
+fn test_rust(workspace: &Workspace) -> Result<Count> {
+    step("cargo nextest is installed", || install::cargo_tool(workspace, "cargo-nextest"))?;
+    let postgres = step("PostgreSQL is started", || Running::start(workspace))?;
+    let report = workspace.target.join("nextest").join("ci").join("junit.xml");
+    let tests = step("cargo nextest run --workspace", || {
+        process::run(
+            workspace
+                .cargo()
+                .args(["nextest", "run", "--workspace", "--profile", "ci"])
+                .env("PRIVET_TEST_POSTGRES_URL", &postgres.url),
+        )?;
+        junit::read(&report)
+    })?;
+    let examples = step("cargo test --doc --workspace", || test_examples(workspace))?;
+    Ok(tests + examples)
+}
+
+/// Runs the documentation's examples and counts them from what each crate's run prints.
+fn test_examples(workspace: &Workspace) -> Result<Count> {
+    let mut child = workspace
+        .cargo()
+        .args(["test", "--doc", "--workspace", "--quiet"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo test could not be started")?;
+    let mut count = Count::default();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line?;
+            count += junit::libtest_count(&line).unwrap_or_default();
+            // A crate without examples is no news.
+            if !line.trim().is_empty() && line != "running 0 tests" && !line.contains("ok. 0 passed; 0 failed") {
+                println!("{line}");
+            }
+        }
+    }
+    if !child.wait()?.success() {
+        bail!("an example in the documentation fails; see above");
+    }
+    Ok(count)
+}
+
+fn test_sdk(workspace: &Workspace) -> Result<Count> {
+    let python = step("the Python clients are installed", || sdk::install_python(workspace))?;
+    step("the Node clients are installed", || sdk::install_node(workspace))?;
+    step("privet and the mock provider are built", || {
+        process::run(workspace.cargo().args(["build", "--workspace", "--bins", "--quiet"]))
+    })?;
+    let servers = step("privet and the mock provider are started", || sdk::start(workspace))?;
+    let from_python = step("pytest tests/sdk/python", || sdk::test_python(workspace, &python, &servers))?;
+    let from_node = step("node --test tests/sdk/node", || sdk::test_node(workspace, &servers))?;
+    Ok(from_python + from_node)
+}
+
+/// Prints a step's name, then how long it took.
+fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    println!("\n==> {name}");
+    let start = Instant::now();
+    let result = work().with_context(|| format!("step `{name}` failed"))?;
+    println!("    {:.1} s", start.elapsed().as_secs_f64());
+    Ok(result)
+}
