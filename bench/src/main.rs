@@ -1,1 +1,124 @@
-fn main() {}
+//! `privet-bench`: what Privet costs, measured in one run beside nginx and a proxy that does nothing but forward.
+//!
+//! All traffic stays on this machine's loopback. The machine's other work disturbs the figures; the run cannot know of it.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks through its output")]
+
+mod bare_proxy;
+mod history;
+mod load;
+mod machine;
+mod measure;
+mod nginx;
+mod proc_stat;
+mod report;
+mod subject;
+mod upstream;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
+
+use crate::subject::Subject;
+
+#[derive(Parser)]
+#[command(about = "Measures Privet beside nginx and a bare proxy")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    plan: Plan,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A proxy that forwards requests and streams, and nothing else
+    BareProxy {
+        /// Where to listen
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Where to forward to
+        #[arg(long)]
+        upstream: SocketAddr,
+    },
+    /// A provider that always gives the same answer, as cheaply as possible
+    Upstream {
+        /// Where to listen
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+}
+
+/// What is measured, and for how long.
+#[derive(clap::Args)]
+struct Plan {
+    /// The released binary of Privet [default: beside this one]
+    #[arg(long)]
+    privet: Option<PathBuf>,
+    /// What to measure
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Subject::ALL)]
+    subjects: Vec<Subject>,
+    /// How often each subject takes its turn
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=20))]
+    rounds: u16,
+    /// How long each of the three loads of a turn lasts
+    #[arg(long, default_value_t = 2.5)]
+    seconds: f64,
+    /// Also time a release build from nothing (minutes)
+    #[arg(long)]
+    cold: bool,
+    /// Where the report is written
+    #[arg(long, default_value = "bench/RESULTS.md")]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match execute(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("the runtime could not be started")?;
+    match cli.command {
+        Some(Command::BareProxy { listen, upstream }) => {
+            runtime.block_on(async { bare_proxy::serve(bind(listen).await?, upstream).await })
+        }
+        Some(Command::Upstream { listen }) => runtime.block_on(async { upstream::serve(bind(listen).await?).await }),
+        None => run(&runtime, cli.plan),
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+fn run(runtime: &tokio::runtime::Runtime, plan: Plan) -> Result<()> {
+    let bench = std::env::current_exe().context("this program cannot find itself")?;
+    let privet = plan.privet.unwrap_or_else(|| bench.with_file_name("privet"));
+    let measured = measure::measure(
+        runtime,
+        &measure::Plan {
+            privet: privet.clone(),
+            bench,
+            subjects: plan.subjects,
+            rounds: plan.rounds,
+            // A bounded load, whatever was typed.
+            seconds: plan.seconds.clamp(0.2, 30.0),
+        },
+    )?;
+    let build = machine::Build {
+        binary_bytes: std::fs::metadata(&privet).ok().map(|metadata| metadata.len()),
+        cold: plan.cold.then(machine::time_cold_build).transpose()?,
+    };
+    let text = report::markdown(&machine::Machine::read(), &build, &measured);
+    println!("\n{text}");
+    std::fs::write(&plan.out, text).with_context(|| format!("{} cannot be written", plan.out.display()))
+}

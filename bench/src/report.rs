@@ -1,0 +1,307 @@
+//! The report as Markdown: the goals with what was found, the figures of all subjects, and how they came about.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::machine::{Build, Machine};
+use crate::measure::{CONNECTIONS, Figures, Measured, RATE_PER_SECOND, Turn};
+use crate::subject::Subject;
+
+/// Processor time of a request, as a multiple of the bare proxy's.
+const CPU_RATIO_MAX: f64 = 2.0;
+const CPU_RATIO_WITH_HISTORY_MAX: f64 = 3.0;
+const RSS_IDLE_MIB_MAX: f64 = 30.0;
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// The whole report.
+pub(crate) fn markdown(machine: &Machine, build: &Build, measured: &Measured) -> String {
+    let mut text = String::from(
+        "# Benchmark results\n\nWritten by `cargo xtask bench`; do not edit. Figures of one machine and one run: compare the rows with \
+         each other, not with another machine's.\n\n",
+    );
+    let summaries: Vec<Summary<'_>> = measured.subjects.iter().map(|figures| Summary::of(figures, measured)).collect();
+    for part in [
+        machine_table(machine, build, measured),
+        goals_table(&summaries),
+        figures_table(&summaries),
+        history_table(&summaries),
+        method(measured),
+    ] {
+        text.push_str(&part);
+    }
+    text
+}
+
+/// Medians over the turns.
+struct Summary<'a> {
+    figures: &'a Figures,
+    requests_per_second: f64,
+    cpu_us_per_request: Option<f64>,
+    added_p50_us: Option<f64>,
+    added_p99_us: Option<f64>,
+    first_byte_ms: f64,
+    cpu_us_per_event: Option<f64>,
+}
+
+impl<'a> Summary<'a> {
+    fn of(figures: &'a Figures, measured: &Measured) -> Self {
+        let turns = &figures.turns;
+        let direct = measured.subjects.iter().find(|other| other.subject == Subject::Direct);
+        // Each turn against the direct one of the same round: they share what disturbed the machine.
+        let added = |of: fn(&Turn) -> Duration| {
+            let direct = direct.filter(|_| figures.subject != Subject::Direct)?;
+            median(turns.iter().zip(&direct.turns).map(|(own, direct)| micros(of(own)) - micros(of(direct))).collect())
+        };
+        Self {
+            figures,
+            requests_per_second: median(turns.iter().map(|turn| turn.requests_per_second).collect())
+                .unwrap_or_default(),
+            cpu_us_per_request: median(turns.iter().filter_map(|turn| turn.cpu_us_per_request).collect()),
+            added_p50_us: added(|turn| turn.p50),
+            added_p99_us: added(|turn| turn.p99),
+            first_byte_ms: median(turns.iter().map(|turn| micros(turn.first_byte_p50)).collect()).unwrap_or_default()
+                / 1e3,
+            cpu_us_per_event: median(turns.iter().filter_map(|turn| turn.cpu_us_per_event).collect()),
+        }
+    }
+}
+
+fn machine_table(machine: &Machine, build: &Build, measured: &Measured) -> String {
+    let mut rows = vec![
+        ("Date", machine.date.clone()),
+        ("Commit", machine.commit.clone()),
+        ("Toolchain", machine.toolchain.clone()),
+        ("Processor", format!("{}, {} cores", machine.cpu, machine.cores)),
+        ("Memory", format!("{:.0} GiB", machine.memory_gib)),
+        ("Kernel", machine.kernel.clone()),
+    ];
+    if let Some(fsync) = measured.fsync {
+        rows.push(("A synchronous 4 KiB append", format!("{:.0} µs", micros(fsync))));
+    }
+    if let Some(bytes) = build.binary_bytes {
+        rows.push(("Privet's stripped binary", format!("{:.1} MiB", bytes as f64 / MIB)));
+    }
+    if let Some(cold) = build.cold {
+        rows.push(("Cold release build", format!("{:.0} s", cold.as_secs_f64())));
+    }
+    let mut text = String::from("| | |\n|---|---|\n");
+    for (name, value) in rows {
+        line(&mut text, &[name.to_owned(), value]);
+    }
+    text
+}
+
+fn goals_table(summaries: &[Summary<'_>]) -> String {
+    let find = |subject: Subject| summaries.iter().find(|summary| summary.figures.subject == subject);
+    let mut text = String::from("\n## Goals\n\n| Goal | Found | |\n|---|---|---|\n");
+    let bare = find(Subject::BareProxy).and_then(|summary| summary.cpu_us_per_request);
+    for (subject, goal) in [
+        (Subject::Privet, CPU_RATIO_MAX),
+        (Subject::PrivetFull, CPU_RATIO_WITH_HISTORY_MAX),
+        (Subject::PrivetProcess, CPU_RATIO_WITH_HISTORY_MAX),
+    ] {
+        let ratio =
+            find(subject).and_then(|summary| summary.cpu_us_per_request).zip(bare).map(|(own, bare)| own / bare);
+        let name = format!("{subject}: CPU per request at most {goal:.0}× the bare proxy's");
+        goal_line(&mut text, name, ratio.map(|ratio| format!("{ratio:.2}×")), ratio.map(|ratio| ratio <= goal));
+    }
+    let rss = find(Subject::Privet).and_then(|summary| summary.figures.rss_idle_bytes).map(|bytes| bytes as f64 / MIB);
+    let name = format!("Idle memory at most {RSS_IDLE_MIB_MAX:.0} MiB");
+    goal_line(&mut text, name, rss.map(|rss| format!("{rss:.1} MiB")), rss.map(|rss| rss <= RSS_IDLE_MIB_MAX));
+    let kept: Vec<_> = summaries.iter().filter_map(|summary| summary.figures.kept.as_ref()).collect();
+    let lost = (!kept.is_empty()).then(|| kept.iter().map(|kept| kept.lost_messages).sum::<u64>());
+    goal_line(&mut text, "No lost message".to_owned(), lost.map(|lost| lost.to_string()), lost.map(|lost| lost == 0));
+    text
+}
+
+fn goal_line(text: &mut String, goal: String, found: Option<String>, met: Option<bool>) {
+    let verdict = match met {
+        Some(true) => "met",
+        Some(false) => "**not met**",
+        None => "not measured",
+    };
+    line(text, &[goal, found.unwrap_or_else(dash), verdict.to_owned()]);
+}
+
+fn figures_table(summaries: &[Summary<'_>]) -> String {
+    let mut text = String::from("\n## Figures\n\nIn brackets: as a multiple of the bare proxy's.\n\n");
+    text.push_str(
+        "| | Requests/s | CPU µs/request | Added p50 µs | Added p99 µs | Stream: first byte p50 ms | Stream: CPU µs/event \
+         | RSS idle MiB | RSS loaded MiB | Errors |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+    );
+    let bare = summaries.iter().find(|summary| summary.figures.subject == Subject::BareProxy);
+    for summary in summaries {
+        let figures = summary.figures;
+        let cell = |of: fn(&Summary<'_>) -> Option<f64>, digits: usize| {
+            with_ratio(of(summary), bare.filter(|bare| bare.figures.subject != figures.subject).and_then(of), digits)
+        };
+        line(
+            &mut text,
+            &[
+                figures.subject.to_string(),
+                cell(|summary| Some(summary.requests_per_second), 0),
+                cell(|summary| summary.cpu_us_per_request, 1),
+                cell(|summary| summary.added_p50_us, 0),
+                cell(|summary| summary.added_p99_us, 0),
+                cell(|summary| Some(summary.first_byte_ms), 2),
+                cell(|summary| summary.cpu_us_per_event, 1),
+                cell(|summary| Some(summary.figures.rss_idle_bytes? as f64 / MIB), 1),
+                cell(|summary| Some(summary.figures.rss_loaded_bytes? as f64 / MIB), 1),
+                figures.errors.to_string(),
+            ],
+        );
+    }
+    for (subject, error) in summaries.iter().filter_map(|s| Some((s.figures.subject, s.figures.first_error.as_ref()?)))
+    {
+        let shown: String = error.chars().take(300).collect();
+        let _ = writeln!(text, "\nFirst error of {subject}: `{}`", shown.replace(['`', '\n'], " "));
+    }
+    text
+}
+
+fn history_table(summaries: &[Summary<'_>]) -> String {
+    if summaries.iter().all(|summary| summary.figures.kept.is_none()) {
+        return String::new();
+    }
+    let mut text = String::from(
+        "\n## History\n\nAfter the load, every conversation is read back.\n\n\
+         | | Acknowledged messages | Stored messages | Lost |\n|---|--:|--:|--:|\n",
+    );
+    for summary in summaries {
+        if let Some(kept) = &summary.figures.kept {
+            let numbers = [kept.acknowledged_messages, kept.stored_messages, kept.lost_messages];
+            let mut cells = vec![summary.figures.subject.to_string()];
+            cells.extend(numbers.iter().map(u64::to_string));
+            line(&mut text, &cells);
+        }
+    }
+    text
+}
+
+fn method(measured: &Measured) -> String {
+    format!(
+        "\n## Method\n\n\
+         The load, the subject and the upstream share the machine's cores, so requests per second are those of all three \
+         together; processor time is the subject's alone (user and kernel, from `/proc`). The upstream answers the same at once; \
+         its streams have 20 events, 5 ms apart. A request is a new thread of about 1 KiB in four messages. Every subject takes \
+         its turn in each of {rounds} rounds, {seconds} s for each of three loads: {CONNECTIONS} connections asking as fast as they are \
+         answered; {RATE_PER_SECOND} requests per second, for the latency added to that of the upstream asked directly; and \
+         {CONNECTIONS} connections streaming. Figures are medians of the rounds. Memory is resident memory, for nginx summed over its \
+         processes; the loaded figure is the largest seen after a load.\n",
+        rounds = measured.rounds,
+        seconds = measured.seconds,
+    )
+}
+
+fn with_ratio(own: Option<f64>, bare: Option<f64>, digits: usize) -> String {
+    match (own, bare) {
+        (None, _) => dash(),
+        // A ratio to nothing, or to less than nothing, says nothing.
+        (Some(own), Some(bare)) if bare > 0.0 && own > 0.0 => format!("{own:.digits$} ({:.2}×)", own / bare),
+        (Some(own), _) => format!("{own:.digits$}"),
+    }
+}
+
+fn line(text: &mut String, cells: &[String]) {
+    let _ = writeln!(text, "| {} |", cells.join(" | "));
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = *values.get(middle)?;
+    let lower = if values.len().is_multiple_of(2) { *values.get(middle.checked_sub(1)?)? } else { upper };
+    Some(f64::midpoint(lower, upper))
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+fn dash() -> String {
+    "—".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Kept;
+
+    fn figures(subject: Subject, cpu: f64, p50_us: u64) -> Figures {
+        let turn = |factor: f64| Turn {
+            requests_per_second: 1000.0 * factor,
+            cpu_us_per_request: Some(cpu * factor),
+            p50: Duration::from_micros(p50_us),
+            p99: Duration::from_micros(p50_us * 2),
+            first_byte_p50: Duration::from_millis(1),
+            cpu_us_per_event: Some(cpu / 2.0),
+        };
+        Figures {
+            subject,
+            turns: vec![turn(1.0), turn(0.5), turn(8.0)],
+            answered: 10,
+            errors: 0,
+            first_error: None,
+            rss_idle_bytes: Some(20 * 1024 * 1024),
+            rss_loaded_bytes: Some(40 * 1024 * 1024),
+            kept: subject.keeps_history().then_some(Kept {
+                acknowledged_messages: 50,
+                stored_messages: 49,
+                lost_messages: 1,
+            }),
+        }
+    }
+
+    fn report() -> String {
+        let subjects = vec![
+            figures(Subject::Direct, 1.0, 100),
+            figures(Subject::BareProxy, 20.0, 150),
+            figures(Subject::Privet, 30.0, 180),
+            figures(Subject::PrivetFull, 70.0, 900),
+        ];
+        let machine = Machine {
+            cpu: "A processor".into(),
+            cores: 2,
+            memory_gib: 24.0,
+            kernel: "6.1".into(),
+            toolchain: "rustc 1.95.0".into(),
+            commit: "abc".into(),
+            date: "2026-01-01".into(),
+        };
+        let build = Build { binary_bytes: Some(10 * 1024 * 1024), cold: None };
+        markdown(&machine, &build, &Measured { rounds: 3, seconds: 1.0, fsync: None, subjects })
+    }
+
+    #[test]
+    fn goals_are_called_met_only_when_they_are() {
+        let report = report();
+        assert!(
+            report.contains("Privet, no history: CPU per request at most 2× the bare proxy's | 1.50× | met |"),
+            "{report}"
+        );
+        assert!(report.contains("CPU per request at most 3× the bare proxy's | 3.50× | **not met** |"), "{report}");
+        assert!(
+            report.contains("`process`: CPU per request at most 3× the bare proxy's | — | not measured |"),
+            "{report}"
+        );
+        assert!(report.contains("| Idle memory at most 30 MiB | 20.0 MiB | met |"), "{report}");
+        assert!(report.contains("| No lost message | 1 | **not met** |"), "{report}");
+    }
+
+    #[test]
+    fn rows_have_medians_with_ratios_to_the_bare_proxy() {
+        let report = report();
+        let row = report.lines().find(|line| line.starts_with("| Privet, no history | ")).unwrap();
+        assert!(
+            row.starts_with("| Privet, no history | 1000 (1.00×) | 30.0 (1.50×) | 80 (1.60×) | 160 (1.60×) |"),
+            "{row}"
+        );
+    }
+
+    #[test]
+    fn medians_are_of_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(vec![]), None);
+    }
+}

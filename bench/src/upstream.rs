@@ -1,0 +1,108 @@
+//! The provider that every subject forwards to: the same answer each time, with no bill, no script and no memory, so that
+//! it takes as little as possible of the machine that it shares with what is measured.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Request, Response, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use memchr::memmem;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::bare_proxy::accept;
+
+/// Events of a streamed answer that carry a choice.
+pub(crate) const EVENTS: u32 = 20;
+/// Events come apart, as a model makes them; together they would be one read and one write for a proxy.
+const EVENT_INTERVAL: Duration = Duration::from_millis(5);
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Serves until the process is ended.
+pub(crate) async fn serve(listener: TcpListener) -> Result<()> {
+    accept(listener, serve_connection).await
+}
+
+async fn serve_connection(stream: TcpStream) {
+    // A client that leaves is what the end of a load looks like.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
+    let body = request.into_body().collect().await?.to_bytes();
+    let asks = |what: &str| memmem::find(&body, what.as_bytes()).is_some();
+    let streamed = asks("\"stream\":true") || asks("\"stream\": true");
+    let (content_type, body) = if streamed {
+        let usage = asks("\"include_usage\":true") || asks("\"include_usage\": true");
+        ("text/event-stream", paced(events(usage)))
+    } else {
+        ("application/json", Full::new(Bytes::from_static(COMPLETION.as_bytes())).boxed_unsync())
+    };
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    Ok(response)
+}
+
+/// The first event at once, then one after another.
+fn paced(events: Vec<Bytes>) -> Body {
+    let frames = stream::unfold((events.into_iter(), false), |(mut events, started)| async move {
+        let event = events.next()?;
+        if started {
+            tokio::time::sleep(EVENT_INTERVAL).await;
+        }
+        Some((Ok::<_, Infallible>(Frame::data(event)), (events, true)))
+    });
+    StreamBody::new(frames).boxed_unsync()
+}
+
+fn events(usage: bool) -> Vec<Bytes> {
+    let mut events: Vec<Bytes> = (1..=EVENTS).map(|number| Bytes::from(choice_event(number))).collect();
+    let mut end = String::new();
+    if usage {
+        end.push_str(&format!(
+            "data: {{{HEAD},\"choices\":[],\"usage\":{{\"prompt_tokens\":250,\"completion_tokens\":20,\"total_tokens\":270}}}}\n\n"
+        ));
+    }
+    end.push_str("data: [DONE]\n\n");
+    events.push(Bytes::from(end));
+    events
+}
+
+fn choice_event(number: u32) -> String {
+    let choice = match number {
+        1 => r#"{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}"#,
+        EVENTS => r#"{"index":0,"delta":{},"finish_reason":"stop"}"#,
+        _ => r#"{"index":0,"delta":{"content":" word"},"finish_reason":null}"#,
+    };
+    format!("data: {{{HEAD},\"choices\":[{choice}]}}\n\n")
+}
+
+const HEAD: &str =
+    r#""id":"chatcmpl-bench","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-mini-2024-07-18""#;
+
+const COMPLETION: &str = r#"{"id":"chatcmpl-bench","object":"chat.completion","created":1700000000,"model":"gpt-4o-mini-2024-07-18","choices":[{"index":0,"message":{"role":"assistant","content":"Warsaw is the capital of Poland. It lies on the Vistula, in the east of the country, and has about 1.9 million people.","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":250,"completion_tokens":28,"total_tokens":278},"system_fingerprint":"fp_bench"}"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_has_its_events_and_ends_with_done() {
+        let text = |usage| String::from_utf8(events(usage).concat()).unwrap();
+        assert_eq!(text(false).matches("\"delta\"").count(), EVENTS as usize);
+        assert!(!text(false).contains("\"usage\""));
+        assert!(text(true).contains("\"usage\""));
+        assert!(text(true).ends_with("data: [DONE]\n\n"));
+        for line in text(true).lines().filter_map(|line| line.strip_prefix("data: ")).filter(|line| *line != "[DONE]") {
+            serde_json::from_str::<serde_json::Value>(line).unwrap();
+        }
+        serde_json::from_str::<serde_json::Value>(COMPLETION).unwrap();
+    }
+}
