@@ -1,4 +1,5 @@
 //! A database of one's own: there while it is held, gone afterwards.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use privet_testkit::postgres::{fresh_database, postgres_url};
 
