@@ -12,7 +12,7 @@ use crate::load::Connection;
 
 /// The load's thread has four messages; the answer is the fifth.
 const MESSAGES_PER_CONVERSATION: u64 = 5;
-const PAGE: u64 = 100;
+const PAGE: u64 = 500;
 const READERS: usize = 8;
 
 /// What was promised and what is there.
@@ -74,8 +74,9 @@ async fn count_messages(address: SocketAddr, ids: Vec<String>) -> Result<Vec<u64
     let mut connection = Connection::new(address);
     let mut sizes = Vec::with_capacity(ids.len());
     for id in ids {
-        let page = json(&connection.get(&format!("/api/conversations/{id}/messages")).await?)?;
-        let messages = page.get("data").and_then(Value::as_array).context("a list of messages has no `data`")?;
+        let conversation = json(&connection.get(&format!("/api/conversations/{id}")).await?)?;
+        let messages =
+            conversation.get("messages").and_then(Value::as_array).context("a conversation has no `messages`")?;
         sizes.push(messages.len() as u64);
     }
     Ok(sizes)

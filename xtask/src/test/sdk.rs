@@ -101,7 +101,13 @@ pub(super) fn test_node(workspace: &Workspace, servers: &Servers) -> Result<Coun
     let report = workspace.target.join("sdk-node.xml");
     let mut command = Command::new("node");
     command
-        .args(["--test", "--test-reporter=spec", "--test-reporter-destination=stdout", "--test-reporter=junit"])
+        .args([
+            "--test",
+            "--test-timeout=120000",
+            "--test-reporter=spec",
+            "--test-reporter-destination=stdout",
+            "--test-reporter=junit",
+        ])
         .arg(format!("--test-reporter-destination={}", report.display()));
     run_clients(workspace, &mut command, &workspace.root.join("tests/sdk/node"), servers)?;
     junit::read(&report)
