@@ -161,8 +161,9 @@ fn start_privet(
         .arg(&file)
         .arg("--data")
         .arg(folder.join("data"))
-        // No `.env` of the developer's may change what is measured.
+        // Neither a `.env` nor the environment of whoever runs this may change what is measured.
         .current_dir(folder)
+        .env_clear()
         .env("PERSONAL_API_KEY", KEY)
         .env("OPENAI_API_KEY", "bench")
         .env("OPENAI_BASE_URL", format!("http://{upstream}/v1"));

@@ -70,8 +70,9 @@ pub(super) fn start(workspace: &Workspace) -> Result<Servers> {
         Command::new(binaries.join("privet"))
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data.path())
-            // No `.env` or configuration of the developer's may change what is tested.
+            // Neither a `.env` nor the environment of whoever runs this may change what is tested.
             .current_dir(data.path())
+            .env_clear()
             .env("PERSONAL_API_KEY", KEY)
             .env("OPENAI_API_KEY", "mock")
             .env("OPENAI_BASE_URL", format!("{}/v1", mock.url))
