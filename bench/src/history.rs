@@ -88,12 +88,49 @@ fn json(body: &Bytes) -> Result<Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use hyper::body::Incoming;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use serde_json::json;
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::bare_proxy::accept;
 
     #[test]
     fn whole_conversations_and_single_messages_are_missed() {
         let kept = compare(10, &HashMap::from([(5, 8), (4, 1)]));
         assert_eq!(kept, Kept { acknowledged_messages: 50, stored_messages: 44, lost_messages: 6 });
+    }
+
+    /// Three conversations on two pages, the last with one message too few.
+    async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let body = match request.uri().path() {
+            "/api/conversations" if query.ends_with("&cursor=b") => json!({"data": [{"id": "c"}], "next_cursor": null}),
+            "/api/conversations" => json!({"data": [{"id": "a"}, {"id": "b"}], "next_cursor": "b"}),
+            "/api/conversations/c" => json!({"messages": [1, 2, 3, 4]}),
+            _ => json!({"messages": [1, 2, 3, 4, 5]}),
+        };
+        Ok(Response::new(Full::from(body.to_string())))
+    }
+
+    #[tokio::test]
+    async fn every_page_and_every_conversation_is_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut server = JoinSet::new();
+        server.spawn(accept(listener, |stream| async move {
+            let io = TokioIo::new(stream);
+            http1::Builder::new().serve_connection(io, service_fn(answer)).await.unwrap();
+        }));
+        let kept = count(address, 3).await.unwrap();
+        assert_eq!(kept, Kept { acknowledged_messages: 15, stored_messages: 14, lost_messages: 1 });
     }
 
     #[test]
