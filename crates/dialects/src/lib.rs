@@ -1,5 +1,89 @@
 //! The wire dialects of language-model APIs: OpenAI, Anthropic, Gemini, and the canonical form between them.
 //!
-//! Pure: bytes in, bytes out. No I/O, no clock, no randomness.
+//! Pure: bytes in, bytes out. No I/O, no clock, no randomness. Each dialect decodes to and encodes from [`canonical`];
+//! [`translate`] pairs them. There is no code for a pair of dialects.
 
+pub mod anthropic;
 pub mod canonical;
+pub mod collect;
+pub mod gemini;
+mod hints;
+pub mod json_limits;
+pub mod openai;
+pub mod raw_object;
+pub mod sse;
+pub mod translate;
+
+/// What a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// OpenAI's chat completions.
+    OpenAiChat,
+    /// Anthropic's messages.
+    AnthropicMessages,
+    /// Gemini's `generateContent`.
+    Gemini,
+}
+
+/// The client's request is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BadRequest {
+    /// A sentence that says what to change.
+    pub message: String,
+    /// The field, where one is at fault.
+    pub param: Option<String>,
+}
+
+impl BadRequest {
+    /// Without a field.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), param: None }
+    }
+
+    /// With the field at fault.
+    #[must_use]
+    pub fn at(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { message: message.into(), param: Some(param.into()) }
+    }
+}
+
+/// The target dialect cannot express what the request asks: a 400, never a silent loss.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Unsupported {
+    /// The field.
+    pub param: String,
+    /// A sentence that says what cannot be done, and what can.
+    pub message: String,
+}
+
+impl Unsupported {
+    /// What cannot be done, and what can.
+    #[must_use]
+    pub fn new(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { param: param.into(), message: message.into() }
+    }
+}
+
+/// The provider's answer is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamFault {
+    /// It is not in the provider's dialect.
+    #[error("its answer is malformed: {0}")]
+    Malformed(String),
+    /// It says an error, also inside a 200.
+    #[error("it reported an error: {message}")]
+    Reported {
+        /// The HTTP status that belongs to the error, where the provider says it.
+        status: Option<u16>,
+        /// The provider's type of error.
+        kind: String,
+        /// What it said.
+        message: String,
+    },
+    /// It ended without its proper end.
+    #[error("its answer was cut in the middle")]
+    Cut,
+}

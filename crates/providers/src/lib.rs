@@ -1,1 +1,18 @@
-//! Placeholder.
+//! Calling language-model providers: over HTTP in three dialects, or the built-in offline one.
+//!
+//! Bytes of the provider's dialect go out and come in; what they mean is decided in `privet_dialects`, whether to call at all
+//! in `privet_engine`.
+
+mod body;
+mod error;
+mod http_provider;
+mod model_list;
+pub mod offline;
+mod provider;
+mod settings;
+
+pub use body::{ByteStream, UpstreamAnswer, UpstreamBody};
+pub use error::{ProviderError, TimeoutStage};
+pub use http_provider::HttpProvider;
+pub use provider::{ChatCall, Provider};
+pub use settings::{ProviderKind, ProviderSettings, Timeouts};

@@ -1,1 +1,16 @@
-fn main() {}
+//! The binary `privet`: your private LLM API.
+
+mod cli;
+mod config;
+mod http;
+mod serve;
+mod telemetry;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,11 @@
+//! OpenAI's dialect: chat completions, embeddings, models, errors
+//! (<https://platform.openai.com/docs/api-reference/chat>).
+
+pub mod chat_request;
+pub mod chat_response;
+pub mod embeddings;
+pub mod error;
+pub mod message;
+pub mod relay;
+pub mod stream_encoder;
+pub mod usage;

@@ -1,0 +1,213 @@
+//! Pairs the client's dialect with the provider's. The client's is OpenAI's chat.
+//!
+//! The same dialect is passed on as its own bytes; another goes through the canonical form.
+
+use bytes::Bytes;
+
+use crate::canonical::{FinishReason, Message, Usage};
+use crate::collect::Collector;
+use crate::openai::chat_request::{Forward, IncomingChat, MaxTokensField};
+use crate::openai::relay::Relay;
+use crate::openai::stream_encoder::StreamEncoder;
+use crate::openai::{chat_response, error};
+use crate::sse::SseEvent;
+use crate::{BadRequest, Dialect, Unsupported, UpstreamFault, anthropic, gemini};
+
+/// A request that cannot be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// It is wrong.
+    #[error(transparent)]
+    BadRequest(#[from] BadRequest),
+    /// The provider's dialect cannot express it.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+}
+
+/// How a request is written for a provider.
+#[derive(Clone, Copy, Debug)]
+pub struct EncodeOptions {
+    /// What the limit of output tokens must be called; `None` leaves it.
+    pub max_tokens_field: Option<MaxTokensField>,
+    /// The limit of output tokens for a dialect that demands one.
+    pub default_max_tokens: u64,
+}
+
+/// An answer in the canonical form.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The provider's id.
+    pub id: String,
+    /// The model that answered, by the provider's name.
+    pub model: String,
+    /// One message for each answer asked for.
+    pub messages: Vec<Message>,
+    /// Why each ended; `None` if it was cut.
+    pub finishes: Vec<Option<FinishReason>>,
+    /// Tokens, where the provider says them.
+    pub usage: Option<Usage>,
+}
+
+/// A whole answer, for the client and for the record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WholeAnswer {
+    /// The body for the client.
+    pub body: Bytes,
+    /// What it says.
+    pub answer: Answer,
+}
+
+/// Writes a request in the provider's dialect.
+///
+/// # Errors
+/// When it is wrong, or the dialect cannot express it.
+pub fn encode_request(
+    incoming: &IncomingChat,
+    model: &str,
+    history: &[Message],
+    outbound: Dialect,
+    options: &EncodeOptions,
+) -> Result<Bytes, RequestError> {
+    let body = match outbound {
+        Dialect::OpenAiChat => {
+            return Ok(incoming.forward(&Forward { model, history, max_tokens_field: options.max_tokens_field }));
+        }
+        Dialect::AnthropicMessages => {
+            anthropic::request::encode(&incoming.to_canonical(model, history)?, options.default_max_tokens)?
+        }
+        Dialect::Gemini => gemini::request::encode(&incoming.to_canonical(model, history)?)?,
+    };
+    Ok(Bytes::from(body))
+}
+
+/// Reads a whole answer.
+///
+/// # Errors
+/// When it is none.
+pub fn decode_response(outbound: Dialect, body: Bytes, created: i64) -> Result<WholeAnswer, UpstreamFault> {
+    let response = match outbound {
+        Dialect::OpenAiChat => return chat_response::pass(body),
+        Dialect::AnthropicMessages => anthropic::response::decode(&body)?,
+        Dialect::Gemini => gemini::response::decode(&body)?,
+    };
+    let body = chat_response::encode(&response, created);
+    let answer = Answer {
+        id: response.id,
+        model: response.model,
+        finishes: response.choices.iter().map(|choice| choice.finish.clone()).collect(),
+        messages: response.choices.into_iter().map(|choice| choice.message).collect(),
+        usage: response.usage,
+    };
+    Ok(WholeAnswer { body, answer })
+}
+
+/// How a stream is written for the client.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamOptions {
+    /// Whether the client asked for the usage.
+    pub include_usage: bool,
+    /// How many answers were asked for.
+    pub choices: u32,
+    /// Seconds since 1970, for a provider that does not say.
+    pub created: i64,
+}
+
+/// A stream of the provider's on its way to the client.
+pub struct StreamTranslation {
+    way: Way,
+    collector: Collector,
+    options: StreamOptions,
+    /// Everything from the last finish on: held back until the answer is recorded.
+    tail: Vec<u8>,
+}
+
+enum Way {
+    Relay(Relay),
+    Anthropic(anthropic::stream::StreamDecoder, StreamEncoder),
+    Gemini(gemini::stream::StreamDecoder, StreamEncoder),
+}
+
+impl StreamTranslation {
+    /// For one stream.
+    #[must_use]
+    pub fn new(outbound: Dialect, options: StreamOptions) -> Self {
+        let encoder = || StreamEncoder::new(options.created, options.include_usage);
+        let way = match outbound {
+            Dialect::OpenAiChat => Way::Relay(Relay::new(options.include_usage)),
+            Dialect::AnthropicMessages => Way::Anthropic(anthropic::stream::StreamDecoder::default(), encoder()),
+            Dialect::Gemini => Way::Gemini(gemini::stream::StreamDecoder::default(), encoder()),
+        };
+        Self { way, collector: Collector::default(), options, tail: Vec::new() }
+    }
+
+    /// Takes in an event and writes what the client may see of it now.
+    ///
+    /// # Errors
+    /// When the provider reports an error.
+    pub fn event(&mut self, event: &SseEvent, out: &mut Vec<u8>) -> Result<(), UpstreamFault> {
+        let mut written = Vec::new();
+        let finished_before = self.collector.has_finished(self.options.choices);
+        let mut events = Vec::new();
+        match &mut self.way {
+            Way::Relay(relay) => {
+                // The finish of the last answer is where the tail begins: the relay writes what stands before it first.
+                let split = relay.event(event, &mut self.collector, &mut written)?;
+                let goes_to_tail = finished_before || self.collector.has_finished(self.options.choices);
+                let before_finish = if finished_before || !goes_to_tail { 0 } else { split };
+                if goes_to_tail {
+                    out.extend_from_slice(written.get(..before_finish).unwrap_or_default());
+                    self.tail.extend_from_slice(written.get(before_finish..).unwrap_or_default());
+                } else {
+                    out.append(&mut written);
+                }
+                return Ok(());
+            }
+            Way::Anthropic(decoder, _) => decoder.event(event, &mut events)?,
+            Way::Gemini(decoder, _) => decoder.event(event, &mut events)?,
+        }
+        if let Way::Anthropic(_, encoder) | Way::Gemini(_, encoder) = &mut self.way {
+            for event in &events {
+                self.collector.event(event);
+                let held = self.collector.has_finished(self.options.choices);
+                encoder.event(event, if held { &mut self.tail } else { out });
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that the provider's body ended.
+    ///
+    /// # Errors
+    /// [`UpstreamFault::Cut`] when it had no proper end.
+    pub fn end(&mut self) -> Result<(), UpstreamFault> {
+        let complete = match &self.way {
+            Way::Relay(relay) => relay.is_done() || self.collector.has_finished(self.options.choices),
+            Way::Anthropic(decoder, _) => decoder.is_complete(),
+            Way::Gemini(decoder, _) => decoder.is_complete(),
+        };
+        if complete { Ok(()) } else { Err(UpstreamFault::Cut) }
+    }
+
+    /// The held-back end: the last finish, the usage if it was asked for, and `[DONE]`.
+    #[must_use]
+    pub fn closing(&mut self) -> Vec<u8> {
+        let mut tail = std::mem::take(&mut self.tail);
+        if let Way::Anthropic(_, encoder) | Way::Gemini(_, encoder) = &mut self.way {
+            encoder.usage(&mut tail);
+        }
+        tail.extend_from_slice(b"data: [DONE]\n\n");
+        tail
+    }
+
+    /// What has come so far.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        self.collector.answer()
+    }
+}
+
+/// An event for a failure in the middle of a stream.
+#[must_use]
+pub fn error_event(message: &str, kind: &str, code: &str) -> Vec<u8> {
+    error::event(message, kind, code).to_vec()
+}

@@ -1,0 +1,11 @@
+//! The dialects from outside: whole requests, answers and streams through the public interface, and a strict reader of what
+//! the client gets, which is as picky as the official SDKs.
+#![allow(missing_docs, reason = "tests")]
+
+mod anthropic;
+mod client;
+mod gemini;
+mod hostile;
+mod openai;
+mod requests;
+mod streams;

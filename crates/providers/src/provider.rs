@@ -1,0 +1,84 @@
+//! A provider of either kind.
+
+use bytes::Bytes;
+use privet_dialects::Dialect;
+
+use crate::body::UpstreamAnswer;
+use crate::error::ProviderError;
+use crate::http_provider::HttpProvider;
+use crate::offline;
+
+/// A call of a chat endpoint.
+#[derive(Debug)]
+pub struct ChatCall<'a> {
+    /// The provider's own name of the model.
+    pub model: &'a str,
+    /// The request in the provider's dialect.
+    pub body: Bytes,
+    /// Whether a stream is asked for.
+    pub stream: bool,
+    /// Seconds since 1970, for a provider that has no clock of its own.
+    pub created: i64,
+}
+
+/// A provider.
+#[derive(Clone, Debug)]
+pub enum Provider {
+    /// Over HTTP.
+    Http(Box<HttpProvider>),
+    /// Built in.
+    Offline,
+}
+
+impl Provider {
+    /// What it speaks.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Self::Http(http) => http.settings().kind.dialect(),
+            Self::Offline => Dialect::OpenAiChat,
+        }
+    }
+
+    /// Its name, the first half of `provider/model`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Http(http) => &http.settings().name,
+            Self::Offline => offline::NAME,
+        }
+    }
+
+    /// Calls the chat endpoint.
+    ///
+    /// # Errors
+    /// When no answer begins.
+    pub async fn chat(&self, call: ChatCall<'_>) -> Result<UpstreamAnswer, ProviderError> {
+        match self {
+            Self::Http(http) => http.chat(call).await,
+            Self::Offline => offline::chat(&call),
+        }
+    }
+
+    /// Calls the embeddings endpoint with a body in the provider's dialect.
+    ///
+    /// # Errors
+    /// When it fails, or the provider has none.
+    pub async fn embeddings(&self, model: &str, body: Bytes) -> Result<UpstreamAnswer, ProviderError> {
+        match self {
+            Self::Http(http) => http.embeddings(model, body).await,
+            Self::Offline => offline::embeddings(&body),
+        }
+    }
+
+    /// The provider's models, by its own names.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub async fn models(&self) -> Result<Vec<String>, ProviderError> {
+        match self {
+            Self::Http(http) => http.models().await,
+            Self::Offline => Ok(offline::MODELS.iter().map(|&model| model.to_owned()).collect()),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What must be known of a provider to call it.
+
+use std::time::Duration;
+
+use privet_dialects::Dialect;
+use privet_dialects::openai::chat_request::MaxTokensField;
+use secrecy::SecretString;
+
+/// What a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// OpenAI, and every server that speaks its dialect.
+    OpenAi,
+    /// Anthropic.
+    Anthropic,
+    /// Google Gemini.
+    Gemini,
+    /// The built-in provider that needs no network.
+    Offline,
+}
+
+impl ProviderKind {
+    /// The dialect on its wire. The offline provider speaks OpenAI's.
+    #[must_use]
+    pub const fn dialect(self) -> Dialect {
+        match self {
+            Self::OpenAi | Self::Offline => Dialect::OpenAiChat,
+            Self::Anthropic => Dialect::AnthropicMessages,
+            Self::Gemini => Dialect::Gemini,
+        }
+    }
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// How long a call may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until the connection stands.
+    pub connect: Duration,
+    /// From the request until the answer's head.
+    pub first_byte: Duration,
+    /// Between two pieces of the answer.
+    pub idle: Duration,
+    /// The whole call.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    /// Generous: a reasoning model that is not streamed sends its first byte with its last thought.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            first_byte: Duration::from_secs(300),
+            idle: Duration::from_secs(120),
+            total: Duration::from_secs(900),
+        }
+    }
+}
+
+/// A provider as configured.
+#[derive(Clone, Debug)]
+pub struct ProviderSettings {
+    /// Its name, the first half of `provider/model`.
+    pub name: String,
+    /// What it speaks.
+    pub kind: ProviderKind,
+    /// Where it is, without a trailing slash. OpenAI's ends in `/v1`; Anthropic's and Gemini's are bare.
+    pub base_url: String,
+    /// Its key, where it wants one.
+    pub api_key: Option<SecretString>,
+    /// How long a call may take.
+    pub timeouts: Timeouts,
+    /// The name that the output limit goes by; `None` decides by model.
+    pub max_tokens_field: Option<MaxTokensField>,
+}
+
+impl ProviderSettings {
+    /// The name of the output limit for this model: OpenAI's own servers want `max_completion_tokens` for reasoning models
+    /// and accept it for all; most compatible servers know only `max_tokens`. `None` leaves what the client sent.
+    #[must_use]
+    pub fn max_tokens_field_for(&self, model: &str) -> Option<MaxTokensField> {
+        if self.max_tokens_field.is_some() {
+            return self.max_tokens_field;
+        }
+        let reasoning = ["o1", "o3", "o4", "gpt-5"].iter().any(|family| model.starts_with(family));
+        (reasoning && self.kind == ProviderKind::OpenAi).then_some(MaxTokensField::MaxCompletionTokens)
+    }
+}

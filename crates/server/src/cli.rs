@@ -1,0 +1,219 @@
+//! The command line: `privet serve`, `chat`, `keys`, `conversations`, `config`, `migrate`, `seed`, `version`.
+//!
+//! Data goes to stdout (`--json` for programs), talk to stderr. Exit codes follow sysexits(3):
+//! 0 ok, 1 failure, 2 usage, 69 provider or server down, 75 try again, 78 configuration.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks")]
+
+mod chat;
+mod config;
+mod conversations;
+mod keys;
+mod migrate;
+mod seed;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use privet_engine::api_key::ApiKeyError;
+use privet_store::{Store, StoreError};
+
+use crate::config::{Config, ConfigError, Flags, Surroundings};
+use crate::{serve, telemetry};
+
+const FAILURE: u8 = 1;
+const USAGE: u8 = 2;
+const UNAVAILABLE: u8 = 69;
+const TRY_AGAIN: u8 = 75;
+const CONFIGURATION: u8 = 78;
+
+/// Your private LLM API, production-ready in one binary.
+#[derive(Parser)]
+#[command(name = "privet", version, about, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags that every subcommand takes.
+#[derive(Args, Clone)]
+struct Common {
+    /// The data folder [default: privet-data]
+    #[arg(long, value_name = "DIR", global = true)]
+    data: Option<PathBuf>,
+    /// The configuration file [default: privet.toml, if it exists]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Print data as JSON on stdout
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API
+    Serve {
+        #[command(flatten)]
+        common: Common,
+        /// Where to listen [default: 127.0.0.1:3000]
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<String>,
+    },
+    /// Chat in the terminal with a running server; Ctrl-C stops the answer, Ctrl-D leaves
+    Chat(chat::ChatArgs),
+    /// Make, list, revoke and rotate API keys
+    Keys {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        command: keys::KeysCommand,
+    },
+    /// List, show, delete, export and import conversations
+    Conversations {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        command: conversations::ConversationsCommand,
+    },
+    /// Show the configuration
+    Config {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        command: config::ConfigCommand,
+    },
+    /// Bring the database's schema up to date (serving does it too)
+    Migrate {
+        #[command(flatten)]
+        common: Common,
+        /// Only show what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Fill a fresh database with sample conversations, the same for the same seed
+    Seed(seed::SeedArgs),
+    /// Print the version
+    Version {
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// A command that ended badly, and how the process says so.
+struct Exit {
+    code: u8,
+    message: String,
+}
+
+impl Exit {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl From<anyhow::Error> for Exit {
+    fn from(error: anyhow::Error) -> Self {
+        match error.downcast::<StoreError>() {
+            Ok(error) => error.into(),
+            Err(error) => Self::new(FAILURE, format!("{error:#}")),
+        }
+    }
+}
+
+impl From<ConfigError> for Exit {
+    fn from(error: ConfigError) -> Self {
+        Self::new(CONFIGURATION, error.to_string())
+    }
+}
+
+impl From<StoreError> for Exit {
+    fn from(error: StoreError) -> Self {
+        let code = match error {
+            StoreError::Newer { .. } => CONFIGURATION,
+            StoreError::Open { .. } | StoreError::Closed => UNAVAILABLE,
+            StoreError::DiskFull => TRY_AGAIN,
+            _ => FAILURE,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ApiKeyError> for Exit {
+    fn from(error: ApiKeyError) -> Self {
+        match error {
+            ApiKeyError::Store(error) => error.into(),
+            error => Self::new(FAILURE, error.to_string()),
+        }
+    }
+}
+
+/// Reads the arguments and does what they say.
+pub(crate) fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            // Nothing can be done about a closed terminal.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Exit::new(FAILURE, format!("the runtime cannot start: {error}")))
+        .and_then(|runtime| runtime.block_on(Box::pin(dispatch(cli.command))));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => {
+            eprintln!("privet: {}", exit.message);
+            ExitCode::from(exit.code)
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> Result<(), Exit> {
+    match command {
+        Command::Serve { common, listen } => {
+            let config = load(&common, listen)?;
+            telemetry::start(&config.log).map_err(|error| Exit::new(CONFIGURATION, error.to_string()))?;
+            Ok(serve::serve(config).await?)
+        }
+        Command::Chat(args) => chat::run(args).await,
+        Command::Keys { common, command } => keys::run(&common, command).await,
+        Command::Conversations { common, command } => conversations::run(&common, command).await,
+        Command::Config { common, command } => config::run(&common, &command),
+        Command::Migrate { common, dry_run } => migrate::run(&common, dry_run).await,
+        Command::Seed(args) => seed::run(args).await,
+        Command::Version { common } => {
+            let version = env!("CARGO_PKG_VERSION");
+            if common.json {
+                println!("{}", serde_json::json!({"version": version}))
+            } else {
+                println!("privet {version}")
+            }
+            Ok(())
+        }
+    }
+}
+
+fn load(common: &Common, listen: Option<String>) -> Result<Config, Exit> {
+    let flags = Flags { data: common.data.clone(), config: common.config.clone(), listen };
+    let surroundings = Surroundings::of_process()
+        .map_err(|error| Exit::new(FAILURE, format!("the working folder cannot be read: {error}")))?;
+    Ok(Config::load(&flags, &surroundings)?)
+}
+
+/// Opens the store of the configuration, made if missing.
+async fn open_store(config: &Config) -> Result<Store, Exit> {
+    serve::make_private_folder(&config.data).map_err(|error| {
+        Exit::new(FAILURE, format!("cannot make the data folder {}: {error}", config.data.display()))
+    })?;
+    Ok(Store::open(&config.database, config.durability).await?)
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Exit> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Exit::new(FAILURE, error.to_string()))?;
+    println!("{text}");
+    Ok(())
+}

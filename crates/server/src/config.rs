@@ -1,0 +1,223 @@
+//! The configuration: flags, then the environment, then `.env`, then `privet.toml`, then defaults.
+//!
+//! Every value remembers where it came from, so that `privet config show --origin` can say it and an error can point at it.
+
+mod error;
+mod layers;
+mod providers;
+mod setting;
+mod toml_file;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use privet_domain::model::ModelName;
+use privet_engine::RecordMode;
+use privet_providers::ProviderSettings;
+use privet_store::{Durability, Location};
+use secrecy::SecretString;
+
+pub(crate) use error::ConfigError;
+use layers::Layers;
+pub(crate) use layers::{Flags, Surroundings};
+pub(crate) use setting::{Shown, parse_duration};
+
+/// The file read when no other is named.
+pub(crate) const DEFAULT_FILE: &str = "privet.toml";
+
+/// The configuration, every value checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) data: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) server: ServerLimits,
+    pub(crate) database: Location,
+    pub(crate) durability: Durability,
+    pub(crate) record: RecordMode,
+    pub(crate) providers: Vec<ProviderSettings>,
+    pub(crate) aliases: BTreeMap<String, ModelName>,
+    pub(crate) default_model: ModelName,
+    pub(crate) personal_api_key: Option<SecretString>,
+    pub(crate) log: LogSettings,
+    /// Every value with its origin, secrets redacted.
+    pub(crate) shown: Vec<Shown>,
+}
+
+/// The limits of the server itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServerLimits {
+    pub(crate) body_bytes_max: usize,
+    pub(crate) header_timeout: Duration,
+    pub(crate) body_timeout: Duration,
+    pub(crate) connections_max: usize,
+    pub(crate) drain_timeout: Duration,
+}
+
+/// How the log is written.
+#[derive(Clone, Debug)]
+pub(crate) struct LogSettings {
+    pub(crate) format: LogFormat,
+    pub(crate) filter: String,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    Auto,
+    Pretty,
+    Json,
+}
+
+impl Config {
+    /// Reads all layers.
+    ///
+    /// # Errors
+    /// Naming file, line and key, when a key is unknown or a value is wrong.
+    pub(crate) fn load(flags: &Flags, surroundings: &Surroundings) -> Result<Self, ConfigError> {
+        let layers = Layers::read(flags, surroundings)?;
+        let mut shown = Vec::new();
+        let mut value = |key: &str| {
+            let value = layers.value(key);
+            shown.push(value.shown(key));
+            value
+        };
+        let data: PathBuf = value("data").text.into();
+        let listen = value("server.listen").parse(setting::listen)?;
+        let server = ServerLimits {
+            body_bytes_max: value("server.body_bytes_max").parse(setting::count)?,
+            header_timeout: value("server.header_timeout").parse(setting::duration)?,
+            body_timeout: value("server.body_timeout").parse(setting::duration)?,
+            connections_max: value("server.connections_max").parse(setting::count)?,
+            drain_timeout: value("server.drain_timeout").parse(setting::duration)?,
+        };
+        let database_url = value("store.database_url");
+        let database = match database_url.text.as_str() {
+            "" => Location::Folder(data.clone()),
+            _ => Location::postgres(database_url.parse(setting::postgres_url)?),
+        };
+        let durability = value("store.durability").parse(setting::durability)?;
+        let record = value("history.record").parse(setting::record)?;
+        let log =
+            LogSettings { format: value("log.format").parse(setting::log_format)?, filter: value("log.filter").text };
+        let personal = value("personal_api_key").text;
+        let personal_api_key = (!personal.is_empty()).then(|| SecretString::from(personal));
+        let default_model = value("default_model");
+        let providers = providers::configured(&layers, &mut shown)?;
+        let aliases = providers::aliases(&layers, &mut shown)?;
+        let default_model = providers::default_model(&default_model, &providers, &aliases)?;
+        Ok(Self {
+            data,
+            listen,
+            server,
+            database,
+            durability,
+            record,
+            providers,
+            aliases,
+            default_model,
+            personal_api_key,
+            log,
+            shown,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("privet.toml");
+        std::fs::write(&file, toml).unwrap();
+        let flags = Flags { config: Some(file), ..Flags::default() };
+        let environment = environment.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let surroundings = Surroundings { environment, working_dir: dir.path().to_owned() };
+        Config::load(&flags, &surroundings)
+            .map_err(|error| error.to_string().replace(&dir.path().display().to_string(), ""))
+    }
+
+    fn origin(config: &Config, key: &str) -> String {
+        config.shown.iter().find(|shown| shown.key == key).unwrap().origin.clone()
+    }
+
+    #[test]
+    fn without_any_configuration_the_offline_provider_answers() {
+        let config = load("", &[]).unwrap();
+        assert_eq!(config.default_model.to_string(), "offline/echo");
+        assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
+        assert_eq!(origin(&config, "server.listen"), "default");
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_dot_env_stands_between() {
+        let toml = "[server]\nlisten = \"127.0.0.1:1\"\n[store]\ndurability = \"process\"\n";
+        let config = load(toml, &[("PRIVET_SERVER_LISTEN", "127.0.0.1:2")]).unwrap();
+        assert_eq!(config.listen.port(), 2);
+        assert_eq!(origin(&config, "server.listen"), "environment PRIVET_SERVER_LISTEN");
+        assert_eq!(config.durability, Durability::Process);
+        assert!(origin(&config, "store.durability").ends_with("privet.toml:4"));
+    }
+
+    #[test]
+    fn dot_env_gives_a_provider_and_a_key() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(".env"), "OPENAI_API_KEY=sk-test-canary\nPERSONAL_API_KEY=\"my key\"\n")
+            .unwrap();
+        let surroundings = Surroundings { environment: BTreeMap::new(), working_dir: dir.path().to_owned() };
+        let config = Config::load(&Flags::default(), &surroundings).unwrap();
+        assert_eq!(config.default_model.to_string(), "openai/gpt-4o");
+        assert!(config.personal_api_key.is_some());
+        let shown = format!("{:?} {config:?}", config.shown);
+        assert!(!shown.contains("canary") && !shown.contains("my key"), "{shown}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_file_line_and_suggestion() {
+        let error = load("[server]\n\nlisen = \"x\"\n", &[]).unwrap_err();
+        assert_eq!(error, "/privet.toml:3: `server.lisen` is unknown; did you mean `server.listen`?");
+        let error = load("", &[("PRIVET_SERVER_LISTN", "x")]).unwrap_err();
+        assert_eq!(error, "environment: `PRIVET_SERVER_LISTN` is unknown; did you mean `PRIVET_SERVER_LISTEN`?");
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_what_is_right() {
+        let error = load("[store]\ndurability = \"most\"\n", &[]).unwrap_err();
+        assert_eq!(error, "/privet.toml:2: `store.durability` = `most`: write \"full\" or \"process\"");
+        let error = load("[server]\nlisten = 3000\n", &[]).unwrap_err();
+        assert!(error.starts_with("/privet.toml:2: `server.listen` = `3000`: write ADDRESS:PORT"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_secret_is_not_repeated_in_the_error() {
+        let error = load("[store]\ndatabase_url = \"mysql://me:canary@db/x\"\n", &[]).unwrap_err();
+        assert!(!error.contains("canary"), "{error}");
+    }
+
+    #[test]
+    fn broken_toml_names_its_line() {
+        let error = load("[server]\nlisten = \n", &[]).unwrap_err();
+        assert!(error.starts_with("/privet.toml:2: "), "{error}");
+    }
+
+    #[test]
+    fn a_model_is_one_line_of_configuration() {
+        let toml = "default_model = \"fast\"\n[providers.groq]\nbase_url = \"https://api.groq.com/openai/v1/\"\n\
+                    api_key_env = \"GROQ_KEY\"\ntotal_timeout = \"30s\"\n[models]\nfast = \"groq/llama-4\"\n";
+        let config = load(toml, &[("GROQ_KEY", "gsk")]).unwrap();
+        assert_eq!(config.default_model.to_string(), "groq/llama-4");
+        let groq = &config.providers[0];
+        assert_eq!((groq.name.as_str(), groq.base_url.as_str()), ("groq", "https://api.groq.com/openai/v1"));
+        assert_eq!(groq.timeouts.total, Duration::from_secs(30));
+        assert!(groq.api_key.is_some());
+    }
+
+    #[test]
+    fn an_alias_to_a_missing_provider_is_refused() {
+        let error = load("[models]\nfast = \"groq/llama-4\"\n", &[]).unwrap_err();
+        assert!(error.contains("privet.toml:2") && error.contains("`groq`"), "{error}");
+    }
+}

@@ -1,0 +1,205 @@
+//! The layers of the configuration and which of them gives a value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::error::ConfigError;
+use super::setting::{ENVIRONMENT_SECTIONS, SETTINGS, Setting, Value};
+use super::toml_file::{self, Entry};
+use super::{DEFAULT_FILE, providers};
+
+/// What was said on the command line.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flags {
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) listen: Option<String>,
+}
+
+/// What the process finds around it.
+pub(crate) struct Surroundings {
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) working_dir: PathBuf,
+}
+
+impl Surroundings {
+    /// Those of this process. A variable that is no text cannot be meant for us.
+    pub(crate) fn of_process() -> std::io::Result<Self> {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Ok(Self { environment, working_dir: std::env::current_dir()? })
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Flag(&'static str),
+    Environment(String),
+    DotEnv { path: String, variable: String },
+    File { path: String, line: usize },
+    Default,
+}
+
+impl Origin {
+    /// Where to look, at the head of an error.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Flag(flag) => (*flag).to_owned(),
+            Self::Environment(variable) => format!("environment {variable}"),
+            Self::DotEnv { path, variable } => format!("{path} {variable}"),
+            Self::File { path, line } => format!("{path}:{line}"),
+            Self::Default => "default".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.place())
+    }
+}
+
+/// All layers, read.
+pub(super) struct Layers {
+    flags: BTreeMap<&'static str, (&'static str, String)>,
+    environment: BTreeMap<String, String>,
+    dot_env_path: String,
+    dot_env: BTreeMap<String, String>,
+    file_path: String,
+    file: BTreeMap<String, Entry>,
+}
+
+impl Layers {
+    pub(super) fn read(flags: &Flags, surroundings: &Surroundings) -> Result<Self, ConfigError> {
+        let dot_env_path = surroundings.working_dir.join(".env");
+        let dot_env = read_dot_env(&dot_env_path)?;
+        let file_path = match &flags.config {
+            Some(path) => path.clone(),
+            None => match surroundings.environment.get("PRIVET_CONFIG").or_else(|| dot_env.get("PRIVET_CONFIG")) {
+                Some(path) => path.into(),
+                None => surroundings.working_dir.join(DEFAULT_FILE),
+            },
+        };
+        let must_exist = flags.config.is_some() || file_path.file_name().is_none_or(|name| name != DEFAULT_FILE);
+        let layers = Self {
+            flags: named_flags(flags),
+            environment: surroundings.environment.clone(),
+            dot_env_path: dot_env_path.display().to_string(),
+            dot_env,
+            file: toml_file::read(&file_path, must_exist)?,
+            file_path: file_path.display().to_string(),
+        };
+        layers.refuse_unknown()?;
+        Ok(layers)
+    }
+
+    /// The value of one of [`SETTINGS`].
+    pub(super) fn value(&self, key: &str) -> Value {
+        let unlisted = Setting { key: "", environment: &[], default: "", secret: false };
+        let setting = SETTINGS.iter().find(|setting| setting.key == key).unwrap_or(&unlisted);
+        self.find(key, setting.environment, setting.secret).unwrap_or_else(|| Value {
+            key: key.to_owned(),
+            text: setting.default.to_owned(),
+            origin: Origin::Default,
+            secret: setting.secret,
+        })
+    }
+
+    /// The value that flags, environment, `.env` or file give, in this order.
+    pub(super) fn find(&self, key: &str, environment: &[&str], secret: bool) -> Option<Value> {
+        let (text, origin) = self
+            .flags
+            .get(key)
+            .map(|(flag, text)| (text.clone(), Origin::Flag(flag)))
+            .or_else(|| environment.iter().find_map(|variable| self.variable(variable)))
+            .or_else(|| {
+                let entry = self.file.get(key)?;
+                Some((entry.text.clone(), Origin::File { path: self.file_path.clone(), line: entry.line }))
+            })?;
+        Some(Value { key: key.to_owned(), text, origin, secret })
+    }
+
+    /// A variable of the environment or of `.env`; an empty one counts as absent.
+    pub(super) fn variable(&self, name: &str) -> Option<(String, Origin)> {
+        let present = |text: &&String| !text.is_empty();
+        if let Some(text) = self.environment.get(name).filter(present) {
+            return Some((text.clone(), Origin::Environment(name.to_owned())));
+        }
+        let text = self.dot_env.get(name).filter(present)?;
+        Some((text.clone(), Origin::DotEnv { path: self.dot_env_path.clone(), variable: name.to_owned() }))
+    }
+
+    /// The names in a section of the file that holds names of the user's choosing, such as `providers`.
+    pub(super) fn names_in(&self, section: &str) -> Vec<String> {
+        let prefix = format!("{section}.");
+        let names = self.file.keys().filter_map(|key| key.strip_prefix(&prefix)?.split('.').next());
+        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        names.dedup();
+        names
+    }
+
+    fn refuse_unknown(&self) -> Result<(), ConfigError> {
+        for (key, entry) in &self.file {
+            let place = format!("{}:{}", self.file_path, entry.line);
+            let mut parts = key.split('.');
+            match (parts.next(), parts.next(), parts.next()) {
+                (Some("models"), Some(_), None) => {}
+                (Some("providers"), Some(name), Some(field)) => {
+                    if !providers::FIELDS.contains(&field) {
+                        let known: Vec<String> =
+                            providers::FIELDS.iter().map(|field| format!("providers.{name}.{field}")).collect();
+                        return Err(ConfigError::unknown(place, key, known.iter().map(String::as_str)));
+                    }
+                }
+                _ if SETTINGS.iter().any(|setting| setting.key == key) => {}
+                _ => return Err(ConfigError::unknown(place, key, SETTINGS.iter().map(|setting| setting.key))),
+            }
+        }
+        let known = || SETTINGS.iter().flat_map(|setting| setting.environment.iter().copied());
+        for (place, variables) in [("environment", &self.environment), (self.dot_env_path.as_str(), &self.dot_env)] {
+            for variable in variables.keys() {
+                let ours = ENVIRONMENT_SECTIONS.iter().any(|section| variable.starts_with(section));
+                if ours && !known().any(|name| name == variable) {
+                    return Err(ConfigError::unknown(place.to_owned(), variable, known()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn named_flags(flags: &Flags) -> BTreeMap<&'static str, (&'static str, String)> {
+    let mut named = BTreeMap::new();
+    if let Some(data) = &flags.data {
+        named.insert("data", ("--data", data.display().to_string()));
+    }
+    if let Some(listen) = &flags.listen {
+        named.insert("server.listen", ("--listen", listen.clone()));
+    }
+    named
+}
+
+fn read_dot_env(path: &std::path::Path) -> Result<BTreeMap<String, String>, ConfigError> {
+    let place = path.display().to_string();
+    let lines = match dotenvy::from_path_iter(path) {
+        Ok(lines) => lines,
+        Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(ConfigError::Syntax { place, problem: error.to_string() }),
+    };
+    let mut variables = BTreeMap::new();
+    for line in lines {
+        // The line itself may hold a secret, so only the place is told.
+        let (name, text) = line.map_err(|_| ConfigError::Syntax {
+            place: place.clone(),
+            problem: format!(
+                "a line after {} variables is not NAME=VALUE; put values with spaces in quotes",
+                variables.len()
+            ),
+        })?;
+        variables.insert(name, text);
+    }
+    Ok(variables)
+}

@@ -1,0 +1,246 @@
+//! Providers by convention of the environment or by name in the file, and the names that lead to their models.
+
+use std::collections::BTreeMap;
+
+use privet_dialects::openai::chat_request::MaxTokensField;
+use privet_domain::model::ModelName;
+use privet_providers::{ProviderKind, ProviderSettings, Timeouts, offline};
+use secrecy::SecretString;
+
+use super::error::ConfigError;
+use super::layers::Layers;
+use super::setting::{self, Shown, Value};
+
+/// The fields of a provider in the file.
+pub(super) const FIELDS: &[&str] = &[
+    "kind",
+    "base_url",
+    "api_key",
+    "api_key_env",
+    "max_tokens_field",
+    "connect_timeout",
+    "first_byte_timeout",
+    "idle_timeout",
+    "total_timeout",
+];
+
+/// A provider that everybody knows.
+struct WellKnown {
+    name: &'static str,
+    kind: ProviderKind,
+    key_variable: &'static str,
+    url_variable: &'static str,
+    base_url: &'static str,
+    default_model: &'static str,
+}
+
+const WELL_KNOWN: [WellKnown; 3] = [
+    WellKnown {
+        name: "openai",
+        kind: ProviderKind::OpenAi,
+        key_variable: "OPENAI_API_KEY",
+        url_variable: "OPENAI_BASE_URL",
+        base_url: "https://api.openai.com/v1",
+        default_model: "gpt-4o",
+    },
+    WellKnown {
+        name: "anthropic",
+        kind: ProviderKind::Anthropic,
+        key_variable: "ANTHROPIC_API_KEY",
+        url_variable: "ANTHROPIC_BASE_URL",
+        base_url: "https://api.anthropic.com",
+        default_model: "claude-sonnet-4-5",
+    },
+    WellKnown {
+        name: "gemini",
+        kind: ProviderKind::Gemini,
+        key_variable: "GEMINI_API_KEY",
+        url_variable: "GEMINI_BASE_URL",
+        base_url: "https://generativelanguage.googleapis.com",
+        default_model: "gemini-2.5-flash",
+    },
+];
+
+/// The configured providers; the offline one when there is no other.
+pub(super) fn configured(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Vec<ProviderSettings>, ConfigError> {
+    let named = layers.names_in("providers");
+    let mut providers = Vec::new();
+    for known in &WELL_KNOWN {
+        let by_environment =
+            [known.key_variable, known.url_variable].iter().any(|name| layers.variable(name).is_some());
+        if by_environment || named.iter().any(|name| name == known.name) {
+            providers.push(provider(layers, known.name, Some(known), shown)?);
+        }
+    }
+    for name in named.iter().filter(|name| WELL_KNOWN.iter().all(|known| known.name != name.as_str())) {
+        providers.push(provider(layers, name, None, shown)?);
+    }
+    if providers.is_empty() {
+        providers.push(bare(offline::NAME, ProviderKind::Offline));
+    }
+    Ok(providers)
+}
+
+fn provider(
+    layers: &Layers,
+    name: &str,
+    known: Option<&WellKnown>,
+    shown: &mut Vec<Shown>,
+) -> Result<ProviderSettings, ConfigError> {
+    let mut find = |field: &str, variables: &[&str], secret: bool| {
+        let key = format!("providers.{name}.{field}");
+        let value = layers.find(&key, variables, secret);
+        shown.extend(value.as_ref().map(|value| value.shown(&key)));
+        value
+    };
+    let kind = match find("kind", &[], false) {
+        Some(value) => value.parse(kind)?,
+        None if name == offline::NAME => ProviderKind::Offline,
+        None => known.map_or(ProviderKind::OpenAi, |known| known.kind),
+    };
+    let mut settings = bare(name, kind);
+    if kind == ProviderKind::Offline {
+        return Ok(settings);
+    }
+    let url_variables = known.map(|known| known.url_variable);
+    settings.base_url = match (find("base_url", url_variables.as_slice(), false), known) {
+        (Some(value), _) => value.parse(base_url)?,
+        (None, Some(known)) => known.base_url.to_owned(),
+        (None, None) => return Err(missing_base_url(layers, name)),
+    };
+    let key_variables = known.map(|known| known.key_variable);
+    settings.api_key = match find("api_key", key_variables.as_slice(), true) {
+        Some(value) => Some(SecretString::from(value.text)),
+        None => find("api_key_env", &[], false).map(|variable| api_key_from(layers, &variable)).transpose()?,
+    };
+    if let Some(value) = find("max_tokens_field", &[], false) {
+        settings.max_tokens_field = Some(value.parse(max_tokens_field)?);
+    }
+    let timeouts = &mut settings.timeouts;
+    for (field, timeout) in [
+        ("connect_timeout", &mut timeouts.connect),
+        ("first_byte_timeout", &mut timeouts.first_byte),
+        ("idle_timeout", &mut timeouts.idle),
+        ("total_timeout", &mut timeouts.total),
+    ] {
+        if let Some(value) = find(field, &[], false) {
+            *timeout = value.parse(setting::duration)?;
+        }
+    }
+    Ok(settings)
+}
+
+fn bare(name: &str, kind: ProviderKind) -> ProviderSettings {
+    ProviderSettings {
+        name: name.to_owned(),
+        kind,
+        base_url: String::new(),
+        api_key: None,
+        timeouts: Timeouts::default(),
+        max_tokens_field: None,
+    }
+}
+
+fn missing_base_url(layers: &Layers, name: &str) -> ConfigError {
+    let fields = FIELDS.iter().find_map(|field| layers.find(&format!("providers.{name}.{field}"), &[], false));
+    let place = fields.map_or_else(String::new, |value| value.origin.place());
+    ConfigError::Syntax {
+        place,
+        problem: format!("`providers.{name}` needs a `base_url`, for example \"http://localhost:11434/v1\""),
+    }
+}
+
+fn api_key_from(layers: &Layers, variable: &Value) -> Result<SecretString, ConfigError> {
+    match layers.variable(&variable.text) {
+        Some((text, _)) => Ok(SecretString::from(text)),
+        None => Err(ConfigError::value(
+            &variable.origin,
+            &variable.key,
+            &variable.text,
+            "this variable is not set; set it in the environment or in .env",
+        )),
+    }
+}
+
+/// The aliases of `[models]`: a name that stands for `provider/model`.
+pub(super) fn aliases(layers: &Layers, shown: &mut Vec<Shown>) -> Result<BTreeMap<String, ModelName>, ConfigError> {
+    let mut aliases = BTreeMap::new();
+    for alias in layers.names_in("models") {
+        let key = format!("models.{alias}");
+        if let Some(value) = layers.find(&key, &[], false) {
+            shown.push(value.shown(&key));
+            let model =
+                value.parse(|text| ModelName::parse(text).ok_or_else(|| "write \"provider/model\"".to_owned()))?;
+            let known = configured(layers, &mut Vec::new())?;
+            refuse_missing_provider(&value, &model, &known)?;
+            aliases.insert(alias, model);
+        }
+    }
+    Ok(aliases)
+}
+
+/// The model of requests that name none: the configured one, or the first provider's best known.
+pub(super) fn default_model(
+    value: &Value,
+    providers: &[ProviderSettings],
+    aliases: &BTreeMap<String, ModelName>,
+) -> Result<ModelName, ConfigError> {
+    if let Some(model) = aliases.get(&value.text) {
+        return Ok(model.clone());
+    }
+    if !value.text.is_empty() {
+        let model = value.parse(|text| {
+            ModelName::parse(text).ok_or_else(|| "write \"provider/model\" or a name of [models]".to_owned())
+        })?;
+        refuse_missing_provider(value, &model, providers)?;
+        return Ok(model);
+    }
+    let known = WELL_KNOWN.iter().find(|known| providers.iter().any(|provider| provider.name == known.name));
+    let model = match known {
+        Some(known) => format!("{}/{}", known.name, known.default_model),
+        None => match providers.iter().find(|provider| provider.kind != ProviderKind::Offline) {
+            // Which model such a server has, only it knows: a request without a model will be told so by it.
+            Some(provider) => format!("{}/default", provider.name),
+            None => format!("{}/{}", offline::NAME, offline::CHAT_MODEL),
+        },
+    };
+    ModelName::parse(&model)
+        .ok_or_else(|| ConfigError::value(&value.origin, &value.key, &model, "write \"provider/model\""))
+}
+
+fn refuse_missing_provider(
+    value: &Value,
+    model: &ModelName,
+    providers: &[ProviderSettings],
+) -> Result<(), ConfigError> {
+    if providers.iter().any(|provider| provider.name == model.provider()) {
+        return Ok(());
+    }
+    let names: Vec<&str> = providers.iter().map(|provider| provider.name.as_str()).collect();
+    let remedy = format!("no provider is called `{}`; configured: {}", model.provider(), names.join(", "));
+    Err(ConfigError::value(&value.origin, &value.key, &value.text, remedy))
+}
+
+fn kind(text: &str) -> Result<ProviderKind, String> {
+    [ProviderKind::OpenAi, ProviderKind::Anthropic, ProviderKind::Gemini, ProviderKind::Offline]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+        .ok_or_else(|| {
+            "write \"openai\" (also for compatible servers), \"anthropic\", \"gemini\" or \"offline\"".to_owned()
+        })
+}
+
+fn base_url(text: &str) -> Result<String, String> {
+    let remedy = || "write an http:// or https:// address".to_owned();
+    let url = reqwest::Url::parse(text).map_err(|_| remedy())?;
+    let usable = matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty();
+    usable.then(|| text.trim_end_matches('/').to_owned()).ok_or_else(remedy)
+}
+
+fn max_tokens_field(text: &str) -> Result<MaxTokensField, String> {
+    match text {
+        "max_tokens" => Ok(MaxTokensField::MaxTokens),
+        "max_completion_tokens" => Ok(MaxTokensField::MaxCompletionTokens),
+        _ => Err("write \"max_tokens\" or \"max_completion_tokens\"".to_owned()),
+    }
+}

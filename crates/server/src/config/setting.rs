@@ -1,0 +1,160 @@
+//! The settings that always exist: their keys, environment variables, defaults and how their values are read.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use privet_engine::RecordMode;
+use privet_store::Durability;
+use serde::Serialize;
+
+use super::LogFormat;
+use super::error::ConfigError;
+use super::layers::Origin;
+
+/// A setting.
+pub(super) struct Setting {
+    /// Its key in the file.
+    pub(super) key: &'static str,
+    /// Its variables in the environment, the first one preferred.
+    pub(super) environment: &'static [&'static str],
+    /// Its value when nobody gives one.
+    pub(super) default: &'static str,
+    /// Whether it must not be shown.
+    pub(super) secret: bool,
+}
+
+const fn open(key: &'static str, environment: &'static [&'static str], default: &'static str) -> Setting {
+    Setting { key, environment, default, secret: false }
+}
+
+const fn secret(key: &'static str, environment: &'static [&'static str]) -> Setting {
+    Setting { key, environment, default: "", secret: true }
+}
+
+/// All of them.
+pub(super) const SETTINGS: &[Setting] = &[
+    open("data", &["PRIVET_DATA"], "privet-data"),
+    open("default_model", &["PRIVET_DEFAULT_MODEL"], ""),
+    secret("personal_api_key", &["PERSONAL_API_KEY"]),
+    open("server.listen", &["PRIVET_SERVER_LISTEN", "PRIVET_LISTEN"], "127.0.0.1:3000"),
+    open("server.body_bytes_max", &["PRIVET_SERVER_BODY_BYTES_MAX"], "33554432"),
+    open("server.header_timeout", &["PRIVET_SERVER_HEADER_TIMEOUT"], "10s"),
+    open("server.body_timeout", &["PRIVET_SERVER_BODY_TIMEOUT"], "15s"),
+    open("server.connections_max", &["PRIVET_SERVER_CONNECTIONS_MAX"], "4096"),
+    open("server.drain_timeout", &["PRIVET_SERVER_DRAIN_TIMEOUT"], "25s"),
+    secret("store.database_url", &["PRIVET_STORE_DATABASE_URL", "PRIVET_DATABASE_URL", "DATABASE_URL"]),
+    open("store.durability", &["PRIVET_STORE_DURABILITY"], "full"),
+    open("history.record", &["PRIVET_HISTORY_RECORD"], "all"),
+    open("log.format", &["PRIVET_LOG_FORMAT"], "auto"),
+    open("log.filter", &["PRIVET_LOG_FILTER", "RUST_LOG"], "info"),
+];
+
+/// Sections whose environment variables are checked for typing errors.
+pub(super) const ENVIRONMENT_SECTIONS: [&str; 4] =
+    ["PRIVET_SERVER_", "PRIVET_STORE_", "PRIVET_HISTORY_", "PRIVET_LOG_"];
+
+/// A value and where it came from.
+#[derive(Clone, Debug)]
+pub(super) struct Value {
+    pub(super) key: String,
+    pub(super) text: String,
+    pub(super) origin: Origin,
+    pub(super) secret: bool,
+}
+
+/// A value as it may be shown.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Shown {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    pub(crate) origin: String,
+}
+
+impl Value {
+    pub(super) fn parse<T>(&self, read: fn(&str) -> Result<T, String>) -> Result<T, ConfigError> {
+        read(&self.text).map_err(|remedy| ConfigError::value(&self.origin, &self.key, &self.display(), remedy))
+    }
+
+    pub(super) fn shown(&self, key: &str) -> Shown {
+        Shown { key: key.to_owned(), value: self.display(), origin: self.origin.to_string() }
+    }
+
+    fn display(&self) -> String {
+        match (self.secret, self.text.is_empty()) {
+            (true, false) => "(secret)".to_owned(),
+            _ => self.text.clone(),
+        }
+    }
+}
+
+/// `ADDRESS:PORT`; a name such as `localhost` is looked up.
+pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    found.ok_or_else(|| "write ADDRESS:PORT, for example \"127.0.0.1:3000\"".to_owned())
+}
+
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "write a whole number above 0".to_owned())
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "write a time such as \"500ms\", \"10s\" or \"2m\"".to_owned())
+}
+
+/// Reads `500ms`, `10s`, `2m`, `24h` or `7d`; more than nothing.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
+    let duration = match days {
+        Some(days) => Duration::from_secs(days.checked_mul(86_400)?),
+        None => text.parse::<jiff::SignedDuration>().ok()?.try_into().ok()?,
+    };
+    (!duration.is_zero()).then_some(duration)
+}
+
+pub(super) fn postgres_url(text: &str) -> Result<String, String> {
+    let known = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
+    known.then(|| text.to_owned()).ok_or_else(|| {
+        "write postgres://USER:PASSWORD@HOST:PORT/DATABASE, or leave it out to keep everything in SQLite".to_owned()
+    })
+}
+
+pub(super) fn durability(text: &str) -> Result<Durability, String> {
+    match text {
+        "full" => Ok(Durability::Full),
+        "process" => Ok(Durability::Process),
+        _ => Err("write \"full\" or \"process\"".to_owned()),
+    }
+}
+
+pub(super) fn record(text: &str) -> Result<RecordMode, String> {
+    match text {
+        "all" => Ok(RecordMode::All),
+        "continued" => Ok(RecordMode::Continued),
+        "none" => Ok(RecordMode::None),
+        _ => Err("write \"all\", \"continued\" or \"none\"".to_owned()),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "auto" => Ok(LogFormat::Auto),
+        "pretty" => Ok(LogFormat::Pretty),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("write \"auto\", \"pretty\" or \"json\"".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_with_their_units() {
+        assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2m"), Some(Duration::from_secs(120)));
+        assert_eq!(parse_duration("7d"), Some(Duration::from_secs(604_800)));
+        for wrong in ["", "10", "0s", "-5s", "soon"] {
+            assert_eq!(parse_duration(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The HTTP side: routes, who calls, and the shapes of requests, answers and errors.
+
+pub(crate) mod accept;
+mod authenticate;
+mod body;
+mod conversations;
+mod docs;
+mod error;
+mod health;
+mod lesson_chat;
+mod messages;
+mod openai;
+mod reply;
+mod request_id;
+pub(crate) mod router;
+mod surface;
+
+pub(crate) use reply::CONVERSATION_HEADER;

@@ -1,0 +1,202 @@
+//! The description of the API: `/openapi.json`, made from the code, and `/docs`, which renders it.
+//!
+//! The shapes here describe what passes through; the ones that Privet itself reads or writes stand beside their handlers.
+
+use serde::Serialize;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi, ToSchema};
+
+/// The document without its paths; the router adds those.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Privet",
+        description = "Your private LLM API. Each request carries `Authorization: Bearer KEY` (or `x-api-key: KEY`).",
+        license(name = "MIT OR Apache-2.0"),
+    ),
+    modifiers(&KeyScheme),
+    tags(
+        (name = "Chat", description = "The lesson's endpoint."),
+        (name = "OpenAI", description = "For every client that speaks to OpenAI: set its base URL to `/v1` of this server."),
+        (name = "Conversations", description = "What was said, kept."),
+        (name = "Operations", description = "For those who run the server. No key needed."),
+    ),
+)]
+pub(crate) struct ApiDoc;
+
+struct KeyScheme;
+
+impl Modify for KeyScheme {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        document.components.get_or_insert_default().add_security_scheme("key", bearer);
+    }
+}
+
+/// An error of `/v1`, in OpenAI's envelope.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect writes")]
+pub(crate) struct OpenAiError {
+    error: OpenAiErrorBody,
+}
+
+/// What went wrong.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect writes")]
+pub(crate) struct OpenAiErrorBody {
+    /// For people: what happened and how to mend it.
+    message: String,
+    /// The family of the error.
+    r#type: String,
+    /// Which field of the request is wrong.
+    param: Option<String>,
+    /// Stable, for programs.
+    code: Option<String>,
+}
+
+/// An error of `/api/chat`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the surface writes")]
+pub(crate) struct LessonError {
+    error: String,
+}
+
+/// An error of `/api`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the surface writes")]
+pub(crate) struct NativeError {
+    /// For people: what happened and how to mend it.
+    error: String,
+    /// Stable, for programs.
+    code: String,
+}
+
+/// A chat request. Fields that are not listed pass through.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect reads")]
+pub(crate) struct ChatCompletionRequest {
+    /// `provider/model` or an alias; the configured default when absent.
+    model: Option<String>,
+    /// The thread, or what is new in it.
+    #[schema(min_items = 1)]
+    messages: Vec<ChatMessage>,
+    /// Answer as server-sent events.
+    stream: Option<bool>,
+    /// `conversation_id` continues a conversation.
+    metadata: Option<std::collections::BTreeMap<String, String>>,
+    /// `false` keeps this chat out of the history.
+    store: Option<bool>,
+}
+
+/// A message, as OpenAI writes it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect reads")]
+pub(crate) struct ChatMessage {
+    /// `system`, `developer`, `user`, `assistant` or `tool`.
+    role: String,
+    /// A text, or parts.
+    #[schema(value_type = Value)]
+    content: serde_json::Value,
+}
+
+/// A chat completion, as the provider wrote it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what passes through")]
+pub(crate) struct ChatCompletion {
+    id: String,
+    object: String,
+    created: i64,
+    model: String,
+    #[schema(value_type = Vec<Object>)]
+    choices: Vec<serde_json::Value>,
+    #[schema(value_type = Option<Object>)]
+    usage: Option<serde_json::Value>,
+}
+
+/// A chat of the lesson.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the handler reads by hand, to answer with the lesson's words")]
+pub(crate) struct LessonChatRequest {
+    /// At least one message; content is a text that is not blank, role is `user` or `assistant`.
+    #[schema(min_items = 1)]
+    messages: Vec<LessonMessage>,
+    /// The conversation to continue.
+    conversation_id: Option<String>,
+    /// `provider/model` or an alias; the configured default when absent.
+    model: Option<String>,
+    /// Answer as server-sent events.
+    stream: Option<bool>,
+}
+
+/// A message of the lesson.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see LessonChatRequest")]
+pub(crate) struct LessonMessage {
+    role: String,
+    content: String,
+}
+
+/// The provider's chat completion with the conversation's id.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what passes through")]
+pub(crate) struct LessonReply {
+    #[schema(value_type = String)]
+    conversation_id: String,
+    id: String,
+    object: String,
+    created: i64,
+    model: String,
+    #[schema(value_type = Vec<Object>)]
+    choices: Vec<serde_json::Value>,
+    #[schema(value_type = Option<Object>)]
+    usage: Option<serde_json::Value>,
+}
+
+/// Texts to embed.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect reads")]
+pub(crate) struct EmbeddingsRequest {
+    /// `provider/model` or an alias.
+    model: String,
+    /// A text or several.
+    #[schema(value_type = Value)]
+    input: serde_json::Value,
+    /// `float` or `base64`.
+    encoding_format: Option<String>,
+    /// Fewer dimensions, where the model can.
+    dimensions: Option<u32>,
+}
+
+/// Vectors.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what passes through")]
+pub(crate) struct EmbeddingList {
+    object: String,
+    #[schema(value_type = Vec<Object>)]
+    data: Vec<serde_json::Value>,
+    model: String,
+    #[schema(value_type = Object)]
+    usage: serde_json::Value,
+}
+
+/// Models.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ModelList {
+    /// `list`.
+    pub(crate) object: &'static str,
+    /// The models.
+    pub(crate) data: Vec<Model>,
+}
+
+/// A model.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Model {
+    /// `provider/model`, or an alias.
+    pub(crate) id: String,
+    /// `model`.
+    pub(crate) object: &'static str,
+    /// Always 0: providers differ in what they say.
+    pub(crate) created: i64,
+    /// The provider, or `privet` for an alias.
+    pub(crate) owned_by: String,
+}

@@ -1,0 +1,190 @@
+//! What an error is to a client: its status, its stable code and its words. The only place that decides a status.
+
+use axum::http::{HeaderMap, StatusCode};
+use privet_dialects::{BadRequest, Unsupported, UpstreamFault};
+use privet_engine::completion::CompletionError;
+use privet_providers::ProviderError;
+use privet_store::StoreError;
+
+/// The lesson's answer to any failure of the provider.
+const LESSON_FAILURE: &str = "An error occurred while processing your request";
+
+/// An error as a client sees it.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    pub(crate) status: StatusCode,
+    /// Stable, for programs.
+    pub(crate) code: String,
+    /// For people: what happened and how to mend it.
+    pub(crate) message: String,
+    /// Which field of the request is wrong.
+    pub(crate) param: Option<String>,
+    /// What goes along, such as `retry-after`.
+    pub(crate) headers: HeaderMap,
+    /// The provider's own type of error, passed on.
+    kind: Option<String>,
+    /// Whether it is the provider's failure and not the client's.
+    provider_failed: bool,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: code.to_owned(),
+            message: message.into(),
+            param: None,
+            headers: HeaderMap::new(),
+            kind: None,
+            provider_failed: false,
+        }
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// With the field of the request that is wrong.
+    pub(crate) fn at(self, param: &str) -> Self {
+        Self { param: Some(param.to_owned()), ..self }
+    }
+
+    /// The `type` of OpenAI's envelope.
+    pub(crate) fn kind(&self) -> &str {
+        match (&self.kind, self.status.as_u16()) {
+            (Some(kind), _) => kind,
+            (None, 401) => "authentication_error",
+            (None, 403) => "permission_error",
+            (None, 429) => "rate_limit_error",
+            (None, 400..=499) => "invalid_request_error",
+            (None, _) => "server_error",
+        }
+    }
+
+    /// The words for `/api/chat`, which says the same of every failure of a provider.
+    pub(crate) fn lesson_message(&self) -> &str {
+        if self.provider_failed { LESSON_FAILURE } else { &self.message }
+    }
+
+    /// The same error with the status that the lesson's endpoint has for a failure of the provider.
+    pub(crate) fn for_lesson(mut self) -> Self {
+        if self.provider_failed {
+            self.status = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        self
+    }
+}
+
+impl From<BadRequest> for ApiError {
+    fn from(error: BadRequest) -> Self {
+        Self { param: error.param, ..Self::bad_request(error.message) }
+    }
+}
+
+impl From<Unsupported> for ApiError {
+    fn from(error: Unsupported) -> Self {
+        let code = "unsupported_by_provider";
+        Self { param: Some(error.param), ..Self::new(StatusCode::BAD_REQUEST, code, error.message) }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound => Self::not_found("There is no such thing in this project."),
+            StoreError::Exists(what) => {
+                Self::new(StatusCode::CONFLICT, "exists", format!("The {what} exists already."))
+            }
+            StoreError::DiskFull => Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", error.to_string()),
+            StoreError::Closed => unavailable(),
+            error => {
+                // The client cannot mend it, and its text may name things inside.
+                tracing::error!(%error, "the store failed");
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "store_failed",
+                    "The database failed; the server's log says why.",
+                )
+            }
+        }
+    }
+}
+
+impl From<CompletionError> for ApiError {
+    fn from(error: CompletionError) -> Self {
+        let message = error.to_string();
+        match error {
+            CompletionError::BadRequest(error) => error.into(),
+            CompletionError::Unsupported(error) => error.into(),
+            CompletionError::UnknownModel(_) => {
+                Self { param: Some("model".to_owned()), ..Self::new(StatusCode::NOT_FOUND, "model_not_found", message) }
+            }
+            CompletionError::UnknownConversation(_) => Self {
+                param: Some("conversation_id".to_owned()),
+                ..Self::new(StatusCode::NOT_FOUND, "conversation_not_found", message)
+            },
+            CompletionError::HistoryOff => Self::new(StatusCode::BAD_REQUEST, "history_off", message),
+            CompletionError::Provider(error) => provider_error(error, message),
+            CompletionError::Store(error) => error.into(),
+            CompletionError::ShuttingDown => unavailable(),
+            // Nobody reads it; the status stands in the log (nginx's number for the same).
+            CompletionError::ClientLeft => {
+                let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
+                Self::new(status, "client_left", message)
+            }
+        }
+    }
+}
+
+fn unavailable() -> ApiError {
+    let message = "The server is shutting down; repeat the request in a moment.";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", message)
+}
+
+fn provider_error(error: ProviderError, message: String) -> ApiError {
+    tracing::warn!(%error, "a provider failed");
+    let failed = |status, code: &str| ApiError { provider_failed: true, ..ApiError::new(status, code, &*message) };
+    match error {
+        ProviderError::Connect { .. } => failed(StatusCode::BAD_GATEWAY, "upstream_unreachable"),
+        ProviderError::Timeout { .. } => failed(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
+        ProviderError::NotOffered { .. } => ApiError::new(StatusCode::BAD_REQUEST, "unsupported_by_provider", message),
+        ProviderError::Fault { fault: UpstreamFault::Reported { status, .. }, .. } => {
+            let status = status.map_or(StatusCode::BAD_GATEWAY, |status| status_for_client(status).0);
+            failed(status, "upstream_error")
+        }
+        ProviderError::Fault { .. } => failed(StatusCode::BAD_GATEWAY, "upstream_malformed"),
+        ProviderError::Status { status, error, headers, .. } => {
+            let (status, is_request_at_fault) = status_for_client(status);
+            if is_request_at_fault {
+                // The provider's own words: the client's request is what it speaks of.
+                return ApiError {
+                    param: error.param,
+                    headers: *headers,
+                    kind: error.kind,
+                    provider_failed: true,
+                    ..ApiError::new(status, error.code.as_deref().unwrap_or("upstream_refused"), error.message)
+                };
+            }
+            ApiError { headers: *headers, ..failed(status, error.code.as_deref().unwrap_or("upstream_error")) }
+        }
+    }
+}
+
+/// The status for the client, and whether the provider speaks of the client's request.
+///
+/// 401 and 403 concern our key at the provider, not the client's key here: to the client that is a failing gateway.
+fn status_for_client(upstream: u16) -> (StatusCode, bool) {
+    match upstream {
+        401 | 403 => (StatusCode::BAD_GATEWAY, false),
+        429 => (StatusCode::TOO_MANY_REQUESTS, true),
+        400..=499 => (StatusCode::from_u16(upstream).unwrap_or(StatusCode::BAD_REQUEST), true),
+        // 529 is Anthropic's word for too much load.
+        503 | 529 => (StatusCode::SERVICE_UNAVAILABLE, false),
+        504 => (StatusCode::GATEWAY_TIMEOUT, false),
+        _ => (StatusCode::BAD_GATEWAY, false),
+    }
+}

@@ -1,0 +1,139 @@
+//! `POST /api/chat`: the lesson's endpoint, to the byte, with its flaws mended; besides, `model` and `stream`.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use privet_dialects::canonical::{Message, Role};
+use privet_dialects::openai::chat_request::IncomingChat;
+use privet_domain::id::{ConversationId, RequestId};
+use privet_engine::completion::{ChatCommand, DEFAULT_MAX_TOKENS};
+use serde_json::{Map, Value, json};
+
+use super::authenticate::Authenticated;
+use super::body::JsonBody;
+use super::docs::{LessonChatRequest, LessonError, LessonReply};
+use super::error::ApiError;
+use super::openai::chat_completions::parse_conversation_id;
+use super::reply::respond;
+use super::router::Http;
+use super::surface::{Failure, Lesson};
+
+const NO_MESSAGES: &str = "Invalid request: messages must be a non-empty array";
+const BAD_MESSAGE: &str =
+    "Invalid request: each message must have a non-empty content and a role of either \"user\" or \"assistant\"";
+
+/// Chat, as the lesson's applications do.
+///
+/// The answer is the provider's chat completion with `conversation_id` added. Send that id with the next message, and the
+/// conversation goes on: the server remembers what was said. With `stream: true` the answer comes as server-sent events and
+/// the id in the header `x-conversation-id`.
+#[utoipa::path(
+    post, path = "/api/chat", tag = "Chat",
+    request_body = LessonChatRequest,
+    responses(
+        (status = 200, description = "The provider's chat completion, with `conversation_id`", body = LessonReply),
+        (status = 400, description = "The request is wrong", body = LessonError),
+        (status = 401, description = "No valid key", body = LessonError),
+        (status = 404, description = "Unknown model or conversation", body = LessonError),
+        (status = 408, description = "The body came too slowly", body = LessonError),
+        (status = 413, description = "The body is too large", body = LessonError),
+        (status = 500, description = "The provider failed", body = LessonError),
+        (status = 503, description = "The server is shutting down", body = LessonError),
+        (status = 507, description = "The disk is full", body = LessonError),
+    ),
+    security(("key" = [])),
+)]
+pub(crate) async fn create(
+    State(http): State<Http>,
+    Extension(request_id): Extension<RequestId>,
+    Authenticated { caller, .. }: Authenticated<Lesson>,
+    body: JsonBody<Lesson>,
+) -> Result<Response, Failure<Lesson>> {
+    let request = LessonRequest::parse(&body.bytes)?;
+    let conversation_id = request.conversation_id;
+    let incoming = request.into_incoming();
+    let command = ChatCommand { caller, request_id, incoming, conversation_id, conversational: true };
+    let reply = http.engine.complete(command).await.map_err(|error| ApiError::from(error).for_lesson())?;
+    let id = reply.conversation_id;
+    Ok(respond(reply, |bytes| with_conversation_id(bytes, id)))
+}
+
+struct LessonRequest {
+    messages: Vec<Message>,
+    conversation_id: Option<ConversationId>,
+    model: Option<String>,
+    stream: bool,
+}
+
+impl LessonRequest {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let body: Value = serde_json::from_slice(body)
+            .map_err(|error| ApiError::bad_request(format!("Invalid request: the body is not valid JSON: {error}")))?;
+        let messages = body.get("messages").and_then(Value::as_array).filter(|messages| !messages.is_empty());
+        let messages = messages.ok_or_else(|| ApiError::bad_request(NO_MESSAGES))?;
+        let messages: Option<Vec<Message>> = messages.iter().map(message).collect();
+        let messages = messages.ok_or_else(|| ApiError::bad_request(BAD_MESSAGE))?;
+        let fields = body.as_object();
+        let conversation_id = text(fields, "conversation_id")?.map(parse_conversation_id).transpose()?;
+        let model = text(fields, "model")?.map(str::to_owned);
+        let stream = match fields.and_then(|fields| fields.get("stream")) {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(stream)) => *stream,
+            Some(_) => return Err(ApiError::bad_request("Invalid request: stream must be true or false")),
+        };
+        Ok(Self { messages, conversation_id, model, stream })
+    }
+
+    /// The parameters are the lesson's: temperature 0, at most 4096 tokens, text.
+    fn into_incoming(self) -> IncomingChat {
+        let parameters = vec![
+            ("temperature".to_owned(), json!(0)),
+            ("max_tokens".to_owned(), json!(DEFAULT_MAX_TOKENS)),
+            ("response_format".to_owned(), json!({"type": "text"})),
+        ];
+        IncomingChat::from_messages(self.model, self.messages, self.stream, parameters)
+    }
+}
+
+fn message(value: &Value) -> Option<Message> {
+    let content = value.get("content")?.as_str().filter(|content| !content.trim().is_empty())?;
+    let role = match value.get("role")?.as_str()? {
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        _ => return None,
+    };
+    Some(Message::text(role, content))
+}
+
+fn text<'a>(fields: Option<&'a Map<String, Value>>, name: &str) -> Result<Option<&'a str>, ApiError> {
+    match fields.and_then(|fields| fields.get(name)) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(ApiError::bad_request(format!("Invalid request: {name} must be a string"))),
+    }
+}
+
+/// Adds the id at the top level of the provider's object and leaves every other byte as it is.
+fn with_conversation_id(body: Bytes, id: Option<ConversationId>) -> Bytes {
+    let (Some(id), Some(end)) = (id, body.iter().rposition(|&byte| byte == b'}')) else { return body };
+    let head = body.get(..end).unwrap_or_default().trim_ascii_end();
+    let comma = if head.ends_with(b"{") { "" } else { "," };
+    let mut out = Vec::with_capacity(body.len() + 64);
+    out.extend_from_slice(head);
+    out.extend_from_slice(format!("{comma}\"conversation_id\":\"{id}\"}}").as_bytes());
+    Bytes::from(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_added_and_nothing_else_changes() {
+        let id = ConversationId::new();
+        let added = |body: &'static str| with_conversation_id(Bytes::from_static(body.as_bytes()), Some(id));
+        assert_eq!(added("{\"a\": 1.0}\n"), format!("{{\"a\": 1.0,\"conversation_id\":\"{id}\"}}"));
+        assert_eq!(added("{}"), format!("{{\"conversation_id\":\"{id}\"}}"));
+    }
+}

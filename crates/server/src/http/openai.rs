@@ -1,0 +1,5 @@
+//! OpenAI's surface, under `/v1`.
+
+pub(crate) mod chat_completions;
+pub(crate) mod embeddings;
+pub(crate) mod models;

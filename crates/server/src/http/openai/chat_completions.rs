@@ -1,0 +1,71 @@
+//! `POST /v1/chat/completions`.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use privet_dialects::openai::chat_request::IncomingChat;
+use privet_domain::id::{ConversationId, RequestId};
+use privet_engine::completion::ChatCommand;
+
+use crate::http::authenticate::Authenticated;
+use crate::http::body::JsonBody;
+use crate::http::docs::{ChatCompletion, ChatCompletionRequest, OpenAiError};
+use crate::http::error::ApiError;
+use crate::http::reply::{CONVERSATION_HEADER, respond};
+use crate::http::router::Http;
+use crate::http::surface::{Failure, OpenAi};
+
+/// Chat with a model, in OpenAI's shape.
+///
+/// Fields that are not listed pass through to providers of the same dialect. `stream: true` answers as server-sent events.
+/// A conversation is continued by the header `x-conversation-id` or by `metadata.conversation_id`: send only what is new, or
+/// the whole thread; both are understood.
+#[utoipa::path(
+    post, path = "/v1/chat/completions", tag = "OpenAI",
+    request_body = ChatCompletionRequest,
+    params(("x-conversation-id" = Option<String>, Header, description = "The conversation to continue, a UUID")),
+    responses(
+        (status = 200, description = "The answer; the header `x-conversation-id` names its conversation", body = ChatCompletion),
+        (status = 400, description = "The request is wrong, or its model's provider cannot do it", body = OpenAiError),
+        (status = 401, description = "No valid key", body = OpenAiError),
+        (status = 404, description = "Unknown model or conversation", body = OpenAiError),
+        (status = 408, description = "The body came too slowly", body = OpenAiError),
+        (status = 413, description = "The body is too large", body = OpenAiError),
+        (status = 429, description = "The provider wants a pause", body = OpenAiError),
+        (status = 502, description = "The provider failed", body = OpenAiError),
+        (status = 503, description = "The provider or the server is unavailable", body = OpenAiError),
+        (status = 504, description = "The provider took too long", body = OpenAiError),
+        (status = 507, description = "The disk is full", body = OpenAiError),
+    ),
+    security(("key" = [])),
+)]
+pub(crate) async fn create(
+    State(http): State<Http>,
+    Extension(request_id): Extension<RequestId>,
+    Authenticated { caller, .. }: Authenticated<OpenAi>,
+    headers: HeaderMap,
+    body: JsonBody<OpenAi>,
+) -> Result<Response, Failure<OpenAi>> {
+    let incoming = IncomingChat::parse(body.bytes)?;
+    let conversation_id = conversation_id(&headers, &incoming)?;
+    let command = ChatCommand { caller, request_id, incoming, conversation_id, conversational: false };
+    let reply = http.engine.complete(command).await?;
+    Ok(respond(reply, |bytes| bytes))
+}
+
+/// The conversation by the header, or else by the body's metadata.
+fn conversation_id(headers: &HeaderMap, incoming: &IncomingChat) -> Result<Option<ConversationId>, ApiError> {
+    let by_header = headers.get(CONVERSATION_HEADER).map(|value| value.to_str().unwrap_or("(not text)"));
+    by_header.or(incoming.conversation_id.as_deref()).map(parse_conversation_id).transpose()
+}
+
+/// Reads a conversation's id.
+pub(crate) fn parse_conversation_id(text: &str) -> Result<ConversationId, ApiError> {
+    text.parse().map_err(|_| {
+        ApiError::bad_request(format!(
+            "The conversation id `{text}` is not a UUID. Leave it out to begin a conversation; the answer names its id."
+        ))
+        .at("conversation_id")
+    })
+}

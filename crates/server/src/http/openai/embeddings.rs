@@ -1,0 +1,44 @@
+//! `POST /v1/embeddings`.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use privet_dialects::openai::embeddings::IncomingEmbeddings;
+
+use crate::http::authenticate::Authenticated;
+use crate::http::body::JsonBody;
+use crate::http::docs::{EmbeddingList, EmbeddingsRequest, OpenAiError};
+use crate::http::router::Http;
+use crate::http::surface::{Failure, OpenAi};
+
+/// Turn texts into vectors, in OpenAI's shape.
+#[utoipa::path(
+    post, path = "/v1/embeddings", tag = "OpenAI",
+    request_body = EmbeddingsRequest,
+    responses(
+        (status = 200, description = "The vectors", body = EmbeddingList),
+        (status = 400, description = "The request is wrong, or its model's provider has no embeddings", body = OpenAiError),
+        (status = 401, description = "No valid key", body = OpenAiError),
+        (status = 404, description = "Unknown model", body = OpenAiError),
+        (status = 408, description = "The body came too slowly", body = OpenAiError),
+        (status = 413, description = "The body is too large", body = OpenAiError),
+        (status = 429, description = "The provider wants a pause", body = OpenAiError),
+        (status = 502, description = "The provider failed", body = OpenAiError),
+        (status = 503, description = "The provider or the server is unavailable", body = OpenAiError),
+        (status = 504, description = "The provider took too long", body = OpenAiError),
+    ),
+    security(("key" = [])),
+)]
+pub(crate) async fn create(
+    State(http): State<Http>,
+    _caller: Authenticated<OpenAi>,
+    body: JsonBody<OpenAi>,
+) -> Result<Response, Failure<OpenAi>> {
+    let incoming = IncomingEmbeddings::parse(body.bytes)?;
+    let reply = http.engine.embed(&incoming).await?;
+    let mut response = Response::new(Body::from(reply.body));
+    *response.headers_mut() = reply.headers;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}

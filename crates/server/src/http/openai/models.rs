@@ -1,0 +1,59 @@
+//! `GET /v1/models` and `GET /v1/models/{model}`.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use privet_engine::models::OfferedModel;
+
+use crate::http::authenticate::Authenticated;
+use crate::http::docs::{Model, ModelList, OpenAiError};
+use crate::http::error::ApiError;
+use crate::http::router::Http;
+use crate::http::surface::{Failure, OpenAi};
+
+/// The models that can be asked for: aliases of the configuration, then those of each provider.
+#[utoipa::path(
+    get, path = "/v1/models", tag = "OpenAI",
+    responses(
+        (status = 200, description = "The models", body = ModelList),
+        (status = 401, description = "No valid key", body = OpenAiError),
+    ),
+    security(("key" = [])),
+)]
+pub(crate) async fn list(
+    State(http): State<Http>,
+    _caller: Authenticated<OpenAi>,
+) -> Result<Json<ModelList>, Failure<OpenAi>> {
+    let models = http.engine.models.list(&http.engine.router).await;
+    Ok(Json(ModelList { object: "list", data: models.into_iter().map(Model::from).collect() }))
+}
+
+/// One model.
+#[utoipa::path(
+    get, path = "/v1/models/{model}", tag = "OpenAI",
+    params(("model" = String, Path, description = "`provider/model` or an alias")),
+    responses(
+        (status = 200, description = "The model", body = Model),
+        (status = 401, description = "No valid key", body = OpenAiError),
+        (status = 404, description = "Unknown model", body = OpenAiError),
+    ),
+    security(("key" = [])),
+)]
+pub(crate) async fn read(
+    State(http): State<Http>,
+    _caller: Authenticated<OpenAi>,
+    Path(model): Path<String>,
+) -> Result<Json<Model>, Failure<OpenAi>> {
+    let models = http.engine.models.list(&http.engine.router).await;
+    let found = models.into_iter().find(|offered| offered.id == model);
+    let found = found.ok_or_else(|| {
+        let message = format!("The model `{model}` does not exist here; GET /v1/models lists what there is.");
+        ApiError::not_found(message).at("model")
+    });
+    Ok(Json(Model::from(found?)))
+}
+
+impl From<OfferedModel> for Model {
+    fn from(offered: OfferedModel) -> Self {
+        Self { id: offered.id, object: "model", created: 0, owned_by: offered.owned_by }
+    }
+}

@@ -1,0 +1,34 @@
+//! The request's id: made for each request, told in `x-request-id`, and the head of its log lines; and the count of requests.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use privet_domain::id::RequestId;
+use tracing::Instrument as _;
+
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Gives the request its id, which handlers read as an extension, and reports its end.
+pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
+    let id = RequestId::new();
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    request.extensions_mut().insert(id);
+    let span = tracing::info_span!("request", id = %id);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    if let Ok(value) = HeaderValue::try_from(id.to_string()) {
+        response.headers_mut().insert(X_REQUEST_ID.clone(), value);
+    }
+    let status = response.status().as_u16();
+    let seconds = started.elapsed().as_secs_f64();
+    span.in_scope(|| tracing::debug!(%method, route, status, seconds, "answered"));
+    metrics::counter!("privet_requests_total", "route" => route.to_owned(), "status" => status.to_string())
+        .increment(1);
+    metrics::histogram!("privet_request_seconds", "route" => route.to_owned()).record(seconds);
+    response
+}

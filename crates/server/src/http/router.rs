@@ -1,0 +1,96 @@
+//! The list of routes, and what every route shares: the request's id, the log, and the answer to a panic.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use metrics_exporter_prometheus::PrometheusHandle;
+use privet_engine::Engine;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::docs::ApiDoc;
+use super::error::ApiError;
+use super::request_id::identify;
+use super::surface::{Failure, Native, OpenAi};
+use super::{conversations, health, lesson_chat, messages, openai};
+
+/// What handlers need.
+#[derive(Clone)]
+pub(crate) struct Http {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) body_limits: BodyLimits,
+    pub(crate) metrics: PrometheusHandle,
+    /// Cancelled when the server begins to shut down.
+    pub(crate) draining: CancellationToken,
+}
+
+/// How large and how slow a body may be.
+#[derive(Clone, Copy)]
+pub(crate) struct BodyLimits {
+    pub(crate) bytes_max: usize,
+    pub(crate) timeout: Duration,
+}
+
+/// All routes.
+pub(crate) fn router(http: Http) -> Router {
+    let (routes, document) = described().split_for_parts();
+    routes
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(CatchPanicLayer::custom(after_panic))
+        .layer(axum::middleware::from_fn(identify))
+        .with_state(http)
+}
+
+fn described() -> OpenApiRouter<Http> {
+    OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .routes(routes!(health::greet))
+        .routes(routes!(lesson_chat::create))
+        .routes(routes!(openai::chat_completions::create))
+        .routes(routes!(openai::embeddings::create))
+        .routes(routes!(openai::models::list))
+        .routes(routes!(openai::models::read))
+        .routes(routes!(conversations::list, conversations::create))
+        .routes(routes!(conversations::export))
+        .routes(routes!(conversations::read, conversations::delete))
+        .routes(routes!(messages::read, messages::edit, messages::delete))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+}
+
+async fn no_such_route(uri: axum::http::Uri) -> Response {
+    let error = ApiError::not_found(format!("There is no route `{}`; /docs lists the routes.", uri.path()));
+    on_surface(&uri, error)
+}
+
+async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> Response {
+    let message = format!("The route `{}` does not take {method}; /docs lists what it takes.", uri.path());
+    on_surface(&uri, ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message))
+}
+
+fn on_surface(uri: &axum::http::Uri, error: ApiError) -> Response {
+    if uri.path().starts_with("/v1") {
+        Failure::<OpenAi>::from(error).into_response()
+    } else {
+        Failure::<Native>::from(error).into_response()
+    }
+}
+
+/// A panic is a fault of ours: it is logged, and the client gets an answer instead of a dead connection.
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
+fn after_panic(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("no text"), "a handler panicked");
+    let message = "The server failed on this request; its log says where.";
+    Failure::<Native>::from(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)).into_response()
+}

@@ -1,0 +1,65 @@
+//! The surfaces of the API: each has its own shape of an error.
+
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::error::ApiError;
+
+/// A family of endpoints that share the shape of their errors.
+pub(crate) trait Surface: Send + Sync + 'static {
+    /// The error's body.
+    fn body(error: &ApiError) -> Vec<u8>;
+}
+
+/// `/v1`: OpenAI's envelope.
+pub(crate) struct OpenAi;
+
+/// `/api/chat`: the lesson's one field.
+pub(crate) struct Lesson;
+
+/// The rest of `/api`: the lesson's field and a stable code.
+pub(crate) struct Native;
+
+impl Surface for OpenAi {
+    fn body(error: &ApiError) -> Vec<u8> {
+        privet_dialects::openai::error::encode(&error.message, error.kind(), error.param.as_deref(), Some(&error.code))
+    }
+}
+
+impl Surface for Lesson {
+    fn body(error: &ApiError) -> Vec<u8> {
+        json!({"error": error.lesson_message()}).to_string().into_bytes()
+    }
+}
+
+impl Surface for Native {
+    fn body(error: &ApiError) -> Vec<u8> {
+        json!({"error": error.message, "code": error.code}).to_string().into_bytes()
+    }
+}
+
+/// An error on its way out, in the shape of its surface.
+pub(crate) struct Failure<S: Surface> {
+    error: ApiError,
+    surface: std::marker::PhantomData<S>,
+}
+
+impl<S: Surface, E: Into<ApiError>> From<E> for Failure<S> {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), surface: std::marker::PhantomData }
+    }
+}
+
+impl<S: Surface> IntoResponse for Failure<S> {
+    fn into_response(self) -> Response {
+        let body = S::body(&self.error);
+        let mut response = (self.error.status, body).into_response();
+        let headers = response.headers_mut();
+        for (name, value) in &self.error.headers {
+            headers.insert(name, value.clone());
+        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}

@@ -1,0 +1,205 @@
+//! `privet serve`: from the configuration to a listening server, and to its calm end.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use privet_domain::time::{Clock as _, SystemClock};
+use privet_engine::Engine;
+use privet_engine::api_key::{self, DEFAULT_PROJECT, DEFAULT_USER, KeyRequest};
+use privet_engine::keyring::Keyring;
+use privet_engine::router::Router;
+use privet_providers::{HttpProvider, Provider, ProviderKind};
+use privet_store::Store;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::http::accept;
+use crate::http::router::{BodyLimits, Http, router};
+
+/// After the calls were ended, so long for their connections to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
+/// A key that somebody chose should not be guessable.
+const SHORT_KEY_CHARS: usize = 16;
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the server cannot start.
+pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
+    let _folder = claim_folder(&config)?;
+    let store = Arc::new(Store::open(&config.database, config.durability).await?);
+    let first_key = first_key(&store, &config).await?;
+    let engine = engine(store.clone(), &config).await?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!(
+            "cannot listen on {}; is another server there? choose another with --listen ADDRESS:PORT",
+            config.listen
+        )
+    })?;
+    greet(&listener, &config, &first_key)?;
+
+    let draining = CancellationToken::new();
+    let background = TaskTracker::new();
+    let keys = engine.clone();
+    let follow = background.spawn(async move { keys.keyring.follow().await });
+    let connections = TaskTracker::new();
+    let http = Http {
+        engine: engine.clone(),
+        body_limits: BodyLimits { bytes_max: config.server.body_bytes_max, timeout: config.server.body_timeout },
+        metrics: PrometheusBuilder::new().install_recorder().context("the metrics cannot start")?,
+        draining: draining.clone(),
+    };
+    let accepting =
+        background.spawn(accept::serve(listener, router(http), config.server, draining.clone(), connections.clone()));
+
+    wait_for_signal().await?;
+    draining.cancel();
+    drain(&engine, &connections, config.server.drain_timeout).await;
+    follow.abort();
+    accepting.abort();
+    store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The data folder, made if missing and claimed by this process until the file is dropped.
+fn claim_folder(config: &Config) -> anyhow::Result<std::fs::File> {
+    let data = &config.data;
+    make_private_folder(data).with_context(|| format!("cannot make the data folder {}", data.display()))?;
+    let path = data.join("server.lock");
+    let file = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    file.try_lock().map_err(|_| {
+        anyhow::anyhow!(
+            "another privet serves the data folder {}; stop it, or choose another with --data",
+            data.display()
+        )
+    })?;
+    Ok(file)
+}
+
+/// Only its owner may read what was said.
+pub(crate) fn make_private_folder(path: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// What to tell of the first key.
+enum FirstKey {
+    /// It was made now, and is shown this once.
+    Made(SecretString),
+    /// It is `PERSONAL_API_KEY`.
+    Personal,
+    /// There were keys before.
+    Known,
+}
+
+async fn first_key(store: &Store, config: &Config) -> anyhow::Result<FirstKey> {
+    let now = SystemClock.now();
+    let request = |name: &str| KeyRequest {
+        name: name.to_owned(),
+        user_id: DEFAULT_USER.to_owned(),
+        project: DEFAULT_PROJECT.to_owned(),
+        expires_at: None,
+    };
+    if let Some(personal) = &config.personal_api_key {
+        if personal.expose_secret().chars().count() < SHORT_KEY_CHARS {
+            tracing::warn!(
+                "PERSONAL_API_KEY is short enough to be guessed; take at least {SHORT_KEY_CHARS} random characters"
+            );
+        }
+        api_key::import(store, &request("PERSONAL_API_KEY"), personal, now).await?;
+        return Ok(FirstKey::Personal);
+    }
+    if !api_key::list(store).await?.is_empty() {
+        return Ok(FirstKey::Known);
+    }
+    Ok(FirstKey::Made(api_key::create(store, &request("first key"), now).await?.token))
+}
+
+async fn engine(store: Arc<Store>, config: &Config) -> anyhow::Result<Arc<Engine>> {
+    let mut providers = Vec::with_capacity(config.providers.len());
+    let mut clients: Vec<(Duration, reqwest::Client)> = Vec::new();
+    for settings in &config.providers {
+        if settings.kind == ProviderKind::Offline {
+            providers.push(Provider::Offline);
+            continue;
+        }
+        let connect = settings.timeouts.connect;
+        let client = match clients.iter().find(|(timeout, _)| *timeout == connect) {
+            Some((_, client)) => client.clone(),
+            None => {
+                let client = HttpProvider::client(connect).context("the HTTP client cannot start")?;
+                clients.push((connect, client.clone()));
+                client
+            }
+        };
+        let provider = HttpProvider::new(settings.clone(), client).map_err(|_| {
+            anyhow::anyhow!("the key of the provider `{}` holds characters that no header takes", settings.name)
+        })?;
+        providers.push(Provider::Http(Box::new(provider)));
+    }
+    let keyring = Keyring::load(store.clone()).await?;
+    let router = Router::new(providers, config.aliases.clone(), config.default_model.clone());
+    Ok(Engine::new(store, keyring, router, Arc::new(SystemClock), config.record))
+}
+
+/// Tells where the server is and gives a line that works when pasted.
+fn greet(listener: &TcpListener, config: &Config, first_key: &FirstKey) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    let mut out = std::io::stderr().lock();
+    writeln!(out, "privet {} listening on http://{address}", env!("CARGO_PKG_VERSION"))?;
+    let names: Vec<&str> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
+    writeln!(out, "  data      {}", config.data.display())?;
+    writeln!(out, "  providers {} (default model {})", names.join(", "), config.default_model)?;
+    writeln!(out, "  reference http://{address}/docs/")?;
+    let key = match first_key {
+        FirstKey::Made(token) => {
+            writeln!(out, "\nYour API key, shown this once:\n\n  {}\n", token.expose_secret())?;
+            token.expose_secret()
+        }
+        FirstKey::Personal => "$PERSONAL_API_KEY",
+        FirstKey::Known => "$PRIVET_API_KEY",
+    };
+    writeln!(out, "\nTry it:\n")?;
+    writeln!(out, "  curl http://{address}/api/chat -H \"Authorization: Bearer {key}\" \\")?;
+    writeln!(
+        out,
+        "    -H \"Content-Type: application/json\" -d '{{\"messages\":[{{\"role\":\"user\",\"content\":\"hey\"}}]}}'\n"
+    )?;
+    out.flush()?;
+    Ok(())
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: finishing what is under way"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: finishing what is under way"),
+    }
+    Ok(())
+}
+
+/// Lets calls finish; ends those that take too long with an explicit event.
+async fn drain(engine: &Engine, connections: &TaskTracker, patience: Duration) {
+    connections.close();
+    let finished = async {
+        engine.drain().await;
+        connections.wait().await;
+    };
+    if tokio::time::timeout(patience, finished).await.is_ok() {
+        return;
+    }
+    tracing::warn!(calls = engine.calls_under_way(), "ending the calls that did not finish in time");
+    engine.stop().await;
+    if tokio::time::timeout(CLOSE_TIMEOUT, connections.wait()).await.is_err() {
+        tracing::warn!("some connections did not close in time");
+    }
+}
