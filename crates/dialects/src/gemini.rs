@@ -1,6 +1,57 @@
-//! Gemini's dialect.
-pub mod request; pub mod response; pub mod stream; pub mod embeddings;
-/// x
-pub fn chat_path(_m: &str, _s: bool) -> String { String::new() }
-/// x
-pub fn embeddings_path(_m: &str) -> String { String::new() }
+//! Gemini's dialect: `generateContent` and `batchEmbedContents` (<https://ai.google.dev/api/generate-content>),
+//! requests out and answers in.
+//!
+//! It serves no client in this dialect. Streams are read in the form `alt=sse`, not as a JSON array.
+
+use std::fmt::Write as _;
+
+pub mod embeddings;
+pub mod request;
+pub mod response;
+pub mod stream;
+mod thread;
+mod wire;
+
+/// Where a chat request goes, under the provider's base URL.
+#[must_use]
+pub fn chat_path(model: &str, stream: bool) -> String {
+    let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+    format!("/v1beta/models/{}:{method}", path_segment(model))
+}
+
+/// Where an embeddings request goes, under the provider's base URL.
+#[must_use]
+pub fn embeddings_path(model: &str) -> String {
+    format!("/v1beta/models/{}:batchEmbedContents", path_segment(model))
+}
+
+/// A model's name without Google's prefix, safe as a part of a path (RFC 3986).
+fn path_segment(model: &str) -> String {
+    let mut segment = String::with_capacity(model.len());
+    for byte in bare_name(model).bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            segment.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(segment, "%{byte:02X}");
+        }
+    }
+    segment
+}
+
+fn bare_name(model: &str) -> &str {
+    model.strip_prefix("models/").unwrap_or(model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_the_model_and_hold_nothing_else() {
+        assert_eq!(chat_path("gemini-2.5-flash", false), "/v1beta/models/gemini-2.5-flash:generateContent");
+        assert_eq!(chat_path("models/g", true), "/v1beta/models/g:streamGenerateContent?alt=sse");
+        assert_eq!(embeddings_path("gemini-embedding-001"), "/v1beta/models/gemini-embedding-001:batchEmbedContents");
+        assert_eq!(chat_path("a/../b?c#d é", false), "/v1beta/models/a%2F..%2Fb%3Fc%23d%20%C3%A9:generateContent");
+    }
+}

@@ -107,7 +107,7 @@ impl StreamDecoder {
             "thinking_delta" => thinking(delta.thinking, out),
             "signature_delta" => signature(delta.signature, out),
             "input_json_delta" => {
-                let Some(call) = self.open.iter_mut().find(|call| call.block == block) else { return };
+                let Some(call) = self.open.iter_mut().rev().find(|call| call.block == block) else { return };
                 let Some(delta) = delta.partial_json.filter(|json| !json.is_empty()) else { return };
                 call.has_arguments = true;
                 out.push(ChatEvent::ToolArguments { choice: CHOICE, index: call.index, delta });

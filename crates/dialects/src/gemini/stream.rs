@@ -1,8 +1,116 @@
-//! x
-/// x
-#[derive(Default)] pub struct StreamDecoder;
-impl StreamDecoder { 
-/// x
-pub fn event(&mut self, _e: &crate::sse::SseEvent, _o: &mut Vec<crate::canonical::ChatEvent>) -> Result<(), crate::UpstreamFault> { Ok(()) }
-/// x
-pub fn is_complete(&self) -> bool { false } }
+//! A streamed answer of `streamGenerateContent?alt=sse`, event by event.
+//!
+//! Images in an answer have no event in the canonical form and are left out; a whole answer keeps them.
+
+use super::wire::{self, Candidate, WirePart, WireUsage};
+use crate::UpstreamFault;
+use crate::canonical::{ChatEvent, FinishReason};
+use crate::sse::SseEvent;
+
+/// Reads the events of one stream.
+#[derive(Debug, Default)]
+pub struct StreamDecoder {
+    /// What tells this answer from others, once it has begun.
+    seed: Option<u64>,
+    usage: WireUsage,
+    choices: Vec<ChoiceState>,
+}
+
+#[derive(Debug)]
+struct ChoiceState {
+    choice: u32,
+    calls: u32,
+    finished: bool,
+}
+
+impl StreamDecoder {
+    /// Reads an event. One that cannot be read is skipped: it does not end the stream.
+    ///
+    /// # Errors
+    /// When the event reports an error.
+    pub fn event(&mut self, event: &SseEvent, out: &mut Vec<ChatEvent>) -> Result<(), UpstreamFault> {
+        let wire = match wire::parse(&event.data) {
+            Ok(wire) => wire,
+            Err(UpstreamFault::Malformed(_)) => return Ok(()),
+            Err(fault) => return Err(fault),
+        };
+        if wire.is_empty() {
+            return Ok(());
+        }
+        let seed = *self.seed.get_or_insert_with(|| {
+            let seed = wire::seed(&wire, &event.data);
+            out.push(ChatEvent::Start {
+                id: wire.response_id.clone().unwrap_or_else(|| format!("gemini-{seed:016x}")),
+                model: wire.model_version.clone().unwrap_or_default(),
+            });
+            seed
+        });
+        for candidate in wire.candidates.into_iter().flatten() {
+            self.candidate(candidate, seed, out);
+        }
+        if wire.prompt_feedback.is_some_and(|feedback| feedback.block_reason.is_some()) {
+            self.end(0, |_| FinishReason::ContentFilter, out);
+        }
+        if let Some(usage) = wire.usage_metadata {
+            self.usage.update(usage);
+            out.push(ChatEvent::Usage(self.usage.canonical()));
+        }
+        Ok(())
+    }
+
+    /// Whether every answer that began has ended.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !self.choices.is_empty() && self.choices.iter().all(|state| state.finished)
+    }
+
+    fn candidate(&mut self, candidate: Candidate, seed: u64, out: &mut Vec<ChatEvent>) {
+        let choice = candidate.index;
+        let state = state(&mut self.choices, choice);
+        for part in candidate.content.into_iter().flat_map(|content| content.parts) {
+            state.part(part, seed, out);
+        }
+        if let Some(reason) = candidate.finish_reason {
+            self.end(choice, |has_calls| wire::finish(&reason, has_calls), out);
+        }
+    }
+
+    fn end(&mut self, choice: u32, reason: impl FnOnce(bool) -> FinishReason, out: &mut Vec<ChatEvent>) {
+        let state = state(&mut self.choices, choice);
+        if !state.finished {
+            state.finished = true;
+            out.push(ChatEvent::Finish { choice, reason: reason(state.calls > 0) });
+        }
+    }
+}
+
+/// The state of an answer, which begins with its first mention.
+fn state(choices: &mut Vec<ChoiceState>, choice: u32) -> &mut ChoiceState {
+    let at = choices.iter().position(|state| state.choice == choice).unwrap_or(choices.len());
+    if at == choices.len() {
+        choices.push(ChoiceState { choice, calls: 0, finished: false });
+    }
+    #[expect(clippy::indexing_slicing, reason = "the place was found, or pushed a line above")]
+    &mut choices[at]
+}
+
+impl ChoiceState {
+    fn part(&mut self, part: WirePart, seed: u64, out: &mut Vec<ChatEvent>) {
+        let choice = self.choice;
+        if let Some(call) = part.function_call {
+            let index = self.calls;
+            self.calls += 1;
+            let delta = call.arguments().to_owned();
+            let id = call.id.filter(|id| !id.is_empty());
+            let id = id.unwrap_or_else(|| wire::mint_id(seed, choice, index, &call.name));
+            out.push(ChatEvent::ToolCall { choice, index, id, name: call.name, signature: part.thought_signature });
+            out.push(ChatEvent::ToolArguments { choice, index, delta });
+        } else if let Some(delta) = part.text.filter(|text| !text.is_empty()) {
+            out.push(if part.thought {
+                ChatEvent::Thinking { choice, delta }
+            } else {
+                ChatEvent::Text { choice, delta }
+            });
+        }
+    }
+}
