@@ -1,0 +1,7 @@
+//! The whole product over HTTP and by its command line: the real binary, with a scripted provider behind it.
+//!
+//! One test binary, so that it links once. Durability under `kill -9` is tested elsewhere.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod lesson;
+mod stand;
