@@ -60,7 +60,7 @@ pub enum ProviderError {
         /// The HTTP status.
         status: u16,
         /// What it said.
-        error: WireError,
+        error: Box<WireError>,
         /// Its headers that concern the client, such as `retry-after`.
         headers: Box<HeaderMap>,
     },

@@ -151,7 +151,7 @@ impl HttpProvider {
         // An error whose body cannot be read is still that error.
         let body = read_whole(response, limits, ERROR_BYTES_MAX).await.unwrap_or_default();
         let error = wire_error::decode(&body);
-        ProviderError::Status { provider: self.settings.name.clone(), status, error, headers }
+        ProviderError::Status { provider: self.settings.name.clone(), status, error: Box::new(error), headers }
     }
 
     fn fault(&self, fault: UpstreamFault) -> ProviderError {

@@ -216,14 +216,14 @@ fn unknown_model(model: &str) -> ProviderError {
     ProviderError::Status {
         provider: NAME.to_owned(),
         status: 404,
-        error: WireError {
+        error: Box::new(WireError {
             message: format!(
                 "The model `{model}` does not exist; the offline provider has `{CHAT_MODEL}` and `{EMBEDDING_MODEL}`."
             ),
             kind: Some("invalid_request_error".to_owned()),
             param: Some("model".to_owned()),
             code: Some("model_not_found".to_owned()),
-        },
+        }),
         headers: Box::default(),
     }
 }

@@ -42,6 +42,9 @@ pub fn pass(body: Bytes) -> Result<WholeAnswer, UpstreamFault> {
     let Some(choices) = wire.choices else {
         return Err(reported(&body).unwrap_or_else(|| UpstreamFault::Malformed("it has no `choices`".to_owned())));
     };
+    if choices.is_empty() {
+        return Err(reported(&body).unwrap_or_else(|| UpstreamFault::Malformed("its `choices` are empty".to_owned())));
+    }
     let mut messages = Vec::with_capacity(choices.len());
     let mut finishes = Vec::with_capacity(choices.len());
     for choice in choices {

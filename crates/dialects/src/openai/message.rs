@@ -93,6 +93,7 @@ pub fn encode_answer(message: &Message) -> Value {
             _ => {}
         }
     }
+    sign_calls(&mut fields, &message.parts);
     if !shown.is_empty() {
         fields.insert("reasoning_content".to_owned(), Value::String(shown));
     }
@@ -100,6 +101,26 @@ pub fn encode_answer(message: &Message) -> Value {
         fields.insert("thinking_blocks".to_owned(), Value::Array(blocks));
     }
     Value::Object(fields)
+}
+
+/// Puts Gemini's signatures on the calls of an answer, where Google's own OpenAI surface has them, so that a client that sends
+/// the call back sends its signature too. A request to another provider of this dialect goes without: it may refuse the field.
+fn sign_calls(fields: &mut Map<String, Value>, parts: &[Part]) {
+    let calls = fields.get_mut("tool_calls").and_then(Value::as_array_mut);
+    for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let signature = parts.iter().find_map(|part| match part {
+            Part::ToolCall { id, signature: Some(signature), .. } if call.get("id") == Some(&json!(id)) => Some(signature),
+            _ => None,
+        });
+        if let Some(signature) = signature {
+            call.insert("extra_content".to_owned(), signature_field(signature));
+        }
+    }
+}
+
+/// The `extra_content` of a signed call.
+pub(super) fn signature_field(signature: &str) -> Value {
+    json!({"google": {"thought_signature": signature}})
 }
 
 fn body(role: Role, message: &Message, parts: &[Part]) -> Map<String, Value> {
@@ -125,9 +146,7 @@ fn body(role: Role, message: &Message, parts: &[Part]) -> Map<String, Value> {
     }
     if !content.is_empty() {
         fields.insert("content".to_owned(), content_of(&content));
-    } else if role != Role::Assistant {
-        fields.insert("content".to_owned(), json!(""));
-    } else if calls.is_empty() && refusal.is_none() {
+    } else if role != Role::Assistant || (calls.is_empty() && refusal.is_none()) {
         fields.insert("content".to_owned(), json!(""));
     }
     if let Some(refusal) = refusal {
@@ -312,6 +331,20 @@ mod tests {
         let answer = encode_answer(&message);
         assert_eq!(answer["reasoning_content"], "hm");
         assert_eq!(decode(answer, "messages[1]").unwrap(), message);
+    }
+
+    #[test]
+    fn wire_21_a_signed_call_of_an_answer_can_be_sent_back() {
+        let call = |id: &str, signature: Option<&str>| Part::ToolCall {
+            id: id.into(),
+            name: "f".into(),
+            arguments: "{}".into(),
+            signature: signature.map(Into::into),
+        };
+        let parts = vec![call("a", Some("c2ln+/==")), call("b", None)];
+        let message = Message { role: Role::Assistant, name: None, parts, extra: Map::new() };
+        assert_eq!(decode(encode_answer(&message), "messages[1]").unwrap(), message);
+        assert_eq!(encode(&message)[0].pointer("/tool_calls/0/extra_content"), None);
     }
 
     #[test]

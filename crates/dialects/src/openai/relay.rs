@@ -101,6 +101,8 @@ struct Repair {
     roles: Vec<usize>,
     /// Indices of tool calls: position of the answer, position of the call, the right index.
     indices: Vec<(usize, usize, u32)>,
+    /// Tool calls that end in this chunk without arguments: position of the answer, position of the call.
+    arguments: Vec<(usize, usize)>,
 }
 
 impl Relay {
@@ -187,6 +189,10 @@ impl Relay {
                 if call.index != Some(assigned) {
                     repair.indices.push((position, call_position, assigned));
                 }
+                if choice.finish_reason.is_some() && state.lacks_arguments(assigned) {
+                    collector.tool_arguments(index, assigned, "{}");
+                    repair.arguments.push((position, call_position));
+                }
             }
         }
         if let Some(reason) = &choice.finish_reason {
@@ -259,10 +265,18 @@ impl ChoiceState {
     }
 }
 
+impl ChoiceState {
+    /// Whether nothing was said of a call's arguments yet; from now on something is.
+    fn lacks_arguments(&mut self, call: u32) -> bool {
+        let call = self.calls.get_mut(call as usize);
+        call.is_some_and(|call| !std::mem::replace(&mut call.has_arguments, true))
+    }
+}
+
 impl Repair {
     /// The event's data, mended; `None` when nothing is broken.
     fn apply(&self, event: &SseEvent) -> Option<Vec<u8>> {
-        if self.roles.is_empty() && self.indices.is_empty() {
+        if self.roles.is_empty() && self.indices.is_empty() && self.arguments.is_empty() {
             return None;
         }
         let mut chunk: Value = serde_json::from_slice(&event.data).ok()?;
@@ -273,6 +287,10 @@ impl Repair {
         for (position, call, index) in &self.indices {
             let call = chunk.pointer_mut(&format!("/choices/{position}/delta/tool_calls/{call}"))?.as_object_mut()?;
             call.insert("index".to_owned(), Value::from(*index));
+        }
+        for (position, call) in &self.arguments {
+            let call = chunk.pointer_mut(&format!("/choices/{position}/delta/tool_calls/{call}/function"))?;
+            call.as_object_mut()?.insert("arguments".to_owned(), Value::from("{}"));
         }
         serde_json::to_vec(&chunk).ok()
     }

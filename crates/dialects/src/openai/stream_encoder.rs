@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::usage;
+use super::{message, usage};
 use crate::canonical::{ChatEvent, FinishReason, Usage};
 use crate::sse::write_event;
 
@@ -42,9 +42,12 @@ impl StreamEncoder {
                 let block = json!({"type": "redacted_thinking", "data": data});
                 self.delta(*choice, json!({"thinking_blocks": [block]}), out);
             }
-            ChatEvent::ToolCall { choice, index, id, name, .. } => {
-                let call =
+            ChatEvent::ToolCall { choice, index, id, name, signature } => {
+                let mut call =
                     json!({"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}});
+                if let (Some(signature), Some(fields)) = (signature, call.as_object_mut()) {
+                    fields.insert("extra_content".to_owned(), message::signature_field(signature));
+                }
                 self.delta(*choice, json!({"tool_calls": [call]}), out);
             }
             ChatEvent::ToolArguments { choice, index, delta } => {

@@ -80,7 +80,11 @@ pub(super) async fn run(common: &Common, command: ConversationsCommand) -> Resul
         ConversationsCommand::Delete { id, project } => {
             let project = find_project(&store, &project).await?;
             store.delete_conversation(project.id, parse(&id)?).await.map_err(|error| missing(error, &id))?;
-            if common.json { print_json(&json!({"id": id, "deleted": true})) } else { Ok(println!("Deleted {id}.")) }
+            if common.json {
+                return print_json(&json!({"id": id, "deleted": true}));
+            }
+            println!("Deleted {id}.");
+            Ok(())
         }
         ConversationsCommand::Export { project } => {
             let project = find_project(&store, &project).await?;

@@ -20,7 +20,7 @@ pub(crate) struct ApiError {
     /// Which field of the request is wrong.
     pub(crate) param: Option<String>,
     /// What goes along, such as `retry-after`.
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Box<HeaderMap>,
     /// The provider's own type of error, passed on.
     kind: Option<String>,
     /// Whether it is the provider's failure and not the client's.
@@ -34,7 +34,7 @@ impl ApiError {
             code: code.to_owned(),
             message: message.into(),
             param: None,
-            headers: HeaderMap::new(),
+            headers: Box::default(),
             kind: None,
             provider_failed: false,
         }
@@ -163,13 +163,13 @@ fn provider_error(error: ProviderError, message: String) -> ApiError {
                 // The provider's own words: the client's request is what it speaks of.
                 return ApiError {
                     param: error.param,
-                    headers: *headers,
+                    headers,
                     kind: error.kind,
                     provider_failed: true,
                     ..ApiError::new(status, error.code.as_deref().unwrap_or("upstream_refused"), error.message)
                 };
             }
-            ApiError { headers: *headers, ..failed(status, error.code.as_deref().unwrap_or("upstream_error")) }
+            ApiError { headers, ..failed(status, error.code.as_deref().unwrap_or("upstream_error")) }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use privet_engine::Engine;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,7 @@ pub(crate) struct BodyLimits {
 pub(crate) fn router(http: Http) -> Router {
     let (routes, document) = described().split_for_parts();
     routes
+        .route("/v1/models/{model}/{*rest}", get(openai::models::read_with_slashes))
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)

@@ -56,7 +56,7 @@ impl<S: Surface> IntoResponse for Failure<S> {
         let body = S::body(&self.error);
         let mut response = (self.error.status, body).into_response();
         let headers = response.headers_mut();
-        for (name, value) in &self.error.headers {
+        for (name, value) in self.error.headers.iter() {
             headers.insert(name, value.clone());
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

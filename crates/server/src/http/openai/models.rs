@@ -52,6 +52,15 @@ pub(crate) async fn read(
     Ok(Json(Model::from(found?)))
 }
 
+/// The same for a name whose slashes were not escaped: most clients put it into the path as it is.
+pub(crate) async fn read_with_slashes(
+    http: State<Http>,
+    caller: Authenticated<OpenAi>,
+    Path((head, rest)): Path<(String, String)>,
+) -> Result<Json<Model>, Failure<OpenAi>> {
+    read(http, caller, Path(format!("{head}/{rest}"))).await
+}
+
 impl From<OfferedModel> for Model {
     fn from(offered: OfferedModel) -> Self {
         Self { id: offered.id, object: "model", created: 0, owned_by: offered.owned_by }
