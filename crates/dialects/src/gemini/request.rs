@@ -9,16 +9,15 @@ use crate::Unsupported;
 use crate::canonical::{ChatRequest, Reasoning, ResponseFormat, Tool, ToolChoice};
 use crate::hints;
 
-/// Writes a request. `user` is left out: Gemini has no such label.
+/// Writes a request.
+///
+/// Left out are `user`, which is a label, and `parallel_tool_calls`: Gemini cannot be held to one call at a time, and clients
+/// that ask for it get calls which they can still answer one after the other.
 ///
 /// # Errors
 /// When the request asks for something that Gemini cannot do.
 pub fn encode(request: &ChatRequest) -> Result<Vec<u8>, Unsupported> {
     hints::refuse_unknown(&request.extra, &request.messages, "Gemini")?;
-    if request.parallel_tool_calls == Some(false) && !request.tools.is_empty() {
-        let message = "Gemini cannot be held to one tool call at a time; leave `parallel_tool_calls` out.";
-        return Err(Unsupported::new("parallel_tool_calls", message));
-    }
     if request.stream && request.logprobs.is_some() {
         let message = "Log-probabilities of Gemini cannot be streamed; set `stream` to false or leave `logprobs` out.";
         return Err(Unsupported::new("logprobs", message));
@@ -83,8 +82,9 @@ fn generation_config(request: &ChatRequest, version: (u32, u32)) -> Result<Map<S
     set("maxOutputTokens", request.max_output_tokens.map(|value| json!(value)));
     set("stopSequences", (!request.stop.is_empty()).then(|| json!(request.stop)));
     set("seed", request.seed.map(|value| json!(value)));
-    set("presencePenalty", request.presence_penalty.map(|value| json!(value)));
-    set("frequencyPenalty", request.frequency_penalty.map(|value| json!(value)));
+    // Some models refuse penalties; 0 is none.
+    set("presencePenalty", request.presence_penalty.filter(|value| *value != 0.0).map(|value| json!(value)));
+    set("frequencyPenalty", request.frequency_penalty.filter(|value| *value != 0.0).map(|value| json!(value)));
     set("candidateCount", request.choices.filter(|n| *n > 1).map(|value| json!(value)));
     set("responseLogprobs", request.logprobs.map(|_| Value::Bool(true)));
     set("logprobs", request.logprobs.filter(|top| *top > 0).map(|value| json!(value)));
