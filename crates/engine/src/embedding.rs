@@ -3,8 +3,12 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use privet_dialects::openai::embeddings::IncomingEmbeddings;
-use privet_dialects::{Dialect, gemini};
+use privet_dialects::openai::error::reported;
+use privet_dialects::{Dialect, UpstreamFault, gemini};
 use privet_providers::{ProviderError, UpstreamAnswer, UpstreamBody};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::Engine;
 use crate::completion::CompletionError;
@@ -36,12 +40,36 @@ impl Engine {
             UpstreamBody::Whole(body) if is_gemini => {
                 gemini::embeddings::decode(&body, incoming, &target.model).map_err(fault)?
             }
-            UpstreamBody::Whole(body) => body,
+            UpstreamBody::Whole(body) => check(&body).map(|()| body).map_err(fault)?,
             UpstreamBody::Stream(_) => {
                 let reason = "a stream in answer to an embeddings request".to_owned();
-                return Err(fault(privet_dialects::UpstreamFault::Malformed(reason)).into());
+                return Err(fault(UpstreamFault::Malformed(reason)).into());
             }
         };
         Ok(EmbeddingsReply { headers, body })
     }
+}
+
+/// A body that passes as it is must at least be a list of vectors, and none of the errors that some servers put in a 200.
+fn check(body: &[u8]) -> Result<(), UpstreamFault> {
+    let malformed = |reason: String| UpstreamFault::Malformed(reason);
+    let text = std::str::from_utf8(body).map_err(|error| malformed(error.to_string()))?;
+    let List { data, error } = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    if data.is_some() && error.is_none() {
+        return Ok(());
+    }
+    let value: Value = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    match reported(&value) {
+        Some((status, error)) => {
+            Err(UpstreamFault::Reported { status, kind: error.kind.unwrap_or_default(), message: error.message })
+        }
+        None => Err(malformed("there is no `data`".to_owned())),
+    }
+}
+
+/// The head of an embeddings answer; the vectors stay unread.
+#[derive(Deserialize)]
+struct List {
+    data: Option<Vec<IgnoredAny>>,
+    error: Option<IgnoredAny>,
 }
