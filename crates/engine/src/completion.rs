@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use privet_dialects::openai::chat_request::{IncomingChat, MaxTokensField};
 use privet_dialects::translate::{EncodeOptions, RequestError, decode_response, encode_request};
-use privet_dialects::{BadRequest, Unsupported};
+use privet_dialects::{BadRequest, Unsupported, UpstreamFault};
 use privet_domain::id::{ConversationId, RequestId};
 use privet_providers::{ChatCall, Provider, ProviderError, UpstreamAnswer, UpstreamBody};
 use privet_store::StoreError;
@@ -186,7 +186,12 @@ async fn finish_whole(
     headers: HeaderMap,
 ) -> Result<Reply, CompletionError> {
     let created = engine.clock.now().as_seconds();
-    let whole = match decode_response(target.provider.dialect(), body, created) {
+    // The dialects read only what they need: bytes that are no text would pass in a field that nobody read.
+    let text = match std::str::from_utf8(&body) {
+        Ok(_) => Ok(body),
+        Err(error) => Err(UpstreamFault::Malformed(error.to_string())),
+    };
+    let whole = match text.and_then(|body| decode_response(target.provider.dialect(), body, created)) {
         Ok(whole) => whole,
         Err(fault) => {
             record::withdraw(engine, turn).await;

@@ -116,7 +116,13 @@ impl Relay {
             None => self.decoder.finish(),
         }
         while let Some(event) = self.decoder.next_event() {
-            self.translation.event(&event?, out)?;
+            let event = event?;
+            // Bytes that are no text would pass in a field that nobody reads, and break the client's reader.
+            if std::str::from_utf8(&event.data).is_err() {
+                tracing::warn!(request_id = %self.request_id, provider = self.provider, "an event is not UTF-8; skipped");
+                continue;
+            }
+            self.translation.event(&event, out)?;
         }
         if ended { self.translation.end() } else { Ok(()) }
     }
