@@ -4,4 +4,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod lesson;
+mod openai;
+mod openai_stream;
 mod stand;

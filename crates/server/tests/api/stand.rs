@@ -186,7 +186,9 @@ impl Answer {
 
 /// The JSON of all events of a stream.
 pub(crate) fn events(stream: &str) -> Vec<Value> {
-    stream.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
+    let data =
+        |event: &str| event.lines().filter_map(|line| line.strip_prefix("data: ")).collect::<Vec<_>>().join("\n");
+    stream.split("\n\n").filter_map(|event| serde_json::from_str(&data(event)).ok()).collect()
 }
 
 /// A request of one message.
