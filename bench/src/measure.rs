@@ -97,7 +97,11 @@ pub(crate) fn measure(runtime: &Runtime, plan: &Plan) -> Result<Measured> {
     }
     for (figures, server) in running.iter_mut().filter(|(figures, _)| figures.subject.keeps_history()) {
         println!("counting what is kept: {}", figures.subject);
-        figures.kept = Some(runtime.block_on(history::count(server.address, figures.answered))?);
+        match runtime.block_on(history::count(server.address, figures.answered)) {
+            Ok(kept) => figures.kept = Some(kept),
+            // The other figures stand; the report says that this one is missing, and why.
+            Err(error) => figures.fail(format!("what is kept could not be counted: {error:#}")),
+        }
     }
     let subjects = running.into_iter().map(|(figures, _)| figures).collect();
     Ok(Measured { rounds: plan.rounds, seconds: plan.seconds, fsync, subjects })
@@ -156,6 +160,11 @@ impl Figures {
             rss_loaded_bytes: None,
             kept: None,
         }
+    }
+
+    fn fail(&mut self, error: String) {
+        self.errors += 1;
+        self.first_error.get_or_insert(error);
     }
 
     fn count(&mut self, outcome: &Outcome) {

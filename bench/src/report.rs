@@ -108,8 +108,11 @@ fn goals_table(summaries: &[Summary<'_>]) -> String {
     let rss = find(Subject::Privet).and_then(|summary| summary.figures.rss_idle_bytes).map(|bytes| bytes as f64 / MIB);
     let name = format!("Idle memory at most {RSS_IDLE_MIB_MAX:.0} MiB");
     goal_line(&mut text, name, rss.map(|rss| format!("{rss:.1} MiB")), rss.map(|rss| rss <= RSS_IDLE_MIB_MAX));
-    let kept: Vec<_> = summaries.iter().filter_map(|summary| summary.figures.kept.as_ref()).collect();
-    let lost = (!kept.is_empty()).then(|| kept.iter().map(|kept| kept.lost_messages).sum::<u64>());
+    let mut lost = (summaries.iter().any(|summary| summary.figures.subject.keeps_history())).then_some(0);
+    for figures in summaries.iter().map(|summary| summary.figures).filter(|figures| figures.subject.keeps_history()) {
+        // One that could not be counted leaves the sum unknown.
+        lost = lost.zip(figures.kept.as_ref()).map(|(sum, kept)| sum + kept.lost_messages);
+    }
     goal_line(&mut text, "No lost message".to_owned(), lost.map(|lost| lost.to_string()), lost.map(|lost| lost == 0));
     text
 }

@@ -152,7 +152,7 @@ fn start_privet(
 ) -> Result<(Child, SocketAddr)> {
     let file = folder.join("privet.toml");
     let text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\n\n[store]\ndurability = \"{durability}\"\n\n[history]\nrecord = \"{record}\"\n"
+        "durability = \"{durability}\"\n\n[server]\nlisten = \"127.0.0.1:0\"\n\n[history]\nrecord = \"{record}\"\n"
     );
     fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
     let mut command = Command::new(programs.privet);

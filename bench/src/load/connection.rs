@@ -53,16 +53,23 @@ impl Connection {
         Ok(self.send(Request::get(path), Bytes::new(), Instant::now()).await?.body)
     }
 
+    /// The kept connection once it can take another request, or a new one when the server has closed it.
+    async fn ready(&mut self) -> Result<Open> {
+        if let Some(mut open) = self.open.take()
+            && open.sender.ready().await.is_ok()
+        {
+            return Ok(open);
+        }
+        connect(self.address).await
+    }
+
     async fn send(&mut self, request: http::request::Builder, body: Bytes, since: Instant) -> Result<Answer> {
         let request = request
             .header(header::HOST, self.address.to_string())
             .header(header::AUTHORIZATION, format!("Bearer {KEY}"))
             .body(Full::new(body))?;
         let exchange = async {
-            let mut open = match self.open.take() {
-                Some(open) if !open.sender.is_closed() => open,
-                _ => connect(self.address).await?,
-            };
+            let mut open = self.ready().await?;
             let response = open.sender.send_request(request).await.context("no answer")?;
             let answer = read(response, since).await?;
             // Only a connection whose answer was read to the end can be used again.
