@@ -119,7 +119,13 @@ pub struct StreamTranslation {
     options: StreamOptions,
     /// Everything from the last finish on: held back until the answer is recorded.
     tail: Vec<u8>,
+    received_bytes: usize,
 }
+
+/// More than the longest answer of any model, chunk by chunk: a provider that goes on forever does not fill the memory.
+const STREAM_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// More than the last finish, the usage and what some servers add after them.
+const TAIL_BYTES_MAX: usize = 1024 * 1024;
 
 enum Way {
     Relay(Relay),
@@ -137,7 +143,7 @@ impl StreamTranslation {
             Dialect::AnthropicMessages => Way::Anthropic(anthropic::stream::StreamDecoder::default(), encoder()),
             Dialect::Gemini => Way::Gemini(gemini::stream::StreamDecoder::default(), encoder()),
         };
-        Self { way, collector: Collector::default(), options, tail: Vec::new() }
+        Self { way, collector: Collector::default(), options, tail: Vec::new(), received_bytes: 0 }
     }
 
     /// Takes in an event and writes what the client may see of it now.
@@ -145,20 +151,21 @@ impl StreamTranslation {
     /// # Errors
     /// When the provider reports an error.
     pub fn event(&mut self, event: &SseEvent, out: &mut Vec<u8>) -> Result<(), UpstreamFault> {
-        let mut written = Vec::new();
+        self.received_bytes = self.received_bytes.saturating_add(event.data.len());
+        if self.received_bytes > STREAM_BYTES_MAX || self.tail.len() > TAIL_BYTES_MAX {
+            return Err(UpstreamFault::Malformed("its stream does not end within any sensible length".to_owned()));
+        }
         let finished_before = self.collector.has_finished(self.options.choices);
         let mut events = Vec::new();
         match &mut self.way {
             Way::Relay(relay) => {
-                // The finish of the last answer is where the tail begins: the relay writes what stands before it first.
-                let split = relay.event(event, &mut self.collector, &mut written)?;
-                let goes_to_tail = finished_before || self.collector.has_finished(self.options.choices);
-                let before_finish = if finished_before || !goes_to_tail { 0 } else { split };
-                if goes_to_tail {
-                    out.extend_from_slice(written.get(..before_finish).unwrap_or_default());
-                    self.tail.extend_from_slice(written.get(before_finish..).unwrap_or_default());
-                } else {
-                    out.append(&mut written);
+                let begins = out.len();
+                let event_begins = relay.event(event, &mut self.collector, out)?;
+                if self.collector.has_finished(self.options.choices) {
+                    // The finish of the last answer is where the tail begins: pieces that were missing stand before it.
+                    let kept = if finished_before { begins } else { event_begins };
+                    self.tail.extend_from_slice(out.get(kept..).unwrap_or_default());
+                    out.truncate(kept);
                 }
                 return Ok(());
             }

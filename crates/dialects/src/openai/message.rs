@@ -109,7 +109,9 @@ fn sign_calls(fields: &mut Map<String, Value>, parts: &[Part]) {
     let calls = fields.get_mut("tool_calls").and_then(Value::as_array_mut);
     for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
         let signature = parts.iter().find_map(|part| match part {
-            Part::ToolCall { id, signature: Some(signature), .. } if call.get("id") == Some(&json!(id)) => Some(signature),
+            Part::ToolCall { id, signature: Some(signature), .. } if call.get("id") == Some(&json!(id)) => {
+                Some(signature)
+            }
             _ => None,
         });
         if let Some(signature) = signature {

@@ -3,6 +3,8 @@
 //! What is mended: a first delta without its role, indices of tool calls that are missing, repeated or have gaps, and a tool
 //! call without arguments. What is left out: the usage when the client did not ask for it.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -34,64 +36,73 @@ struct CallState {
     has_arguments: bool,
 }
 
+/// A text of the chunk, borrowed unless it has escapes: a stream has thousands of chunks.
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn str_of<'a>(text: Option<&'a Text<'_>>) -> &'a str {
+    text.map_or("", |text| &text.0)
+}
+
 #[derive(Deserialize)]
-struct Chunk {
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    model: Option<String>,
-    #[serde(default)]
-    choices: Option<Vec<ChunkChoice>>,
+struct Chunk<'a> {
+    #[serde(default, borrow)]
+    id: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    model: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    choices: Option<Vec<ChunkChoice<'a>>>,
     #[serde(default)]
     usage: Option<WireUsage>,
     #[serde(default)]
     error: Option<Value>,
-    #[serde(default)]
-    object: Option<String>,
+    #[serde(default, borrow)]
+    object: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
-struct ChunkChoice {
+struct ChunkChoice<'a> {
     #[serde(default)]
     index: u32,
-    #[serde(default)]
-    delta: Option<Delta>,
-    #[serde(default)]
-    finish_reason: Option<String>,
+    #[serde(default, borrow)]
+    delta: Option<Delta<'a>>,
+    #[serde(default, borrow)]
+    finish_reason: Option<Text<'a>>,
 }
 
 #[derive(Default, Deserialize)]
-struct Delta {
-    #[serde(default)]
-    role: Option<String>,
-    #[serde(default)]
-    content: Option<String>,
-    #[serde(default)]
-    refusal: Option<String>,
-    #[serde(default)]
-    reasoning_content: Option<String>,
-    #[serde(default)]
-    reasoning: Option<String>,
-    #[serde(default)]
-    tool_calls: Option<Vec<CallDelta>>,
+struct Delta<'a> {
+    #[serde(default, borrow)]
+    role: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    content: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    refusal: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    reasoning_content: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    reasoning: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    tool_calls: Option<Vec<CallDelta<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct CallDelta {
+struct CallDelta<'a> {
     #[serde(default)]
     index: Option<u32>,
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    function: Option<FunctionDelta>,
+    #[serde(default, borrow)]
+    id: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    function: Option<FunctionDelta<'a>>,
 }
 
 #[derive(Default, Deserialize)]
-struct FunctionDelta {
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    arguments: Option<String>,
+struct FunctionDelta<'a> {
+    #[serde(default, borrow)]
+    name: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    arguments: Option<Text<'a>>,
 }
 
 /// What of a chunk must be mended.
@@ -118,8 +129,8 @@ impl Relay {
         self.done
     }
 
-    /// Takes in an event: collects it, and writes it for the client. Gives where in `out` the event itself begins: what
-    /// stands before are pieces that were missing.
+    /// Takes in an event: collects it, and writes it to the end of `out` for the client. Gives where in `out` the event itself
+    /// begins: what it wrote before are pieces that were missing.
     ///
     /// # Errors
     /// When it reports an error. An event that cannot be read is skipped.
@@ -129,24 +140,24 @@ impl Relay {
         collector: &mut Collector,
         out: &mut Vec<u8>,
     ) -> Result<usize, UpstreamFault> {
-        if event.data.trim_ascii() == b"[DONE]" {
-            self.done = true;
-            return Ok(0);
+        self.done |= event.data.trim_ascii() == b"[DONE]";
+        if self.done {
+            return Ok(out.len());
         }
-        let Ok(chunk) = serde_json::from_slice::<Chunk>(&event.data) else {
-            return unreadable(event);
+        let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(&event.data) else {
+            return unreadable(event).map(|()| out.len());
         };
-        if chunk.error.is_some() || chunk.object.as_deref() == Some("error") || event.event.as_deref() == Some("error")
+        if chunk.error.is_some() || str_of(chunk.object.as_ref()) == "error" || event.event.as_deref() == Some("error")
         {
             return Err(reported(event));
         }
-        collector.start(chunk.id.as_deref().unwrap_or_default(), chunk.model.as_deref().unwrap_or_default());
+        collector.start(str_of(chunk.id.as_ref()), str_of(chunk.model.as_ref()));
         if let Some(usage) = chunk.usage {
             collector.usage(usage.into());
         }
         let choices = chunk.choices.unwrap_or_default();
         if choices.is_empty() && chunk.usage.is_some() && !self.include_usage {
-            return Ok(0);
+            return Ok(out.len());
         }
         let mut repair = Repair::default();
         for (position, choice) in choices.iter().enumerate() {
@@ -163,7 +174,7 @@ impl Relay {
         Ok(begins)
     }
 
-    fn choice(&mut self, position: usize, choice: &ChunkChoice, collector: &mut Collector, repair: &mut Repair) {
+    fn choice(&mut self, position: usize, choice: &ChunkChoice<'_>, collector: &mut Collector, repair: &mut Repair) {
         let index = choice.index;
         let state = self.state(index);
         if let Some(delta) = &choice.delta {
@@ -174,15 +185,15 @@ impl Relay {
                 }
             }
             for text in [&delta.reasoning_content, &delta.reasoning].into_iter().flatten().take(1) {
-                if !text.is_empty() {
-                    collector.thinking(index, text);
+                if !text.0.is_empty() {
+                    collector.thinking(index, &text.0);
                 }
             }
             if let Some(text) = &delta.content {
-                collector.text(index, text);
+                collector.text(index, &text.0);
             }
             if let Some(text) = &delta.refusal {
-                collector.refusal(index, text);
+                collector.refusal(index, &text.0);
             }
             for (call_position, call) in delta.tool_calls.iter().flatten().enumerate() {
                 let assigned = state.call(index, call, collector);
@@ -196,7 +207,7 @@ impl Relay {
             }
         }
         if let Some(reason) = &choice.finish_reason {
-            collector.finish(index, finish_of(reason));
+            collector.finish(index, finish_of(&reason.0));
         }
     }
 
@@ -234,8 +245,8 @@ impl Relay {
 
 impl ChoiceState {
     /// The right index of the call that a delta belongs to.
-    fn call(&mut self, choice: u32, delta: &CallDelta, collector: &mut Collector) -> u32 {
-        let id = delta.id.as_deref().filter(|id| !id.is_empty());
+    fn call(&mut self, choice: u32, delta: &CallDelta<'_>, collector: &mut Collector) -> u32 {
+        let id = Some(str_of(delta.id.as_ref())).filter(|id| !id.is_empty());
         let known = match (id, delta.index) {
             (Some(id), index) => self
                 .calls
@@ -248,13 +259,13 @@ impl ChoiceState {
         };
         let function = delta.function.as_ref();
         let position = known.unwrap_or_else(|| {
-            let name = function.and_then(|function| function.name.as_deref()).unwrap_or_default();
+            let name = str_of(function.and_then(|function| function.name.as_ref()));
             collector.tool_call(choice, id.unwrap_or_default(), name, None);
             self.calls.push(CallState { upstream_index: delta.index, id: id.map(str::to_owned), has_arguments: false });
             self.calls.len() - 1
         });
         let assigned = u32::try_from(position).unwrap_or(u32::MAX);
-        let arguments = function.and_then(|function| function.arguments.as_deref()).unwrap_or_default();
+        let arguments = str_of(function.and_then(|function| function.arguments.as_ref()));
         if !arguments.is_empty() {
             if let Some(call) = self.calls.get_mut(position) {
                 call.has_arguments = true;
@@ -297,13 +308,13 @@ impl Repair {
 }
 
 /// An event that is no chunk: an error in another shape is one, anything else is skipped.
-fn unreadable(event: &SseEvent) -> Result<usize, UpstreamFault> {
+fn unreadable(event: &SseEvent) -> Result<(), UpstreamFault> {
     if event.event.as_deref() == Some("error") {
         return Err(reported(event));
     }
     match serde_json::from_slice::<Value>(&event.data) {
         Ok(value) if error::reported(&value).is_some() => Err(reported(event)),
-        _ => Ok(0),
+        _ => Ok(()),
     }
 }
 

@@ -149,7 +149,8 @@ proptest! {
     #[test]
     fn any_messages_are_answered_by_every_encoder(messages in proptest::collection::vec(word_json(), 1..4)) {
         let messages: Vec<serde_json::Value> = messages.into_iter().enumerate().map(|(index, value)| {
-            let mut message = serde_json::json!({"role": ["user", "assistant", "tool", "system"][index % 4], "content": "x", "tool_call_id": "c"});
+            let role = ["user", "assistant", "tool", "system"][index % 4];
+            let mut message = serde_json::json!({"role": role, "content": "x", "tool_call_id": "c"});
             if let (Some(fields), serde_json::Value::Object(more)) = (message.as_object_mut(), value) {
                 fields.extend(more);
             }

@@ -240,6 +240,20 @@ fn odd_chunks_that_change_nothing_pass() {
 }
 
 #[test]
+fn what_follows_done_is_not_read() {
+    let relayed = relay(with_usage(), &(TOOLS.to_owned() + TOOLS));
+    assert_eq!((relayed.all().as_str(), relayed.outcome), (TOOLS, Ok(())));
+}
+
+#[test]
+fn a_stream_that_goes_on_after_its_finish_does_not_fill_the_memory() {
+    let stream = stream_of(&[delta(&json!({"role": "assistant", "content": "a"})), finish("stop")]);
+    let stream = stream.replace("data: [DONE]\n\n", "")
+        + &stream_of(&[delta(&json!({"content": "x".repeat(1000)}))]).replace("data: [DONE]\n\n", "").repeat(2000);
+    assert!(matches!(relay(options(), &stream).outcome, Err(UpstreamFault::Malformed(_))));
+}
+
+#[test]
 fn reasoning_under_either_name_is_collected() {
     for field in ["reasoning_content", "reasoning"] {
         let stream = stream_of(&[

@@ -30,6 +30,13 @@ fn encode(more: Value, dialect: Dialect) -> Result<Value, RequestError> {
     encode_with(&parse(&simple(more)), &[], dialect)
 }
 
+/// The full request without what Gemini cannot do.
+fn for_gemini() -> IncomingChat {
+    let mut body: Value = serde_json::from_str(FULL).unwrap();
+    body.as_object_mut().unwrap().shift_remove("parallel_tool_calls");
+    parse(&body)
+}
+
 fn param_of(error: &RequestError) -> Option<&str> {
     match error {
         RequestError::BadRequest(error) => error.param.as_deref(),
@@ -41,7 +48,10 @@ fn param_of(error: &RequestError) -> Option<&str> {
 fn a_full_request_in_each_dialect() {
     let incoming = IncomingChat::parse(FULL.into()).unwrap();
     for dialect in [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini] {
-        let body = encode_with(&incoming, &[], dialect).unwrap();
+        let body = match dialect {
+            Dialect::Gemini => encode_with(&for_gemini(), &[], dialect).unwrap(),
+            _ => encode_with(&incoming, &[], dialect).unwrap(),
+        };
         insta::assert_json_snapshot!(format!("request_{dialect:?}"), body);
     }
 }
@@ -210,13 +220,11 @@ fn wire_26_an_unknown_tool_type_is_refused_and_never_dropped() {
 #[test]
 fn unknown_content_is_refused_and_never_dropped() {
     for dialect in TRANSLATED {
-        for part in [json!({"type": "video_url", "video_url": {"url": "https://x"}})] {
-            let incoming = parse(
-                &json!({"model": "x", "messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, part]}]}),
-            );
-            let error = encode_with(&incoming, &[], dialect).unwrap_err();
-            assert!(param_of(&error).unwrap_or_default().starts_with("messages"), "{dialect:?}: {error:?}");
-        }
+        let incoming = parse(&json!({"model": "x", "messages": [{"role": "user", "content": [
+            {"type": "text", "text": "a"}, {"type": "video_url", "video_url": {"url": "https://x"}},
+        ]}]}));
+        let error = encode_with(&incoming, &[], dialect).unwrap_err();
+        assert!(param_of(&error).unwrap_or_default().starts_with("messages"), "{dialect:?}: {error:?}");
     }
 }
 
@@ -225,7 +233,7 @@ fn harmless_hints_are_left_out_for_other_dialects() {
     for dialect in TRANSLATED {
         let plain = encode(json!({}), dialect).unwrap();
         let hints = json!({"store": false, "metadata": {"a": "b"}, "prompt_cache_key": "k", "safety_identifier": "s", "service_tier": "auto",
-            "logprobs": false, "n": 1, "frequency_penalty": 0, "presence_penalty": 0, "response_format": {"type": "text"}, "logit_bias": null, "tools": null});
+            "logprobs": false, "n": 1, "response_format": {"type": "text"}, "logit_bias": null, "tools": null});
         assert_eq!(encode(hints, dialect).unwrap(), plain, "{dialect:?}");
     }
 }
@@ -275,7 +283,7 @@ fn wrong_requests_name_the_field() {
 
 #[test]
 fn a_tool_result_goes_to_gemini_under_the_calls_name() {
-    let sent = encode_with(&IncomingChat::parse(FULL.into()).unwrap(), &[], Dialect::Gemini).unwrap();
+    let sent = encode_with(&for_gemini(), &[], Dialect::Gemini).unwrap();
     let results: Vec<&Value> = sent["contents"]
         .as_array()
         .unwrap()
