@@ -1,5 +1,5 @@
 //! Anthropic's dialect at its own edge: what goes out on the wire, and what an answer from it means.
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test may end in a panic")]
 
 use privet_dialects::UpstreamFault;
 use privet_dialects::anthropic::stream::StreamDecoder;
@@ -377,4 +377,13 @@ fn what_is_no_message_is_malformed() {
 fn a_cut_stream_is_not_complete() {
     let (_, is_complete) = decode(STREAM.split("event: message_stop").next().unwrap());
     assert!(!is_complete);
+}
+
+#[test]
+fn a_message_that_says_nothing_leaves_no_gap_between_turns() {
+    let silent = said(Role::Assistant, vec![Part::Thinking { text: "hm".into(), signature: None }, text("")]);
+    let messages = vec![Message::text(Role::User, "a"), silent, Message::text(Role::User, "b")];
+    let sent = encode(&ChatRequest { messages, ..asked() });
+    let expected = json!([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]);
+    assert_eq!(sent["messages"], expected);
 }

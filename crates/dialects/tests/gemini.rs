@@ -1,5 +1,5 @@
 //! Gemini's dialect at its own edge: what goes out on the wire, and what an answer from it means.
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test may end in a panic")]
 
 use std::collections::HashSet;
 

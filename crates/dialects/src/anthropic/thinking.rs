@@ -32,25 +32,34 @@ pub(super) fn decide(request: &ChatRequest, max_tokens: u64) -> Result<Thinking,
     let version = version(&request.model);
     match &request.reasoning {
         None => Ok(Thinking::default()),
-        // Claude 4 and older do not think unless asked to.
-        Some(Reasoning::Off) if version < (5, 0) => Ok(Thinking::default()),
-        Some(Reasoning::Off) => Ok(Thinking { field: Some(json!({"type": "disabled"})), effort: None }),
-        Some(Reasoning::Effort(word)) if word == "none" => decide(
-            &ChatRequest { reasoning: Some(Reasoning::Off), model: request.model.clone(), ..Default::default() },
-            max_tokens,
-        ),
+        Some(reasoning) if is_off(reasoning) => Ok(off(version)),
         Some(Reasoning::Effort(word)) if version >= (4, 6) => {
             let effort = effort(word, version)?;
             Ok(Thinking { field: Some(json!({"type": "adaptive"})), effort: Some(effort) })
         }
-        Some(Reasoning::Effort(_)) if awaits_unthought_tool(request) => Ok(Thinking::default()),
-        Some(Reasoning::Effort(word)) => budget(tokens_of(word)?, max_tokens),
         Some(Reasoning::Budget(_)) if version > (4, 6) => {
             let message = format!("`{}` takes no thinking budget; use `reasoning_effort`.", request.model);
-            Err(Unsupported::new("reasoning", message))
+            Err(Unsupported::new("reasoning_effort", message))
         }
+        Some(_) if awaits_unthought_tool(request) => Ok(Thinking::default()),
+        Some(Reasoning::Effort(word)) => budget(tokens_of(word)?, max_tokens),
         Some(Reasoning::Budget(tokens)) => budget(*tokens, max_tokens),
+        Some(Reasoning::Off) => Ok(off(version)),
     }
+}
+
+fn is_off(reasoning: &Reasoning) -> bool {
+    match reasoning {
+        Reasoning::Off => true,
+        Reasoning::Effort(word) => word == "none",
+        Reasoning::Budget(tokens) => *tokens == 0,
+    }
+}
+
+/// Claude 4 and older do not think unless asked to, and some refuse to be told so.
+fn off(version: (u32, u32)) -> Thinking {
+    let field = (version >= (5, 0)).then(|| json!({"type": "disabled"}));
+    Thinking { field, effort: None }
 }
 
 /// The budget must be smaller than `max_tokens`; a quarter is left for the answer, which would be empty otherwise.

@@ -45,10 +45,7 @@ pub(super) fn encode(messages: &[Message]) -> Result<Thread, Unsupported> {
             Role::User | Role::Tool => "user",
             Role::Assistant => "assistant",
         };
-        if turns.last().is_none_or(|turn| turn.role != role) {
-            turns.push(Turn { role, ..Turn::default() });
-        }
-        let Some(turn) = turns.last_mut() else { continue };
+        let mut turn = Turn { role, ..Turn::default() };
         for part in &message.parts {
             match part {
                 Part::ToolResult { call_id, content, is_error } => {
@@ -57,14 +54,28 @@ pub(super) fn encode(messages: &[Message]) -> Result<Thread, Unsupported> {
                 part => turn.rest.extend(block(part)?),
             }
         }
+        push(&mut turns, turn);
     }
-    turns.retain(|turn| !(turn.rest.is_empty() && turn.results.is_empty()));
     if turns.is_empty() {
         let message = "`messages` must hold something besides instructions for Anthropic; add a user message.";
         return Err(Unsupported::new("messages", message));
     }
     thread.messages = turns.into_iter().map(Turn::into_value).collect();
     Ok(thread)
+}
+
+/// Adds to the last turn if the same side speaks on; a turn that says nothing is none.
+fn push(turns: &mut Vec<Turn>, turn: Turn) {
+    if turn.results.is_empty() && turn.rest.is_empty() {
+        return;
+    }
+    match turns.last_mut() {
+        Some(last) if last.role == turn.role => {
+            last.results.extend(turn.results);
+            last.rest.extend(turn.rest);
+        }
+        _ => turns.push(turn),
+    }
 }
 
 fn instruction(part: &Part) -> Result<Option<Value>, Unsupported> {

@@ -34,7 +34,10 @@ impl StreamDecoder {
             Err(UpstreamFault::Malformed(_)) => return Ok(()),
             Err(fault) => return Err(fault),
         };
-        if wire.is_empty() {
+        if let Some(usage) = wire.usage_metadata {
+            self.usage.update(usage);
+        }
+        if self.seed.is_none() && !wire.is_answer() {
             return Ok(());
         }
         let seed = *self.seed.get_or_insert_with(|| {
@@ -51,8 +54,7 @@ impl StreamDecoder {
         if wire.prompt_feedback.is_some_and(|feedback| feedback.block_reason.is_some()) {
             self.end(0, |_| FinishReason::ContentFilter, out);
         }
-        if let Some(usage) = wire.usage_metadata {
-            self.usage.update(usage);
+        if wire.usage_metadata.is_some() {
             out.push(ChatEvent::Usage(self.usage.canonical()));
         }
         Ok(())

@@ -24,6 +24,13 @@ struct Content {
     rest: Vec<Value>,
 }
 
+impl Content {
+    fn into_value(self) -> Value {
+        let parts: Vec<Value> = self.results.into_iter().chain(self.rest).collect();
+        json!({"role": self.role, "parts": parts})
+    }
+}
+
 /// Writes the thread. Names of speakers and shown reasoning have no place in it and are left out: Gemini reads neither.
 ///
 /// `needs_signatures`: the model refuses a turn whose first call has none.
@@ -41,10 +48,7 @@ pub(super) fn encode(messages: &[Message], needs_signatures: bool) -> Result<Thr
             Role::User | Role::Tool => "user",
             Role::Assistant => "model",
         };
-        if contents.last().is_none_or(|content| content.role != role) {
-            contents.push(Content { role, results: Vec::new(), rest: Vec::new() });
-        }
-        let Some(content) = contents.last_mut() else { continue };
+        let mut content = Content { role, results: Vec::new(), rest: Vec::new() };
         let mut is_first_call = needs_signatures;
         for part in &message.parts {
             match part {
@@ -60,19 +64,28 @@ pub(super) fn encode(messages: &[Message], needs_signatures: bool) -> Result<Thr
                 part => content.rest.extend(encode_part(part)?),
             }
         }
+        push(&mut contents, content);
     }
-    let contents = contents.into_iter().filter(|content| !(content.rest.is_empty() && content.results.is_empty()));
-    thread.contents = contents
-        .map(|content| {
-            let parts: Vec<Value> = content.results.into_iter().chain(content.rest).collect();
-            json!({"role": content.role, "parts": parts})
-        })
-        .collect();
+    thread.contents = contents.into_iter().map(Content::into_value).collect();
     if thread.contents.is_empty() {
         let message = "`messages` must hold something besides instructions for Gemini; add a user message.";
         return Err(Unsupported::new("messages", message));
     }
     Ok(thread)
+}
+
+/// Adds to the last content if the same side speaks on; one that says nothing is none.
+fn push(contents: &mut Vec<Content>, content: Content) {
+    if content.results.is_empty() && content.rest.is_empty() {
+        return;
+    }
+    match contents.last_mut() {
+        Some(last) if last.role == content.role => {
+            last.results.extend(content.results);
+            last.rest.extend(content.rest);
+        }
+        _ => contents.push(content),
+    }
 }
 
 fn instruction(part: &Part) -> Result<Option<Value>, Unsupported> {

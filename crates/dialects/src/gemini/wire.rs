@@ -20,9 +20,9 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Whether it says nothing that is known, as an object of another kind does.
-    pub(super) const fn is_empty(&self) -> bool {
-        self.candidates.is_none() && self.prompt_feedback.is_none() && self.usage_metadata.is_none()
+    /// Whether it says something of the answer, and not of tokens alone.
+    pub(super) const fn is_answer(&self) -> bool {
+        self.candidates.is_some() || self.prompt_feedback.is_some()
     }
 }
 
