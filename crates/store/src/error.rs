@@ -59,6 +59,7 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::RowNotFound => Self::NotFound,
+            sqlx::Error::PoolClosed => Self::Closed,
             sqlx::Error::Database(reply) if reply.is_foreign_key_violation() => Self::NotFound,
             sqlx::Error::Database(reply) if reply.code().is_some_and(|code| DISK_FULL_CODES.contains(&&*code)) => {
                 Self::DiskFull
