@@ -110,7 +110,8 @@ impl Store {
     /// Stores the successor of a key and lets the old one end at `overlap_until`, both at once.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the old key is unknown or revoked.
+    /// [`StoreError::NotFound`] when the old key is unknown or revoked, [`StoreError::Exists`] when the successor's public id
+    /// is taken.
     pub async fn replace_key(
         &self,
         old: ApiKeyId,
@@ -132,7 +133,9 @@ impl Store {
             if ended != 1 {
                 return Err(StoreError::NotFound);
             }
-            insert!(conn, id, successor, now);
+            if insert!(conn, id, successor, now) != 1 {
+                return Err(StoreError::Exists(format!("API key {}", successor.public_id)));
+            }
             sqlx::query(BUMP).execute(&mut *conn).await?;
         });
         Ok(id)
