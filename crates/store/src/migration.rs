@@ -39,7 +39,7 @@ pub(crate) async fn plan_at(location: &Location) -> Result<MigrationPlan, StoreE
 }
 
 pub(crate) async fn migrate(db: &Db, location: &Location) -> Result<(), StoreError> {
-    let _one_at_a_time = lock(location)?;
+    let _one_at_a_time = lock(location).await?;
     let plan = plan(db).await?;
     if plan.pending.is_empty() {
         return Ok(());
@@ -58,10 +58,14 @@ pub(crate) async fn migrate(db: &Db, location: &Location) -> Result<(), StoreErr
 }
 
 /// Two processes must not migrate one SQLite file at once; PostgreSQL has its own lock for it.
-fn lock(location: &Location) -> Result<Option<File>, StoreError> {
+async fn lock(location: &Location) -> Result<Option<File>, StoreError> {
     let Location::Folder(folder) = location else { return Ok(None) };
     let path = folder.join("migration.lock");
-    let locked = File::create(&path).and_then(|file| file.lock().map(|()| file));
+    let waited_for = path.clone();
+    // The wait blocks its thread: on one of the runtime's it could keep the holder of the lock from going on.
+    let locked =
+        tokio::task::spawn_blocking(move || File::create(&waited_for).and_then(|file| file.lock().map(|()| file)));
+    let locked = locked.await.unwrap_or_else(|ended| Err(std::io::Error::other(ended)));
     locked.map(Some).map_err(|source| StoreError::File { path: path.display().to_string(), source })
 }
 
