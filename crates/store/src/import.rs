@@ -90,11 +90,14 @@ impl Store {
                 .rows_affected();
                 report.messages += added;
                 report.present += 1 - added.min(1);
-                sqlx::query("UPDATE conversations SET updated_at = $2 WHERE id = $1 AND updated_at < $2")
-                    .bind(message.conversation.as_uuid())
-                    .bind(message.updated_at.as_micros())
-                    .execute(&mut *conn)
-                    .await?;
+                sqlx::query(
+                    "UPDATE conversations SET updated_at = $2 WHERE id = $1 AND updated_at < $2 AND project_id = $3",
+                )
+                .bind(message.conversation.as_uuid())
+                .bind(message.updated_at.as_micros())
+                .bind(project.as_uuid())
+                .execute(&mut *conn)
+                .await?;
             }
         });
         Ok(report)
@@ -123,18 +126,32 @@ fn uuid_of(text: &str, project: ProjectId, kind: &str) -> Uuid {
 }
 
 async fn read_lesson(file: &Path) -> Result<Vec<LessonRow>, StoreError> {
-    let open_error = |error: sqlx::Error| StoreError::Open {
+    let unusable = |reason: String| StoreError::Open {
         location: file.display().to_string(),
-        reason: format!("{error}; expected a lesson's database.db with the table `messages`"),
+        reason: format!("{reason}; expected a lesson's database.db with the table `messages`"),
     };
     let options = SqliteConnectOptions::new().filename(file).read_only(true);
-    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(open_error)?;
-    let rows = sqlx::query_as(
-        "SELECT id, uuid, conversation_id, content, name, role, created_at, updated_at FROM messages ORDER BY id",
-    )
-    .fetch_all(&pool)
-    .await
-    .map_err(open_error);
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
+    let pool = pool.map_err(|error| unusable(error.to_string()))?;
+    let read = async {
+        // A NULL would be read as an empty text.
+        let incomplete: Option<i64> = sqlx::query_scalar(
+            "SELECT id FROM messages WHERE conversation_id IS NULL OR content IS NULL OR role IS NULL LIMIT 1",
+        )
+        .fetch_optional(&pool)
+        .await?;
+        let rows: Vec<LessonRow> = sqlx::query_as(
+            "SELECT id, COALESCE(uuid, 'row ' || id) AS uuid, conversation_id, content, name, role, \
+             COALESCE(created_at, '') AS created_at, COALESCE(updated_at, '') AS updated_at FROM messages ORDER BY id",
+        )
+        .fetch_all(&pool)
+        .await?;
+        Ok::<_, sqlx::Error>((incomplete, rows))
+    };
+    let read = read.await;
     pool.close().await;
-    rows
+    match read.map_err(|error| unusable(error.to_string()))? {
+        (Some(id), _) => Err(unusable(format!("the message {id} lacks its conversation_id, content or role"))),
+        (None, rows) => Ok(rows),
+    }
 }
