@@ -1,0 +1,161 @@
+//! API keys and projects.
+
+use privet_domain::api_key::{KeyHash, PublicId};
+use privet_domain::id::{ApiKeyId, ProjectId};
+use privet_store::{NewKeyRow, Store, StoreError};
+
+use crate::bed::{Bed, at, on_both_databases, project};
+
+on_both_databases!(
+    a_key_is_listed_with_its_hash_and_project,
+    a_key_imported_twice_is_there_once,
+    a_key_of_an_unknown_project_is_not_found,
+    a_key_is_revoked_once_and_for_all,
+    an_unknown_key_is_neither_revoked_nor_replaced,
+    a_replaced_key_lives_on_for_the_overlap_and_no_longer_than_it_had,
+    a_successor_that_exists_already_leaves_the_old_key_alone,
+    the_revision_grows_with_each_change,
+    a_project_is_made_once,
+);
+
+struct Material {
+    public_id: PublicId,
+    hash: KeyHash,
+}
+
+fn material(text: &str) -> Material {
+    let mut hash = [0; 32];
+    hash.iter_mut().zip(text.bytes()).for_each(|(byte, letter)| *byte = letter);
+    Material { public_id: PublicId::from(text.to_owned()), hash: KeyHash::from_slice(&hash).unwrap() }
+}
+
+impl Material {
+    fn row(&self, project_id: ProjectId) -> NewKeyRow<'_> {
+        NewKeyRow {
+            project_id,
+            public_id: &self.public_id,
+            hash: &self.hash,
+            name: "laptop",
+            user_id: "adam",
+            expires_at: None,
+        }
+    }
+}
+
+async fn inserted(store: &Store, project_id: ProjectId, text: &str) -> ApiKeyId {
+    store.insert_key(&material(text).row(project_id), at(1)).await.unwrap().unwrap()
+}
+
+async fn a_key_is_listed_with_its_hash_and_project(bed: &Bed) {
+    let store = bed.open().await;
+    let home = project(&store, "home").await;
+    let first = inserted(&store, home, "first").await;
+    let second = material("second");
+    let row = NewKeyRow { expires_at: Some(at(99)), ..second.row(home) };
+    let second_id = store.insert_key(&row, at(2)).await.unwrap().unwrap();
+    store.close().await;
+
+    let keys = bed.open().await.keys().await.unwrap();
+    assert_eq!(keys.iter().map(|secret| secret.key.id).collect::<Vec<_>>(), [first, second_id], "oldest first");
+    let listed = &keys[1].key;
+    assert_eq!((listed.project_id, listed.project.as_str(), listed.public_id.as_str()), (home, "home", "second"));
+    assert_eq!((listed.name.as_str(), listed.user_id.as_str()), ("laptop", "adam"));
+    assert_eq!((listed.created_at, listed.expires_at, listed.revoked_at), (at(2), Some(at(99)), None));
+    assert!(keys[1].hash.matches(&second.hash) && !keys[0].hash.matches(&second.hash));
+}
+
+async fn a_key_imported_twice_is_there_once(bed: &Bed) {
+    let store = bed.open().await;
+    let home = project(&store, "home").await;
+    let personal = material("personal");
+    let id = store.insert_key(&personal.row(home), at(1)).await.unwrap();
+    assert!(id.is_some());
+    assert_eq!(store.insert_key(&personal.row(home), at(2)).await.unwrap(), None);
+    let keys = store.keys().await.unwrap();
+    assert_eq!(keys.iter().map(|secret| Some(secret.key.id)).collect::<Vec<_>>(), [id]);
+    assert_eq!(keys[0].key.created_at, at(1));
+}
+
+async fn a_key_of_an_unknown_project_is_not_found(bed: &Bed) {
+    let store = bed.open().await;
+    let outcome = store.insert_key(&material("stray").row(ProjectId::new()), at(1)).await;
+    assert!(matches!(outcome, Err(StoreError::NotFound)), "{outcome:?}");
+    assert!(store.keys().await.unwrap().is_empty());
+}
+
+async fn a_key_is_revoked_once_and_for_all(bed: &Bed) {
+    let store = bed.open().await;
+    let home = project(&store, "home").await;
+    let (id, other) = (inserted(&store, home, "lost").await, inserted(&store, home, "kept").await);
+    store.revoke_key(id, at(5)).await.unwrap();
+    store.revoke_key(id, at(6)).await.unwrap();
+    // An import of the same text, as at each start, does not bring it back.
+    assert_eq!(store.insert_key(&material("lost").row(home), at(7)).await.unwrap(), None);
+    let keys = store.keys().await.unwrap();
+    let revoked: Vec<_> = keys.iter().map(|secret| (secret.key.id, secret.key.revoked_at)).collect();
+    assert_eq!(revoked, [(id, Some(at(5))), (other, None)]);
+}
+
+async fn an_unknown_key_is_neither_revoked_nor_replaced(bed: &Bed) {
+    let store = bed.open().await;
+    let home = project(&store, "home").await;
+    let revoked = inserted(&store, home, "revoked").await;
+    store.revoke_key(revoked, at(2)).await.unwrap();
+    let outcome = store.revoke_key(ApiKeyId::new(), at(3)).await;
+    assert!(matches!(outcome, Err(StoreError::NotFound)), "{outcome:?}");
+    for old in [ApiKeyId::new(), revoked] {
+        let outcome = store.replace_key(old, &material("successor").row(home), at(9), at(3)).await;
+        assert!(matches!(outcome, Err(StoreError::NotFound)), "{outcome:?}");
+    }
+    assert_eq!(store.keys().await.unwrap().len(), 1, "no successor without a predecessor");
+}
+
+async fn a_replaced_key_lives_on_for_the_overlap_and_no_longer_than_it_had(bed: &Bed) {
+    let store = bed.open().await;
+    let home = project(&store, "home").await;
+    let unlimited = inserted(&store, home, "unlimited").await;
+    let short = material("short");
+    let short = NewKeyRow { expires_at: Some(at(10)), ..short.row(home) };
+    let short = store.insert_key(&short, at(1)).await.unwrap().unwrap();
+    let mut ends = Vec::new();
+    for (old, successor) in [(unlimited, "unlimited 2"), (short, "short 2")] {
+        let new = store.replace_key(old, &material(successor).row(home), at(20), at(2)).await.unwrap();
+        let keys = store.keys().await.unwrap();
+        let end = |id: ApiKeyId| keys.iter().find(|secret| secret.key.id == id).unwrap().key.expires_at;
+        ends.push((end(old), end(new)));
+    }
+    assert_eq!(ends, [(Some(at(20)), None), (Some(at(10)), None)]);
+}
+
+async fn a_successor_that_exists_already_leaves_the_old_key_alone(bed: &Bed) {
+    let store = bed.open().await;
+    let home = project(&store, "home").await;
+    let (old, _) = (inserted(&store, home, "old").await, inserted(&store, home, "taken").await);
+    let outcome = store.replace_key(old, &material("taken").row(home), at(20), at(2)).await;
+    assert!(matches!(outcome, Err(StoreError::Exists(_))), "{outcome:?}");
+    assert!(store.keys().await.unwrap().iter().all(|secret| secret.key.expires_at.is_none()));
+}
+
+async fn the_revision_grows_with_each_change(bed: &Bed) {
+    let (store, observer) = (bed.open().await, bed.open().await);
+    let home = project(&store, "home").await;
+    let mut revisions = vec![observer.keys_revision().await.unwrap()];
+    let id = inserted(&store, home, "first").await;
+    revisions.push(observer.keys_revision().await.unwrap());
+    let next = store.replace_key(id, &material("next").row(home), at(9), at(2)).await.unwrap();
+    revisions.push(observer.keys_revision().await.unwrap());
+    store.revoke_key(next, at(3)).await.unwrap();
+    revisions.push(observer.keys_revision().await.unwrap());
+    assert!(revisions.is_sorted_by(|one, later| one < later), "{revisions:?}");
+    store.revoke_key(ApiKeyId::new(), at(4)).await.unwrap_err();
+    assert_eq!(observer.keys_revision().await.unwrap(), revisions[3], "nothing changed");
+}
+
+async fn a_project_is_made_once(bed: &Bed) {
+    let store = bed.open().await;
+    assert_eq!(store.find_project("home").await.unwrap(), None);
+    let made = store.ensure_project("home", at(1)).await.unwrap();
+    assert_eq!(store.ensure_project("home", at(2)).await.unwrap(), made);
+    assert_eq!(store.find_project("home").await.unwrap(), Some(made.clone()));
+    assert_ne!(store.ensure_project("Home", at(2)).await.unwrap().id, made.id);
+}

@@ -1,0 +1,12 @@
+//! The store's behaviours, each on SQLite and on PostgreSQL: a failure's name says on which.
+//! How the server survives its end by force is tested in `crates/server/tests/durability`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may end in a panic")]
+
+mod bed;
+mod conversations;
+mod import;
+mod keys;
+mod migrations;
+mod opening;
+mod text;
+mod turns;
