@@ -2,6 +2,13 @@
 
 use std::fmt;
 
+/// Whether OpenAI's model of this name thinks before it answers: such models want `max_completion_tokens` and take no
+/// temperature (<https://platform.openai.com/docs/guides/reasoning>).
+#[must_use]
+pub fn is_openai_reasoning(model: &str) -> bool {
+    ["o1", "o3", "o4", "gpt-5"].iter().any(|family| model.starts_with(family))
+}
+
 /// A model of a named provider, written `provider/model`. The model's own name may contain slashes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ModelName {

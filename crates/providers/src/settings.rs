@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use privet_dialects::Dialect;
 use privet_dialects::openai::chat_request::MaxTokensField;
+use privet_domain::model::is_openai_reasoning;
 use secrecy::SecretString;
 
 /// What a provider speaks.
@@ -92,7 +93,7 @@ impl ProviderSettings {
         if self.max_tokens_field.is_some() {
             return self.max_tokens_field;
         }
-        let reasoning = ["o1", "o3", "o4", "gpt-5"].iter().any(|family| model.starts_with(family));
-        (reasoning && self.kind == ProviderKind::OpenAi).then_some(MaxTokensField::MaxCompletionTokens)
+        let thinks = self.kind == ProviderKind::OpenAi && is_openai_reasoning(model);
+        thinks.then_some(MaxTokensField::MaxCompletionTokens)
     }
 }

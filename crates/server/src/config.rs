@@ -93,12 +93,12 @@ impl Config {
             connections_max: value("server.connections_max").parse(setting::count)?,
             drain_timeout: value("server.drain_timeout").parse(setting::duration)?,
         };
-        let database_url = value("store.database_url");
+        let database_url = value("database_url");
         let database = match database_url.text.as_str() {
             "" => Location::Folder(data.clone()),
             _ => Location::postgres(database_url.parse(setting::postgres_url)?),
         };
-        let durability = value("store.durability").parse(setting::durability)?;
+        let durability = value("durability").parse(setting::durability)?;
         let record = value("history.record").parse(setting::record)?;
         let log =
             LogSettings { format: value("log.format").parse(setting::log_format)?, filter: value("log.filter").text };
@@ -154,12 +154,12 @@ mod tests {
 
     #[test]
     fn the_environment_wins_over_the_file_and_dot_env_stands_between() {
-        let toml = "[server]\nlisten = \"127.0.0.1:1\"\n[store]\ndurability = \"process\"\n";
+        let toml = "durability = \"process\"\n[server]\nlisten = \"127.0.0.1:1\"\n";
         let config = load(toml, &[("PRIVET_SERVER_LISTEN", "127.0.0.1:2")]).unwrap();
         assert_eq!(config.listen.port(), 2);
         assert_eq!(origin(&config, "server.listen"), "environment PRIVET_SERVER_LISTEN");
         assert_eq!(config.durability, Durability::Process);
-        assert!(origin(&config, "store.durability").ends_with("privet.toml:4"));
+        assert!(origin(&config, "durability").ends_with("privet.toml:1"));
     }
 
     #[test]
@@ -185,15 +185,15 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_refused_with_what_is_right() {
-        let error = load("[store]\ndurability = \"most\"\n", &[]).unwrap_err();
-        assert_eq!(error, "/privet.toml:2: `store.durability` = `most`: write \"full\" or \"process\"");
+        let error = load("durability = \"most\"\n", &[]).unwrap_err();
+        assert_eq!(error, "/privet.toml:1: `durability` = `most`: write \"full\" or \"process\"");
         let error = load("[server]\nlisten = 3000\n", &[]).unwrap_err();
         assert!(error.starts_with("/privet.toml:2: `server.listen` = `3000`: write ADDRESS:PORT"), "{error}");
     }
 
     #[test]
     fn a_wrong_secret_is_not_repeated_in_the_error() {
-        let error = load("[store]\ndatabase_url = \"mysql://me:canary@db/x\"\n", &[]).unwrap_err();
+        let error = load("database_url = \"mysql://me:canary@db/x\"\n", &[]).unwrap_err();
         assert!(!error.contains("canary"), "{error}");
     }
 

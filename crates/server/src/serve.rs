@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use privet_domain::time::{Clock as _, SystemClock};
 use privet_engine::Engine;
 use privet_engine::api_key::{self, DEFAULT_PROJECT, DEFAULT_USER, KeyRequest};
@@ -15,7 +15,7 @@ use privet_providers::{HttpProvider, Provider, ProviderKind};
 use privet_store::Store;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +25,10 @@ use crate::http::router::{BodyLimits, Http, router};
 
 /// After the calls were ended, so long for their connections to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Samples of histograms are put into their buckets this often.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// From a hit in memory to a long answer.
+const SECONDS_BUCKETS: [f64; 11] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 /// A key that somebody chose should not be guessable.
 const SHORT_KEY_CHARS: usize = 16;
 
@@ -47,22 +51,36 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 
     let draining = CancellationToken::new();
     let background = TaskTracker::new();
+    let metrics = start_metrics()?;
+    let upkeep = metrics.clone();
+    let upkeep = background.spawn(async move {
+        loop {
+            tokio::time::sleep(METRICS_UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    });
     let keys = engine.clone();
     let follow = background.spawn(async move { keys.keyring.follow().await });
     let connections = TaskTracker::new();
     let http = Http {
         engine: engine.clone(),
         body_limits: BodyLimits { bytes_max: config.server.body_bytes_max, timeout: config.server.body_timeout },
-        metrics: PrometheusBuilder::new().install_recorder().context("the metrics cannot start")?,
+        metrics: metrics.clone(),
         draining: draining.clone(),
     };
     let accepting =
         background.spawn(accept::serve(listener, router(http), config.server, draining.clone(), connections.clone()));
 
-    wait_for_signal().await?;
+    let mut signals = Signals::listen()?;
+    signals.next().await;
+    tracing::info!("finishing what is under way; a second signal ends it now");
     draining.cancel();
-    drain(&engine, &connections, config.server.drain_timeout).await;
+    tokio::select! {
+        () = drain(&engine, &connections, config.server.drain_timeout) => {}
+        () = signals.next() => drain(&engine, &connections, Duration::ZERO).await,
+    }
     follow.abort();
+    upkeep.abort();
     accepting.abort();
     store.close().await;
     tracing::info!("stopped");
@@ -177,14 +195,29 @@ fn greet(listener: &TcpListener, config: &Config, first_key: &FirstKey) -> anyho
     Ok(())
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: finishing what is under way"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: finishing what is under way"),
+/// Counters and histograms with fixed buckets: a summary would keep every sample until somebody asks.
+fn start_metrics() -> anyhow::Result<PrometheusHandle> {
+    let builder = PrometheusBuilder::new().set_buckets(&SECONDS_BUCKETS).context("the metrics' buckets are wrong")?;
+    builder.install_recorder().context("the metrics cannot start")
+}
+
+/// SIGTERM and SIGINT, as they come.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Lets calls finish; ends those that take too long with an explicit event.

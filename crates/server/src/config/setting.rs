@@ -42,16 +42,15 @@ pub(super) const SETTINGS: &[Setting] = &[
     open("server.body_timeout", &["PRIVET_SERVER_BODY_TIMEOUT"], "15s"),
     open("server.connections_max", &["PRIVET_SERVER_CONNECTIONS_MAX"], "4096"),
     open("server.drain_timeout", &["PRIVET_SERVER_DRAIN_TIMEOUT"], "25s"),
-    secret("store.database_url", &["PRIVET_STORE_DATABASE_URL", "PRIVET_DATABASE_URL", "DATABASE_URL"]),
-    open("store.durability", &["PRIVET_STORE_DURABILITY"], "full"),
+    secret("database_url", &["PRIVET_DATABASE_URL", "DATABASE_URL"]),
+    open("durability", &["PRIVET_DURABILITY"], "full"),
     open("history.record", &["PRIVET_HISTORY_RECORD"], "all"),
     open("log.format", &["PRIVET_LOG_FORMAT"], "auto"),
     open("log.filter", &["PRIVET_LOG_FILTER", "RUST_LOG"], "info"),
 ];
 
 /// Sections whose environment variables are checked for typing errors.
-pub(super) const ENVIRONMENT_SECTIONS: [&str; 4] =
-    ["PRIVET_SERVER_", "PRIVET_STORE_", "PRIVET_HISTORY_", "PRIVET_LOG_"];
+pub(super) const ENVIRONMENT_SECTIONS: [&str; 3] = ["PRIVET_SERVER_", "PRIVET_HISTORY_", "PRIVET_LOG_"];
 
 /// A value and where it came from.
 #[derive(Clone, Debug)]

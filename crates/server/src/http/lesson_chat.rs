@@ -7,7 +7,9 @@ use bytes::Bytes;
 use privet_dialects::canonical::{Message, Role};
 use privet_dialects::openai::chat_request::IncomingChat;
 use privet_domain::id::{ConversationId, RequestId};
-use privet_engine::completion::{ChatCommand, DEFAULT_MAX_TOKENS};
+use privet_domain::model::is_openai_reasoning;
+use privet_engine::completion::{ChatCommand, CompletionError, DEFAULT_MAX_TOKENS};
+use privet_engine::router::Target;
 use serde_json::{Map, Value, json};
 
 use super::authenticate::Authenticated;
@@ -52,7 +54,8 @@ pub(crate) async fn create(
 ) -> Result<Response, Failure<Lesson>> {
     let request = LessonRequest::parse(&body.bytes)?;
     let conversation_id = request.conversation_id;
-    let incoming = request.into_incoming();
+    let target = http.engine.router.resolve(request.model.as_deref()).map_err(CompletionError::from)?;
+    let incoming = request.into_incoming(&target);
     let command = ChatCommand { caller, request_id, incoming, conversation_id, conversational: true };
     let reply = http.engine.complete(command).await.map_err(|error| ApiError::from(error).for_lesson())?;
     let id = reply.conversation_id;
@@ -85,13 +88,14 @@ impl LessonRequest {
         Ok(Self { messages, conversation_id, model, stream })
     }
 
-    /// The parameters are the lesson's: temperature 0, at most 4096 tokens, text.
-    fn into_incoming(self) -> IncomingChat {
-        let parameters = vec![
-            ("temperature".to_owned(), json!(0)),
-            ("max_tokens".to_owned(), json!(DEFAULT_MAX_TOKENS)),
-            ("response_format".to_owned(), json!({"type": "text"})),
-        ];
+    /// The parameters are the lesson's: temperature 0 (where the model takes one), at most 4096 tokens, text.
+    fn into_incoming(self, target: &Target) -> IncomingChat {
+        let mut parameters = Vec::with_capacity(3);
+        if !is_openai_reasoning(&target.model) {
+            parameters.push(("temperature".to_owned(), json!(0)));
+        }
+        parameters.push(("max_tokens".to_owned(), json!(DEFAULT_MAX_TOKENS)));
+        parameters.push(("response_format".to_owned(), json!({"type": "text"})));
         IncomingChat::from_messages(self.model, self.messages, self.stream, parameters)
     }
 }
