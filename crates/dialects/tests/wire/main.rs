@@ -6,6 +6,7 @@ mod anthropic;
 mod client;
 mod gemini;
 mod hostile;
+mod messages;
 mod openai;
 mod requests;
 mod streams;
