@@ -1,6 +1,6 @@
 //! What the provider is asked: the conversation so far and the request, in the provider's dialect; what is new is stored first.
 
-use privet_dialects::canonical::Message;
+use privet_dialects::canonical::{Message, Part};
 use privet_domain::id::{ConversationId, MessageId, ProjectId};
 use privet_store::{MessageStatus, StoreError, TurnStart};
 
@@ -65,7 +65,28 @@ async fn remembered(
         // Empty, or unknown: only the conversation's own row tells.
         engine.store.conversation(command.caller.project_id, id).await.map_err(|error| unknown(error, id))?;
     }
-    Ok(rows.iter().map(message::from_row).filter(|message| !message.parts.is_empty()).collect())
+    let messages = rows.iter().map(|row| match row.status {
+        MessageStatus::Incomplete => without_open_calls(message::from_row(row), &command.incoming.messages),
+        MessageStatus::Complete => message::from_row(row),
+    });
+    Ok(messages.filter(|message| !message.parts.is_empty()).collect())
+}
+
+/// Of an answer that was cut, the calls that nobody answers are left out: their arguments may be half, and no provider takes
+/// a call without its result.
+fn without_open_calls(mut cut: Message, request: &[Message]) -> Message {
+    let parts = request.iter().flat_map(|message| &message.parts);
+    let answered: Vec<&str> = parts
+        .filter_map(|part| match part {
+            Part::ToolResult { call_id, .. } => Some(call_id.as_str()),
+            _ => None,
+        })
+        .collect();
+    cut.parts.retain(|part| match part {
+        Part::ToolCall { id, .. } => answered.contains(&id.as_str()),
+        _ => true,
+    });
+    cut
 }
 
 async fn start(
