@@ -19,6 +19,9 @@ const FAMILIES: [(&str, &str); 9] = [
     ("gemma-", "gemini"),
 ];
 
+/// Of an unknown name so much is repeated.
+const NAME_CHARS_SHOWN: usize = 100;
+
 /// A provider and its model.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -103,7 +106,10 @@ impl Router {
             providers.join(", "),
             self.default_model,
         );
-        UnknownModel { name: name.to_owned(), remedy }
+        // Enough to know it again: a client may send a megabyte for a name.
+        let shown: String = name.chars().take(NAME_CHARS_SHOWN).collect();
+        let name = if shown.len() < name.len() { format!("{shown}…") } else { shown };
+        UnknownModel { name, remedy }
     }
 }
 

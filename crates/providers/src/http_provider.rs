@@ -1,9 +1,10 @@
 //! A provider over HTTP: addresses, headers and time limits of the three dialects.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use privet_dialects::openai::error as wire_error;
 use privet_dialects::{UpstreamFault, gemini};
+use reqwest::Url;
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
 
@@ -24,6 +25,8 @@ pub struct HttpProvider {
     settings: ProviderSettings,
     client: reqwest::Client,
     headers: HeaderMap,
+    /// Where chats go, unless the model is part of the address.
+    chat_url: Option<Url>,
 }
 
 impl HttpProvider {
@@ -33,7 +36,13 @@ impl HttpProvider {
     /// When its key cannot stand in a header.
     pub fn new(settings: ProviderSettings, client: reqwest::Client) -> Result<Self, http::header::InvalidHeaderValue> {
         let headers = auth_headers(&settings)?;
-        Ok(Self { settings, client, headers })
+        let chat_path = match settings.kind {
+            ProviderKind::OpenAi | ProviderKind::Offline => Some("/chat/completions"),
+            ProviderKind::Anthropic => Some("/v1/messages"),
+            ProviderKind::Gemini => None,
+        };
+        let chat_url = chat_path.and_then(|path| Url::parse(&format!("{}{path}", settings.base_url)).ok());
+        Ok(Self { settings, client, headers, chat_url })
     }
 
     /// A pooled client, HTTP/2 where the provider offers it, that follows no redirect (a redirect would carry the key along).
@@ -63,13 +72,11 @@ impl HttpProvider {
     /// # Errors
     /// When no complete head of an answer comes, or it is an error.
     pub async fn chat(&self, call: ChatCall<'_>) -> Result<UpstreamAnswer, ProviderError> {
-        let base = &self.settings.base_url;
-        let url = match self.settings.kind {
-            ProviderKind::OpenAi | ProviderKind::Offline => format!("{base}/chat/completions"),
-            ProviderKind::Anthropic => format!("{base}/v1/messages"),
-            ProviderKind::Gemini => format!("{base}{}", gemini::chat_path(call.model, call.stream)),
+        let url = match &self.chat_url {
+            Some(url) => url.clone(),
+            None => self.url(&gemini::chat_path(call.model, call.stream))?,
         };
-        let (response, limits) = self.send(self.client.post(url).body(call.body)).await?;
+        let (response, limits) = self.send(Method::POST, url, Some(call.body)).await?;
         let headers = headers_for_client(response.headers());
         if !call.stream {
             let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
@@ -88,15 +95,14 @@ impl HttpProvider {
     /// # Errors
     /// When it fails, or the provider has none.
     pub async fn embeddings(&self, model: &str, body: Bytes) -> Result<UpstreamAnswer, ProviderError> {
-        let base = &self.settings.base_url;
-        let url = match self.settings.kind {
-            ProviderKind::OpenAi | ProviderKind::Offline => format!("{base}/embeddings"),
-            ProviderKind::Gemini => format!("{base}{}", gemini::embeddings_path(model)),
+        let path = match self.settings.kind {
+            ProviderKind::OpenAi | ProviderKind::Offline => "/embeddings".to_owned(),
+            ProviderKind::Gemini => gemini::embeddings_path(model),
             ProviderKind::Anthropic => {
                 return Err(ProviderError::NotOffered { provider: self.settings.name.clone(), what: "embeddings" });
             }
         };
-        let (response, limits) = self.send(self.client.post(url).body(body)).await?;
+        let (response, limits) = self.send(Method::POST, self.url(&path)?, Some(body)).await?;
         let headers = headers_for_client(response.headers());
         let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) })
@@ -107,19 +113,26 @@ impl HttpProvider {
     /// # Errors
     /// When it fails or answers something else.
     pub async fn models(&self) -> Result<Vec<String>, ProviderError> {
-        let base = &self.settings.base_url;
-        let url = match self.settings.kind {
-            ProviderKind::OpenAi | ProviderKind::Offline => format!("{base}/models"),
-            ProviderKind::Anthropic => format!("{base}/v1/models?limit=1000"),
-            ProviderKind::Gemini => format!("{base}/v1beta/models?pageSize=1000"),
+        let path = match self.settings.kind {
+            ProviderKind::OpenAi | ProviderKind::Offline => "/models",
+            ProviderKind::Anthropic => "/v1/models?limit=1000",
+            ProviderKind::Gemini => "/v1beta/models?pageSize=1000",
         };
-        let (response, limits) = self.send(self.client.get(url)).await?;
+        let (response, limits) = self.send(Method::GET, self.url(path)?, None).await?;
         let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
         model_list::decode(&body).map_err(|fault| self.fault(fault))
     }
 
     /// Sends and waits for the head of an answer with status 2xx.
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<(reqwest::Response, Limits), ProviderError> {
+    async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Bytes>,
+    ) -> Result<(reqwest::Response, Limits), ProviderError> {
+        let mut request = reqwest::Request::new(method, url);
+        *request.headers_mut() = self.headers.clone();
+        *request.body_mut() = body.map(Into::into);
         let timeouts = self.settings.timeouts;
         let started = Instant::now();
         let limits = Limits {
@@ -129,7 +142,7 @@ impl HttpProvider {
             deadline: started + timeouts.total,
         };
         let first_byte = timeouts.first_byte.min(timeouts.total);
-        let sent = timeout_at(started + first_byte, request.headers(self.headers.clone()).send()).await;
+        let sent = timeout_at(started + first_byte, self.client.execute(request)).await;
         let response = match sent {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(ProviderError::from_reqwest(&limits.provider, &error, timeouts.connect)),
@@ -150,8 +163,19 @@ impl HttpProvider {
         let headers = Box::new(headers_for_client(response.headers()));
         // An error whose body cannot be read is still that error.
         let body = read_whole(response, limits, ERROR_BYTES_MAX).await.unwrap_or_default();
-        let error = wire_error::decode(&body);
+        let mut error = wire_error::decode(&body);
+        // Some providers repeat the key that they refuse.
+        if let Some(key) = &self.settings.api_key {
+            error.message = error.message.replace(key.expose_secret(), "(the provider's key)");
+        }
         ProviderError::Status { provider: self.settings.name.clone(), status, error: Box::new(error), headers }
+    }
+
+    fn url(&self, path: &str) -> Result<Url, ProviderError> {
+        Url::parse(&format!("{}{path}", self.settings.base_url)).map_err(|error| ProviderError::Connect {
+            provider: self.settings.name.clone(),
+            reason: format!("its address is none: {error}"),
+        })
     }
 
     fn fault(&self, fault: UpstreamFault) -> ProviderError {

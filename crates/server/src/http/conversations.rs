@@ -19,7 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::authenticate::Authenticated;
 use super::body::JsonBody;
 use super::docs::NativeError;
-use super::error::ApiError;
+use super::error::{ApiError, shortened};
 use super::openai::chat_completions::parse_conversation_id;
 use super::router::Http;
 use super::surface::{Failure, Native};
@@ -118,7 +118,9 @@ impl<T: std::str::FromStr + Send> FromRequestParts<Http> for PathId<T> {
             Ok(Path(text)) => text,
             Err(_) => return Err(ApiError::bad_request("The path is not valid UTF-8.").into()),
         };
-        let id = text.parse().map_err(|_| ApiError::not_found(format!("`{text}` is not an id: ids are UUIDs.")))?;
+        let id = text
+            .parse()
+            .map_err(|_| ApiError::not_found(format!("`{}` is not an id: ids are UUIDs.", shortened(&text))))?;
         Ok(Self(id))
     }
 }

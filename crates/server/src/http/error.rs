@@ -140,6 +140,15 @@ impl From<CompletionError> for ApiError {
     }
 }
 
+/// A name as an error repeats it: enough to know it again, however long it is.
+pub(crate) fn shortened(name: &str) -> String {
+    const CHARS_MAX: usize = 100;
+    match name.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),
+        None => name.to_owned(),
+    }
+}
+
 fn unavailable() -> ApiError {
     let message = "The server is shutting down; repeat the request in a moment.";
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", message)
@@ -157,6 +166,12 @@ fn provider_error(error: ProviderError, message: String) -> ApiError {
             failed(status, "upstream_error")
         }
         ProviderError::Fault { .. } => failed(StatusCode::BAD_GATEWAY, "upstream_malformed"),
+        ProviderError::Status { provider, status: 401, .. } => {
+            // Its words may show a part of our key; they stand in the log.
+            let message =
+                format!("The provider `{provider}` refused this server's key; the server's log has its words.");
+            ApiError { message, ..failed(StatusCode::BAD_GATEWAY, "upstream_refused_key") }
+        }
         ProviderError::Status { status, error, headers, .. } => {
             let (status, is_request_at_fault) = status_for_client(status);
             if is_request_at_fault {

@@ -11,7 +11,7 @@ use privet_engine::completion::ChatCommand;
 use crate::http::authenticate::Authenticated;
 use crate::http::body::JsonBody;
 use crate::http::docs::{ChatCompletion, ChatCompletionRequest, OpenAiError};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, shortened};
 use crate::http::reply::{CONVERSATION_HEADER, respond};
 use crate::http::router::Http;
 use crate::http::surface::{Failure, OpenAi};
@@ -64,7 +64,8 @@ fn conversation_id(headers: &HeaderMap, incoming: &IncomingChat) -> Result<Optio
 pub(crate) fn parse_conversation_id(text: &str) -> Result<ConversationId, ApiError> {
     text.parse().map_err(|_| {
         ApiError::bad_request(format!(
-            "The conversation id `{text}` is not a UUID. Leave it out to begin a conversation; the answer names its id."
+            "The conversation id `{}` is not a UUID. Leave it out to begin a conversation; the answer names its id.",
+            shortened(text)
         ))
         .at("conversation_id")
     })
