@@ -6,6 +6,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use privet_dialects::canonical::{Message, Role};
 use privet_dialects::openai::chat_request::IncomingChat;
+use privet_dialects::raw_object::RawObject;
 use privet_domain::id::{ConversationId, RequestId};
 use privet_domain::model::is_openai_reasoning;
 use privet_engine::completion::{ChatCommand, CompletionError, DEFAULT_MAX_TOKENS};
@@ -70,9 +71,13 @@ struct LessonRequest {
 }
 
 impl LessonRequest {
-    fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let body: Value = serde_json::from_slice(body)
+    fn parse(bytes: &Bytes) -> Result<Self, ApiError> {
+        let body: Value = serde_json::from_slice(bytes)
             .map_err(|error| ApiError::bad_request(format!("Invalid request: the body is not valid JSON: {error}")))?;
+        if body.is_object() {
+            // A member named twice could mean one thing here and another to whoever checked the request before.
+            RawObject::parse(bytes.clone())?;
+        }
         let messages = body.get("messages").and_then(Value::as_array).filter(|messages| !messages.is_empty());
         let messages = messages.ok_or_else(|| ApiError::bad_request(NO_MESSAGES))?;
         let messages: Option<Vec<Message>> = messages.iter().map(message).collect();
