@@ -8,6 +8,7 @@ mod docs;
 mod error;
 mod health;
 mod lesson_chat;
+mod linger;
 mod messages;
 mod openai;
 mod reply;

@@ -66,6 +66,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         engine: engine.clone(),
         body_limits: BodyLimits { bytes_max: config.server.body_bytes_max, timeout: config.server.body_timeout },
         metrics: metrics.clone(),
+        connections: connections.clone(),
         draining: draining.clone(),
     };
     let accepting =

@@ -11,6 +11,7 @@ use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use privet_engine::Engine;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -18,7 +19,8 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::docs::ApiDoc;
-use super::error::ApiError;
+use super::error::{ApiError, shortened};
+use super::linger::linger;
 use super::request_id::identify;
 use super::surface::{Failure, Native, OpenAi};
 use super::{conversations, health, lesson_chat, messages, openai};
@@ -29,6 +31,8 @@ pub(crate) struct Http {
     pub(crate) engine: Arc<Engine>,
     pub(crate) body_limits: BodyLimits,
     pub(crate) metrics: PrometheusHandle,
+    /// Every task that works for a connection.
+    pub(crate) connections: TaskTracker,
     /// Cancelled when the server begins to shut down.
     pub(crate) draining: CancellationToken,
 }
@@ -50,6 +54,7 @@ pub(crate) fn router(http: Http) -> Router {
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(axum::middleware::from_fn(identify))
+        .layer(axum::middleware::from_fn_with_state(http.connections.clone(), linger))
         .with_state(http)
 }
 
@@ -71,12 +76,12 @@ fn described() -> OpenApiRouter<Http> {
 }
 
 async fn no_such_route(uri: axum::http::Uri) -> Response {
-    let error = ApiError::not_found(format!("There is no route `{}`; /docs lists the routes.", uri.path()));
+    let error = ApiError::not_found(format!("There is no route `{}`; /docs lists the routes.", shortened(uri.path())));
     on_surface(&uri, error)
 }
 
 async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> Response {
-    let message = format!("The route `{}` does not take {method}; /docs lists what it takes.", uri.path());
+    let message = format!("The route `{}` does not take {method}; /docs lists what it takes.", shortened(uri.path()));
     on_surface(&uri, ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message))
 }
 

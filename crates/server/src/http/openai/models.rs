@@ -1,12 +1,13 @@
 //! `GET /v1/models` and `GET /v1/models/{model}`.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use privet_engine::models::OfferedModel;
 
 use crate::http::authenticate::Authenticated;
 use crate::http::docs::{Model, ModelList, OpenAiError};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, shortened};
 use crate::http::router::Http;
 use crate::http::surface::{Failure, OpenAi};
 
@@ -41,11 +42,13 @@ pub(crate) async fn list(
 pub(crate) async fn read(
     State(http): State<Http>,
     _caller: Authenticated<OpenAi>,
-    Path(model): Path<String>,
+    model: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Model>, Failure<OpenAi>> {
+    let Path(model) = model.map_err(|_| no_text())?;
     let models = http.engine.models.list(&http.engine.router).await;
     let found = models.into_iter().find(|offered| offered.id == model);
     let found = found.ok_or_else(|| {
+        let model = shortened(&model);
         let message = format!("The model `{model}` does not exist here; GET /v1/models lists what there is.");
         ApiError::not_found(message).at("model")
     });
@@ -56,9 +59,14 @@ pub(crate) async fn read(
 pub(crate) async fn read_with_slashes(
     http: State<Http>,
     caller: Authenticated<OpenAi>,
-    Path((head, rest)): Path<(String, String)>,
+    name: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Model>, Failure<OpenAi>> {
-    read(http, caller, Path(format!("{head}/{rest}"))).await
+    let Path((head, rest)) = name.map_err(|_| no_text())?;
+    read(http, caller, Ok(Path(format!("{head}/{rest}")))).await
+}
+
+fn no_text() -> ApiError {
+    ApiError::bad_request("The path is not valid UTF-8.")
 }
 
 impl From<OfferedModel> for Model {
