@@ -3,7 +3,9 @@
 //! One test binary, so that it links once. Durability under `kill -9` is tested elsewhere.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod bad_input;
 mod lesson;
 mod openai;
 mod openai_stream;
+mod provider_faults;
 mod stand;
