@@ -65,7 +65,7 @@ struct Plan {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=20))]
     rounds: u16,
     /// How long each of the three loads of a turn lasts
-    #[arg(long, default_value_t = 2.5)]
+    #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// Also time a release build from nothing (minutes)
     #[arg(long)]
