@@ -130,13 +130,15 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members: Self::Value = Vec::with_capacity(16);
-        let mut seen = std::collections::HashSet::new();
         while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
-            if !seen.insert(key.clone()) {
-                return Err(serde::de::Error::custom(format!("the member `{key}` stands in it twice")));
-            }
             let begin = (value.get().as_ptr() as usize).saturating_sub(self.start);
             members.push((key, begin..begin + value.get().len()));
+        }
+        let mut names: Vec<&str> = members.iter().map(|(key, _)| key.as_str()).collect();
+        names.sort_unstable();
+        let twice = names.windows(2).filter(|pair| pair.first() == pair.last()).find_map(<[&str]>::first);
+        if let Some(name) = twice {
+            return Err(serde::de::Error::custom(format!("the member `{name}` stands in it twice")));
         }
         Ok(members)
     }

@@ -6,6 +6,7 @@
 //! Only a hash of the whole key is ever stored.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use data_encoding::BASE32_NOPAD_NOCASE;
 use secrecy::{ExposeSecret, SecretString};
@@ -132,13 +133,17 @@ fn read_own(rest: &str, token: &str) -> Option<PublicId> {
     (sound && !public_id.is_empty()).then(|| PublicId(public_id.to_owned()))
 }
 
+/// The hashers with their contexts taken in: the context is the same for every key.
+static HASHER: LazyLock<blake3::Hasher> = LazyLock::new(|| blake3::Hasher::new_derive_key(HASH_CONTEXT));
+static FINGERPRINT: LazyLock<blake3::Hasher> = LazyLock::new(|| blake3::Hasher::new_derive_key(FINGERPRINT_CONTEXT));
+
 fn hash(token: &str) -> KeyHash {
-    KeyHash(blake3::derive_key(HASH_CONTEXT, token.as_bytes()))
+    KeyHash(HASHER.clone().update(token.as_bytes()).finalize().into())
 }
 
 fn fingerprint(token: &str) -> PublicId {
-    let key = blake3::derive_key(FINGERPRINT_CONTEXT, token.as_bytes());
-    PublicId(encode(key.first_chunk::<10>().map_or(&[], |chunk| chunk.as_slice())))
+    let key = FINGERPRINT.clone().update(token.as_bytes()).finalize();
+    PublicId(encode(key.as_bytes().first_chunk::<10>().map_or(&[], |chunk| chunk.as_slice())))
 }
 
 fn checksum(body: &str) -> String {

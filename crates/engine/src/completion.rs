@@ -1,12 +1,13 @@
 //! A chat from the request to the recorded answer: `route` → `compose` → `call` → `record`.
 //!
-//! [`Engine::complete`] is the whole way. A task of its own, which the engine tracks, owns the call, so that a client that
-//! leaves is still accounted for: the call is cancelled and what was answered is kept.
+//! [`Engine::complete`] is the whole way. The engine tracks every call, so that a client that leaves is still accounted for: the
+//! call is cancelled and what was answered is kept.
 //!
 //! Order of durability: what the client said is on disk before the provider is asked; the answer is on disk before the
 //! client sees its end. A call that fails before any output leaves nothing behind.
 
 mod compose;
+mod owned;
 mod record;
 mod relay;
 
@@ -22,11 +23,13 @@ use privet_domain::id::{ConversationId, RequestId};
 use privet_providers::{ChatCall, Provider, ProviderError, UpstreamAnswer, UpstreamBody};
 use privet_store::StoreError;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
 use crate::keyring::Caller;
 use crate::router::{Target, UnknownModel};
 use compose::Turn;
+use owned::Owned;
 
 /// The output limit of a request that names none, for dialects that demand one. The lesson's applications use the same.
 pub const DEFAULT_MAX_TOKENS: u64 = 4096;
@@ -108,9 +111,6 @@ impl From<RequestError> for CompletionError {
     }
 }
 
-/// The way back to whoever waits for the reply.
-type ReplySender = oneshot::Sender<Result<Reply, CompletionError>>;
-
 impl Engine {
     /// Completes a chat.
     ///
@@ -119,42 +119,39 @@ impl Engine {
     /// # Errors
     /// When there is no answer, or it could not be recorded. A failure in the middle of a stream is an event in it.
     pub async fn complete(self: &Arc<Self>, command: ChatCommand) -> Result<Reply, CompletionError> {
-        let (sender, reply) = oneshot::channel();
         if self.calls.is_closed() {
             return Err(CompletionError::ShuttingDown);
         }
-        self.calls.spawn(run(self.clone(), command, sender));
-        reply.await.unwrap_or(Err(CompletionError::ShuttingDown))
+        let left = CancellationToken::new();
+        let run = run(self.clone(), command, left.clone());
+        Owned::new(run, left, self.calls.clone()).await
     }
 }
 
-async fn run(engine: Arc<Engine>, command: ChatCommand, mut sender: ReplySender) {
-    let target = match engine.router.resolve(command.incoming.model.as_deref()) {
-        Ok(target) => target,
-        Err(error) => return refuse(sender, error.into()),
-    };
-    let composed = match compose::compose(&engine, &command, &target).await {
-        Ok(composed) => composed,
-        Err(error) => return refuse(sender, error),
-    };
+/// `left` is cancelled when nobody waits for the reply any more.
+async fn run(engine: Arc<Engine>, command: ChatCommand, left: CancellationToken) -> Result<Reply, CompletionError> {
+    let target = engine.router.resolve(command.incoming.model.as_deref())?;
+    let composed = compose::compose(&engine, &command, &target).await?;
     let called = tokio::select! {
         biased;
-        () = sender.closed() => Err(CompletionError::ClientLeft),
+        () = left.cancelled() => Err(CompletionError::ClientLeft),
         () = engine.stop.cancelled() => Err(CompletionError::ShuttingDown),
         called = target.provider.chat(composed.call(&command, &target)) => called.map_err(CompletionError::from),
     };
     match called {
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) }) => {
-            let reply = finish_whole(&engine, &command, &target, composed.turn, body, headers).await;
-            answer(sender, reply);
+            finish_whole(&engine, &command, &target, composed.turn, body, headers).await
         }
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Stream(stream) }) => {
+            let (sender, reply) = oneshot::channel();
             let relay = relay::Relay::new(&command, &target, composed.created);
-            relay.run(&engine, composed.turn, stream, headers, sender).await;
+            let calls = engine.calls.clone();
+            calls.spawn(relay.run(engine, composed.turn, stream, headers, sender));
+            reply.await.unwrap_or(Err(CompletionError::ShuttingDown))
         }
         Err(error) => {
             record::withdraw(&engine, composed.turn).await;
-            refuse(sender, error);
+            Err(error)
         }
     }
 }
@@ -218,15 +215,6 @@ fn max_tokens_field(target: &Target) -> Option<MaxTokensField> {
         Provider::Http(http) => http.settings().max_tokens_field_for(&target.model),
         Provider::Offline => None,
     }
-}
-
-fn refuse(sender: ReplySender, error: CompletionError) {
-    answer(sender, Err(error));
-}
-
-/// Whoever waited may have left: then there is nobody to tell.
-fn answer(sender: ReplySender, reply: Result<Reply, CompletionError>) {
-    let _ = sender.send(reply);
 }
 
 /// How long a client may take to read one piece of a stream before it counts as gone.

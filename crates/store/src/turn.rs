@@ -18,10 +18,8 @@ use crate::error::StoreError;
 
 const QUEUE_TURNS: usize = 1024;
 const BATCH_TURNS: usize = 256;
-/// Rows of one INSERT: SQLite takes 32,766 parameters.
-const INSERT_ROWS: usize = 500;
-/// Statements of up to this many rows are prepared once and kept.
-const PERSISTENT_ROWS: usize = 4;
+/// Rows of one INSERT, at most. Rows go in powers of two, so that a few statements, prepared once, serve every batch.
+const INSERT_ROWS: usize = 64;
 
 /// A message to store.
 #[derive(Clone, Debug)]
@@ -206,7 +204,7 @@ macro_rules! define_apply {
                     _ => None,
                 })
                 .collect();
-            for rows in starts.chunks(INSERT_ROWS) {
+            for rows in power_of_two_chunks(&starts) {
                 let mut insert = QueryBuilder::<$database>::new(
                     "INSERT INTO conversations (id, project_id, user_id, created_at, updated_at) ",
                 );
@@ -217,9 +215,9 @@ macro_rules! define_apply {
                         .push_bind(start.at.as_micros())
                         .push_bind(start.at.as_micros());
                 });
-                insert.build().persistent(rows.len() <= PERSISTENT_ROWS).execute(&mut *conn).await?;
+                insert.build().execute(&mut *conn).await?;
             }
-            for rows in message_rows(writes).chunks(INSERT_ROWS) {
+            for rows in power_of_two_chunks(&message_rows(writes)) {
                 let mut insert = QueryBuilder::<$database>::new(
                     "INSERT INTO messages (id, conversation_id, project_id, seq, role, name, content, payload, status, \
                      created_at, updated_at) ",
@@ -237,18 +235,18 @@ macro_rules! define_apply {
                         .push_bind(message.at.as_micros())
                         .push_bind(message.at.as_micros());
                 });
-                insert.build().persistent(rows.len() <= PERSISTENT_ROWS).execute(&mut *conn).await?;
+                insert.build().execute(&mut *conn).await?;
             }
-            let touched = touched_conversations(writes);
-            if let Some(latest) = touched.iter().map(|(_, at)| at.as_micros()).max() {
+            for touched in power_of_two_chunks(&touched_conversations(writes)) {
+                let latest = touched.iter().map(|(_, at)| at.as_micros()).max().unwrap_or_default();
                 let mut update = QueryBuilder::<$database>::new("UPDATE conversations SET updated_at = ");
                 update.push_bind(latest).push(" WHERE id IN (");
                 let mut ids = update.separated(", ");
-                for (id, _) in &touched {
+                for (id, _) in touched {
                     ids.push_bind(id.as_uuid());
                 }
                 update.push(")");
-                update.build().persistent(touched.len() <= PERSISTENT_ROWS).execute(&mut *conn).await?;
+                update.build().execute(&mut *conn).await?;
             }
             for withdrawal in withdrawals(writes) {
                 if withdrawal.conversation_is_new {
@@ -268,6 +266,17 @@ macro_rules! define_apply {
 
 define_apply!(apply_sqlite, sqlx::Sqlite, SqliteConnection);
 define_apply!(apply_postgres, Postgres, PgConnection);
+
+/// Divides rows into chunks of 64, 32, 16 … 1.
+fn power_of_two_chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let size = INSERT_ROWS.min(rest.len().checked_ilog2().map_or(0, |log| 1 << log));
+        let (chunk, after) = rest.split_at(size);
+        rest = after;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
 
 struct MessageRow<'a> {
     project_id: ProjectId,

@@ -3,6 +3,7 @@
 //! Until there is output, a failure is a real HTTP status; after that it is an event in the stream. The last piece is held
 //! back until the answer is on disk.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,11 +14,11 @@ use privet_dialects::translate::{StreamOptions, StreamTranslation, error_event};
 use privet_domain::id::RequestId;
 use privet_providers::{ByteStream, ProviderError};
 use privet_store::MessageStatus;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::compose::Turn;
-use super::{CLIENT_STALL, ChatCommand, CompletionError, Reply, ReplyBody, ReplySender, record};
+use super::{CLIENT_STALL, ChatCommand, CompletionError, Reply, ReplyBody, record};
 use crate::Engine;
 use crate::router::Target;
 
@@ -56,7 +57,7 @@ impl Relay {
     /// Relays to the end, and records.
     pub(super) async fn run(
         mut self,
-        engine: &Engine,
+        engine: Arc<Engine>,
         turn: Option<Turn>,
         mut stream: ByteStream,
         headers: HeaderMap,
@@ -64,12 +65,12 @@ impl Relay {
     ) {
         let conversation_id = turn.as_ref().map(|turn| turn.conversation_id);
         let mut client = Client::Waiting { sender, reply_headers: headers };
-        let outcome = self.pump(engine, conversation_id, &mut stream, &mut client).await;
+        let outcome = self.pump(&engine, conversation_id, &mut stream, &mut client).await;
         // Before anything is written, the provider is let go: a cancelled call stops costing at once.
         drop(stream);
         match outcome {
-            Ok(()) => self.close(engine, conversation_id, turn, client).await,
-            Err(error) => self.fail(engine, turn, client, error).await,
+            Ok(()) => self.close(&engine, conversation_id, turn, client).await,
+            Err(error) => self.fail(&engine, turn, client, error).await,
         }
     }
 
@@ -140,7 +141,7 @@ impl Relay {
             Err(error) => {
                 tracing::error!(request_id = %self.request_id, %error, "an answer was not stored");
                 if let Client::Waiting { sender, .. } = client {
-                    return super::refuse(sender, error.into());
+                    return refuse(sender, error.into());
                 }
                 error_event(&format!("The answer could not be stored: {error}"), "server_error", "not_stored")
             }
@@ -161,7 +162,7 @@ impl Relay {
         }
         tracing::info!(request_id = %self.request_id, provider = self.provider, %error, "a stream ended early");
         match client {
-            Client::Waiting { sender, .. } => super::refuse(sender, error),
+            Client::Waiting { sender, .. } => refuse(sender, error),
             Client::Reading(pieces) => {
                 let event = error_event(&error.to_string(), "upstream_error", code_of(&error));
                 // Nobody to tell if the client is what failed.
@@ -169,6 +170,14 @@ impl Relay {
             }
         }
     }
+}
+
+/// The way back to whoever waits for the reply.
+type ReplySender = oneshot::Sender<Result<Reply, CompletionError>>;
+
+/// Whoever waited may have left: then there is nobody to tell.
+fn refuse(sender: ReplySender, error: CompletionError) {
+    let _ = sender.send(Err(error));
 }
 
 fn code_of(error: &CompletionError) -> &'static str {
