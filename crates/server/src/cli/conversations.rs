@@ -7,7 +7,7 @@ use clap::Subcommand;
 use privet_domain::id::ConversationId;
 use privet_domain::time::{Clock as _, SystemClock};
 use privet_engine::api_key::{DEFAULT_PROJECT, DEFAULT_USER};
-use privet_store::{Conversation, Project, Store, StoreError, StoredMessage};
+use privet_store::{Conversation, MessageStatus, Project, Store, StoreError, StoredMessage};
 use serde_json::{Value, json};
 
 use super::{Common, Exit, FAILURE, USAGE, load, open_store, print_json};
@@ -65,9 +65,9 @@ pub(super) async fn run(common: &Common, command: ConversationsCommand) -> Resul
             Ok(())
         }
         ConversationsCommand::Show { id, project } => {
+            let parsed = parse(&id)?;
             let project = find_project(&store, &project).await?;
-            let conversation =
-                store.conversation(project.id, parse(&id)?).await.map_err(|error| missing(error, &id))?;
+            let conversation = store.conversation(project.id, parsed).await.map_err(|error| missing(error, &id))?;
             let messages = store.messages(project.id, conversation.id).await?;
             if common.json {
                 return print_json(&transcript(&conversation, &messages));
@@ -78,8 +78,9 @@ pub(super) async fn run(common: &Common, command: ConversationsCommand) -> Resul
             Ok(())
         }
         ConversationsCommand::Delete { id, project } => {
+            let parsed = parse(&id)?;
             let project = find_project(&store, &project).await?;
-            store.delete_conversation(project.id, parse(&id)?).await.map_err(|error| missing(error, &id))?;
+            store.delete_conversation(project.id, parsed).await.map_err(|error| missing(error, &id))?;
             if common.json {
                 return print_json(&json!({"id": id, "deleted": true}));
             }
@@ -92,7 +93,12 @@ pub(super) async fn run(common: &Common, command: ConversationsCommand) -> Resul
         }
         ConversationsCommand::Import { file, project } => {
             let project = store.ensure_project(&project, SystemClock.now()).await?;
-            let report = store.import_lesson(project.id, DEFAULT_USER, &file, SystemClock.now()).await?;
+            let report = store.import_lesson(project.id, DEFAULT_USER, &file, SystemClock.now()).await;
+            let report = report.map_err(|error| match error {
+                // It is the file that cannot be opened, not our database.
+                StoreError::Open { .. } => Exit::new(FAILURE, error.to_string()),
+                error => error.into(),
+            })?;
             if common.json {
                 return print_json(&report);
             }
@@ -122,16 +128,24 @@ async fn export(store: &Store, project: &Project) -> Result<(), Exit> {
     }
 }
 
+/// The same shape as `GET /api/conversations/{id}`.
 fn transcript(conversation: &Conversation, messages: &[StoredMessage]) -> Value {
-    let messages: Vec<Value> = messages
-        .iter()
-        .map(|message| {
-            json!({"uuid": message.id, "role": message.role, "name": message.name, "content": message.content,
-                   "created_at": message.created_at, "updated_at": message.updated_at})
-        })
-        .collect();
+    let messages: Vec<Value> = messages.iter().map(message).collect();
     json!({"id": conversation.id, "created_at": conversation.created_at, "updated_at": conversation.updated_at,
            "messages": messages})
+}
+
+fn message(message: &StoredMessage) -> Value {
+    let mut view = json!({"uuid": message.id, "role": message.role, "name": message.name, "content": message.content,
+                          "created_at": message.created_at, "updated_at": message.updated_at});
+    if message.status == MessageStatus::Incomplete {
+        view["status"] = json!("incomplete");
+    }
+    let payload = message.payload.as_deref().and_then(|payload| serde_json::from_str::<Value>(payload).ok());
+    if let Some(parts) = payload.as_ref().and_then(|payload| payload.get("parts")) {
+        view["parts"] = parts.clone();
+    }
+    view
 }
 
 async fn find_project(store: &Store, name: &str) -> Result<Project, Exit> {
