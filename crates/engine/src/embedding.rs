@@ -27,6 +27,18 @@ impl Engine {
     /// # Errors
     /// When the model is unknown, its provider has no embeddings, or the call fails.
     pub async fn embed(&self, incoming: &IncomingEmbeddings) -> Result<EmbeddingsReply, CompletionError> {
+        if self.calls.is_closed() {
+            return Err(CompletionError::ShuttingDown);
+        }
+        let call = self.calls.track_future(self.call_embedder(incoming));
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(CompletionError::ShuttingDown),
+            reply = call => reply,
+        }
+    }
+
+    async fn call_embedder(&self, incoming: &IncomingEmbeddings) -> Result<EmbeddingsReply, CompletionError> {
         let target = self.router.resolve(Some(&incoming.model))?;
         let is_gemini = target.provider.dialect() == Dialect::Gemini;
         let body = if is_gemini {
