@@ -11,6 +11,7 @@ mod lesson_chat;
 mod linger;
 mod messages;
 mod openai;
+mod opening;
 mod reply;
 mod request_id;
 pub(crate) mod router;

@@ -16,11 +16,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::opening::Opened;
 use crate::config::ServerLimits;
 
 const HEADERS_MAX: usize = 100;
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 const STREAMS_MAX: u32 = 256;
+/// An HTTP/2 connection that says nothing is asked whether it is still there so often, or more often than that.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// After an accept failed for want of resources, so long until the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -49,9 +52,16 @@ pub(crate) async fn serve(
             Ok((stream, _address)) => {
                 // Small events of a stream must not wait for one another; a socket that refuses this still works.
                 let _ = stream.set_nodelay(true);
-                let serving = serve_connection(stream, router.clone(), limits, graceful.watcher());
+                let (router, watcher, stop) = (router.clone(), graceful.watcher(), stop.clone());
                 connections.spawn(async move {
-                    serving.await;
+                    // One that has not begun a request when the server stops has nothing to finish.
+                    let opened = tokio::select! {
+                        () = stop.cancelled() => None,
+                        opened = tokio::time::timeout(limits.header_timeout, Opened::read(stream)) => opened.ok(),
+                    };
+                    if let Some(Ok(opened)) = opened {
+                        serve_connection(opened, router, limits, watcher).await;
+                    }
                     drop(place);
                 });
             }
@@ -65,11 +75,12 @@ pub(crate) async fn serve(
     graceful.shutdown().await;
 }
 
-async fn serve_connection<S>(stream: S, router: Router, limits: ServerLimits, watcher: Watcher)
+async fn serve_connection<S>(opened: Opened<S>, router: Router, limits: ServerLimits, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut builder = Builder::new(TokioExecutor::new());
+    let builder = Builder::new(TokioExecutor::new());
+    let mut builder = if opened.is_http2() { builder.http2_only() } else { builder.http1_only() };
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -81,9 +92,9 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(HEADER_BYTES_MAX).unwrap_or(u32::MAX))
-        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_interval(PING_INTERVAL.min(limits.header_timeout))
         .keep_alive_timeout(limits.header_timeout);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let connection = builder.serve_connection(TokioIo::new(opened), TowerToHyperService::new(router));
     if let Err(error) = watcher.watch(connection.into_owned()).await {
         tracing::debug!(error, "a connection ended badly");
     }
