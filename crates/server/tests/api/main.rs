@@ -4,8 +4,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
+mod command_line;
 mod lesson;
 mod openai;
 mod openai_stream;
+mod operations;
 mod provider_faults;
+mod shutdown;
 mod stand;
