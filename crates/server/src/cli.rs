@@ -29,7 +29,7 @@ const CONFIGURATION: u8 = 78;
 
 /// Your private LLM API, production-ready in one binary.
 #[derive(Parser)]
-#[command(name = "privet", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "privet", version, propagate_version = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
