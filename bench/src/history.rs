@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 
 use crate::load::Connection;
 
-/// The load's thread has four messages; the answer is the fifth.
-const MESSAGES_PER_CONVERSATION: u64 = 5;
+/// The load's thread has two messages, instructions and a question; the answer is the third.
+const MESSAGES_PER_CONVERSATION: u64 = 3;
 const PAGE: u64 = 500;
 const READERS: usize = 8;
 
@@ -104,8 +104,8 @@ mod tests {
 
     #[test]
     fn whole_conversations_and_single_messages_are_missed() {
-        let kept = compare(10, &HashMap::from([(5, 8), (4, 1)]));
-        assert_eq!(kept, Kept { acknowledged_messages: 50, stored_messages: 44, lost_messages: 6 });
+        let kept = compare(10, &HashMap::from([(3, 8), (2, 1)]));
+        assert_eq!(kept, Kept { acknowledged_messages: 30, stored_messages: 26, lost_messages: 4 });
     }
 
     /// Three conversations on two pages, the last with one message too few.
@@ -114,8 +114,8 @@ mod tests {
         let body = match request.uri().path() {
             "/api/conversations" if query.ends_with("&cursor=b") => json!({"data": [{"id": "c"}], "next_cursor": null}),
             "/api/conversations" => json!({"data": [{"id": "a"}, {"id": "b"}], "next_cursor": "b"}),
-            "/api/conversations/c" => json!({"messages": [1, 2, 3, 4]}),
-            _ => json!({"messages": [1, 2, 3, 4, 5]}),
+            "/api/conversations/c" => json!({"messages": [1, 2]}),
+            _ => json!({"messages": [1, 2, 3]}),
         };
         Ok(Response::new(Full::from(body.to_string())))
     }
@@ -130,11 +130,11 @@ mod tests {
             http1::Builder::new().serve_connection(io, service_fn(answer)).await.unwrap();
         }));
         let kept = count(address, 3).await.unwrap();
-        assert_eq!(kept, Kept { acknowledged_messages: 15, stored_messages: 14, lost_messages: 1 });
+        assert_eq!(kept, Kept { acknowledged_messages: 9, stored_messages: 8, lost_messages: 1 });
     }
 
     #[test]
     fn unacknowledged_messages_that_were_kept_lose_nothing() {
-        assert_eq!(compare(10, &HashMap::from([(5, 11)])).lost_messages, 0);
+        assert_eq!(compare(10, &HashMap::from([(3, 11)])).lost_messages, 0);
     }
 }

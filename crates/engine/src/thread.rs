@@ -20,6 +20,9 @@ pub struct Joined {
 /// developer messages in front) are compared apart: the request's replace the stored ones, and are not said anew.
 #[must_use]
 pub fn join(stored: Vec<Message>, request: &[Message]) -> Joined {
+    if stored.is_empty() {
+        return Joined { history: stored, known: 0 };
+    }
     let stored_instructions = leading_instructions(&stored);
     let request_instructions = leading_instructions(request);
     let said = request.get(request_instructions..).unwrap_or_default();
@@ -62,6 +65,11 @@ mod tests {
     }
 
     const STORED: [(Role, &str); 3] = [(Role::System, "Be brief."), (Role::User, "hi"), (Role::Assistant, "hello")];
+
+    #[test]
+    fn in_an_empty_conversation_everything_is_new() {
+        assert_eq!(join(vec![], &thread(&STORED)), Joined { history: vec![], known: 0 });
+    }
 
     #[test]
     fn only_the_new_message_is_sent() {
