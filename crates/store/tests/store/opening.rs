@@ -60,7 +60,6 @@ async fn an_error_of_opening_never_tells_a_password() {
         "postgres://me:question?canary@127.0.0.1:PORT/privet",
         "postgres://me:hash#canary@127.0.0.1:PORT/privet",
         "postgres://me:canary@127.0.0.1:port/privet",
-        "me:canary@127.0.0.1/privet",
     ];
     for url in urls {
         let location = Location::postgres(url.replace("PORT", &port.to_string()));
