@@ -86,6 +86,7 @@ struct ConversationRow {
 struct MessageRow {
     id: Uuid,
     conversation_id: Uuid,
+    seq: i64,
     role: String,
     name: Option<String>,
     content: String,
@@ -154,7 +155,7 @@ impl Store {
     ) -> Result<Vec<StoredMessage>, StoreError> {
         let rows: Vec<MessageRow> = reading!(self, pool => {
             sqlx::query_as(
-                "SELECT id, conversation_id, role, name, content, payload, status, created_at, updated_at \
+                "SELECT id, conversation_id, seq, role, name, content, payload, status, created_at, updated_at \
                  FROM messages WHERE conversation_id = $2 AND project_id = $1 ORDER BY seq, id",
             )
             .bind(project.as_uuid())
@@ -162,6 +163,10 @@ impl Store {
             .fetch_all(pool)
             .await
         })?;
+        // What is added to this conversation comes after what is there, also when the clock was set back.
+        if let Some(last) = rows.last() {
+            self.begin_seq_after(last.seq);
+        }
         Ok(rows.into_iter().map(StoredMessage::from).collect())
     }
 
@@ -217,7 +222,7 @@ impl Store {
     pub async fn message(&self, project: ProjectId, id: MessageId) -> Result<StoredMessage, StoreError> {
         let row: MessageRow = reading!(self, pool => {
             sqlx::query_as(
-                "SELECT id, conversation_id, role, name, content, payload, status, created_at, updated_at \
+                "SELECT id, conversation_id, seq, role, name, content, payload, status, created_at, updated_at \
                  FROM messages WHERE id = $2 AND project_id = $1",
             )
             .bind(project.as_uuid())

@@ -8,7 +8,7 @@ use std::time::Duration;
 use privet_domain::time::Timestamp;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqlitePool};
 
 use crate::error::StoreError;
 use crate::migration::{self, MigrationPlan};
@@ -59,6 +59,8 @@ pub(crate) use {reading, writing};
 const SQLITE_FILE: &str = "privet.db";
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
+/// The log is copied into the database after so many pages (16 MiB): rarely enough to cost little, often enough to stay small.
+const CHECKPOINT_PAGES: &str = "4000";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -147,6 +149,11 @@ impl Store {
         now.max(previous.saturating_add(1))
     }
 
+    /// Lets the numbers of [`Store::next_seq`] go on after this one.
+    pub(crate) fn begin_seq_after(&self, seq: i64) {
+        self.last_seq.fetch_max(seq, Ordering::Relaxed);
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors
@@ -194,7 +201,8 @@ async fn connect_sqlite(file: &Path, durability: Durability) -> Result<Db, sqlx:
         })
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
-        .pragma("secure_delete", "on");
+        .pragma("secure_delete", "on")
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
         .min_connections(1)
@@ -220,6 +228,8 @@ async fn connect_postgres(url: &str, durability: Durability) -> Result<Db, sqlx:
         Durability::Process => "off",
     };
     let options = PgConnectOptions::from_str(url)?.application_name("privet").options([("synchronous_commit", commit)]);
+    // The pool would try for its whole patience and then say only that it was in vain.
+    options.connect().await?.close().await?;
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)

@@ -34,13 +34,14 @@ CREATE TABLE conversations (
     updated_at BIGINT  NOT NULL
 );
 
-CREATE INDEX conversations_by_project ON conversations (project_id, id);
+-- Pages of a project, and what messages refer to: a message cannot be of another project than its conversation.
+CREATE UNIQUE INDEX conversations_by_project ON conversations (project_id, id);
 
 -- seq orders the messages of a conversation: microseconds of their making, never given twice by one server.
 -- payload is the whole message in the canonical form (JSON), where it is more than its text.
 CREATE TABLE messages (
     id              UUID   NOT NULL PRIMARY KEY,
-    conversation_id UUID    NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+    conversation_id UUID    NOT NULL,
     project_id      UUID    NOT NULL,
     seq             BIGINT  NOT NULL,
     role            TEXT    NOT NULL,
@@ -49,7 +50,8 @@ CREATE TABLE messages (
     payload         TEXT,
     status          TEXT    NOT NULL,
     created_at      BIGINT  NOT NULL,
-    updated_at      BIGINT  NOT NULL
+    updated_at      BIGINT  NOT NULL,
+    FOREIGN KEY (project_id, conversation_id) REFERENCES conversations (project_id, id) ON DELETE CASCADE
 );
 
 CREATE INDEX messages_by_conversation ON messages (conversation_id, seq);

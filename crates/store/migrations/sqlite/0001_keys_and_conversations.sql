@@ -34,13 +34,14 @@ CREATE TABLE conversations (
     updated_at INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX conversations_by_project ON conversations (project_id, id);
+-- Pages of a project, and what messages refer to: a message cannot be of another project than its conversation.
+CREATE UNIQUE INDEX conversations_by_project ON conversations (project_id, id);
 
 -- seq orders the messages of a conversation: microseconds of their making, never given twice by one server.
 -- payload is the whole message in the canonical form (JSON), where it is more than its text.
 CREATE TABLE messages (
     id              BLOB    NOT NULL PRIMARY KEY,
-    conversation_id BLOB    NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+    conversation_id BLOB    NOT NULL,
     project_id      BLOB    NOT NULL,
     seq             INTEGER NOT NULL,
     role            TEXT    NOT NULL,
@@ -49,7 +50,8 @@ CREATE TABLE messages (
     payload         TEXT,
     status          TEXT    NOT NULL,
     created_at      INTEGER NOT NULL,
-    updated_at      INTEGER NOT NULL
+    updated_at      INTEGER NOT NULL,
+    FOREIGN KEY (project_id, conversation_id) REFERENCES conversations (project_id, id) ON DELETE CASCADE
 ) STRICT;
 
 CREATE INDEX messages_by_conversation ON messages (conversation_id, seq);

@@ -16,6 +16,8 @@ on_both_databases!(
     question_and_answer_are_kept_as_they_were_said,
     messages_stand_in_the_order_they_were_said,
     sequence_numbers_grow_when_the_clock_stands_still_or_steps_back,
+    a_turn_said_after_a_restart_with_the_clock_set_back_comes_last,
+    a_turn_of_another_project_is_refused,
     a_finished_turn_touches_its_conversation,
     a_withdrawn_turn_leaves_nothing_of_a_new_conversation,
     a_withdrawn_turn_takes_only_its_own_messages_from_an_older_conversation,
@@ -71,6 +73,29 @@ async fn sequence_numbers_grow_when_the_clock_stands_still_or_steps_back(bed: &B
     let given: Vec<i64> = [at(9), at(9), at(1), at(10), at(10), at(9)].map(|now| store.next_seq(now)).into();
     assert!(given.is_sorted_by(|one, next| one < next), "{given:?}");
     assert_eq!(given.first().copied(), Some(at(9).as_micros()));
+}
+
+async fn a_turn_said_after_a_restart_with_the_clock_set_back_comes_last(bed: &Bed) {
+    let store = bed.open().await;
+    let home = project(&store, "home").await;
+    store.next_seq(at(1_000));
+    let id = begun(&store, home, &["first"]).await;
+    store.close().await;
+
+    let store = bed.open().await;
+    assert_eq!(texts(&store, home, id).await, ["first"], "the conversation is read before it goes on");
+    store.start_turn(go_on(&store, home, id, &["second"])).await.unwrap();
+    assert_eq!(texts(&store, home, id).await, ["first", "second"]);
+}
+
+async fn a_turn_of_another_project_is_refused(bed: &Bed) {
+    let store = bed.open().await;
+    let (home, other) = (project(&store, "home").await, project(&store, "other").await);
+    let id = begun(&store, home, &["mine"]).await;
+    let foreign = store.start_turn(go_on(&store, other, id, &["theirs"])).await;
+    assert!(matches!(foreign, Err(StoreError::NotFound)), "{foreign:?}");
+    assert_eq!(texts(&store, home, id).await, ["mine"]);
+    assert!(texts(&store, other, id).await.is_empty());
 }
 
 async fn a_finished_turn_touches_its_conversation(bed: &Bed) {
