@@ -4,22 +4,23 @@
 //! durability costs one synchronisation of the disk per batch and not one per request. A batch that fails is repeated turn by
 //! turn, so that one bad turn harms no other.
 
+mod statements;
+
 use std::sync::Arc;
 
 use privet_domain::id::{ConversationId, MessageId, ProjectId};
 use privet_domain::time::Timestamp;
-use sqlx::{PgConnection, Postgres, QueryBuilder, SqliteConnection};
+use sqlx::{PgConnection, SqliteConnection};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::conversation::MessageStatus;
 use crate::db::{Db, Store};
 use crate::error::StoreError;
+use statements::chunks;
 
 const QUEUE_TURNS: usize = 1024;
 const BATCH_TURNS: usize = 256;
-/// Rows of one INSERT, at most. Rows go in powers of two, so that a few statements, prepared once, serve every batch.
-const INSERT_ROWS: usize = 64;
 
 /// A message to store.
 #[derive(Clone, Debug)]
@@ -195,7 +196,7 @@ async fn commit(db: &Db, writes: &[TurnWrite]) -> Result<(), StoreError> {
 
 /// The same function for both databases; a generic one would need a page of bounds.
 macro_rules! define_apply {
-    ($name:ident, $database:ty, $connection:ty) => {
+    ($name:ident, $connection:ty, $statements:expr) => {
         async fn $name(conn: &mut $connection, writes: &[TurnWrite]) -> Result<(), sqlx::Error> {
             let starts: Vec<&TurnStart> = writes
                 .iter()
@@ -204,49 +205,43 @@ macro_rules! define_apply {
                     _ => None,
                 })
                 .collect();
-            for rows in power_of_two_chunks(&starts) {
-                let mut insert = QueryBuilder::<$database>::new(
-                    "INSERT INTO conversations (id, project_id, user_id, created_at, updated_at) ",
-                );
-                insert.push_values(rows, |mut row, start| {
-                    row.push_bind(start.conversation_id.as_uuid())
-                        .push_bind(start.project_id.as_uuid())
-                        .push_bind(start.new_for_user.as_deref())
-                        .push_bind(start.at.as_micros())
-                        .push_bind(start.at.as_micros());
-                });
-                insert.build().execute(&mut *conn).await?;
-            }
-            for rows in power_of_two_chunks(&message_rows(writes)) {
-                let mut insert = QueryBuilder::<$database>::new(
-                    "INSERT INTO messages (id, conversation_id, project_id, seq, role, name, content, payload, status, \
-                     created_at, updated_at) ",
-                );
-                insert.push_values(rows, |mut row, message| {
-                    row.push_bind(message.new.id.as_uuid())
-                        .push_bind(message.conversation_id.as_uuid())
-                        .push_bind(message.project_id.as_uuid())
-                        .push_bind(message.new.seq)
-                        .push_bind(message.new.role)
-                        .push_bind(message.new.name.as_deref())
-                        .push_bind(message.new.content.as_str())
-                        .push_bind(message.new.payload.as_deref())
-                        .push_bind(message.new.status.as_str())
-                        .push_bind(message.at.as_micros())
-                        .push_bind(message.at.as_micros());
-                });
-                insert.build().execute(&mut *conn).await?;
-            }
-            for touched in power_of_two_chunks(&touched_conversations(writes)) {
-                let latest = touched.iter().map(|(_, at)| at.as_micros()).max().unwrap_or_default();
-                let mut update = QueryBuilder::<$database>::new("UPDATE conversations SET updated_at = ");
-                update.push_bind(latest).push(" WHERE id IN (");
-                let mut ids = update.separated(", ");
-                for (id, _) in touched {
-                    ids.push_bind(id.as_uuid());
+            for rows in chunks(&starts) {
+                let mut insert = sqlx::query($statements.conversations(rows.len()));
+                for start in rows {
+                    insert = insert
+                        .bind(start.conversation_id.as_uuid())
+                        .bind(start.project_id.as_uuid())
+                        .bind(start.new_for_user.as_deref())
+                        .bind(start.at.as_micros())
+                        .bind(start.at.as_micros());
                 }
-                update.push(")");
-                update.build().execute(&mut *conn).await?;
+                insert.execute(&mut *conn).await?;
+            }
+            for rows in chunks(&message_rows(writes)) {
+                let mut insert = sqlx::query($statements.messages(rows.len()));
+                for message in rows {
+                    insert = insert
+                        .bind(message.new.id.as_uuid())
+                        .bind(message.conversation_id.as_uuid())
+                        .bind(message.project_id.as_uuid())
+                        .bind(message.new.seq)
+                        .bind(message.new.role)
+                        .bind(message.new.name.as_deref())
+                        .bind(message.new.content.as_str())
+                        .bind(message.new.payload.as_deref())
+                        .bind(message.new.status.as_str())
+                        .bind(message.at.as_micros())
+                        .bind(message.at.as_micros());
+                }
+                insert.execute(&mut *conn).await?;
+            }
+            for touched in chunks(&touched_conversations(writes)) {
+                let latest = touched.iter().map(|(_, at)| at.as_micros()).max().unwrap_or_default();
+                let mut update = sqlx::query($statements.touch(touched.len())).bind(latest);
+                for (id, _) in touched {
+                    update = update.bind(id.as_uuid());
+                }
+                update.execute(&mut *conn).await?;
             }
             for withdrawal in withdrawals(writes) {
                 if withdrawal.conversation_is_new {
@@ -264,19 +259,8 @@ macro_rules! define_apply {
     };
 }
 
-define_apply!(apply_sqlite, sqlx::Sqlite, SqliteConnection);
-define_apply!(apply_postgres, Postgres, PgConnection);
-
-/// Divides rows into chunks of 64, 32, 16 … 1.
-fn power_of_two_chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
-    let mut rest = rows;
-    std::iter::from_fn(move || {
-        let size = INSERT_ROWS.min(rest.len().checked_ilog2().map_or(0, |log| 1 << log));
-        let (chunk, after) = rest.split_at(size);
-        rest = after;
-        (!chunk.is_empty()).then_some(chunk)
-    })
-}
+define_apply!(apply_sqlite, SqliteConnection, statements::SQLITE);
+define_apply!(apply_postgres, PgConnection, statements::POSTGRES);
 
 struct MessageRow<'a> {
     project_id: ProjectId,

@@ -78,7 +78,7 @@ async fn sequence_numbers_grow_when_the_clock_stands_still_or_steps_back(bed: &B
 async fn a_turn_said_after_a_restart_with_the_clock_set_back_comes_last(bed: &Bed) {
     let store = bed.open().await;
     let home = project(&store, "home").await;
-    store.next_seq(at(1_000));
+    assert_eq!(store.next_seq(at(1_000)), at(1_000).as_micros());
     let id = begun(&store, home, &["first"]).await;
     store.close().await;
 

@@ -1,0 +1,108 @@
+//! The statements that write many rows at once, made once for each size of batch.
+//!
+//! Sizes are powers of two, so that a few prepared statements serve every batch. SQLite gets nameless parameters: it searches
+//! the names of all others for each named one, which a statement of 700 parameters feels.
+
+use std::sync::LazyLock;
+
+/// So many sizes: 1, 2, 4 … 64 rows.
+const SIZES: usize = 7;
+/// Rows of one statement, at most.
+const ROWS_MAX: usize = 1 << (SIZES - 1);
+
+/// One statement in all its sizes.
+type BySize = [String; SIZES];
+
+/// The statements of one database.
+pub(super) struct Statements {
+    conversations: BySize,
+    messages: BySize,
+    touch: BySize,
+}
+
+pub(super) static SQLITE: LazyLock<Statements> = LazyLock::new(|| Statements::new(|_| "?".to_owned()));
+pub(super) static POSTGRES: LazyLock<Statements> = LazyLock::new(|| Statements::new(|number| format!("${number}")));
+
+impl Statements {
+    fn new(parameter: fn(usize) -> String) -> Self {
+        let insert = |head: &str, columns: usize| {
+            sizes(|rows| {
+                let row = |row: usize| {
+                    let parameters: Vec<String> =
+                        (1..=columns).map(|column| parameter(row * columns + column)).collect();
+                    format!("({})", parameters.join(", "))
+                };
+                format!("INSERT INTO {head} VALUES {}", (0..rows).map(row).collect::<Vec<_>>().join(", "))
+            })
+        };
+        Self {
+            conversations: insert("conversations (id, project_id, user_id, created_at, updated_at)", 5),
+            messages: insert(
+                "messages (id, conversation_id, project_id, seq, role, name, content, payload, status, created_at, \
+                 updated_at)",
+                11,
+            ),
+            touch: sizes(|rows| {
+                let ids: Vec<String> = (2..=rows + 1).map(parameter).collect();
+                format!("UPDATE conversations SET updated_at = {} WHERE id IN ({})", parameter(1), ids.join(", "))
+            }),
+        }
+    }
+
+    /// Inserts conversations: id, project, user, created, updated.
+    pub(super) fn conversations(&'static self, rows: usize) -> &'static str {
+        of_size(&self.conversations, rows)
+    }
+
+    /// Inserts messages: id, conversation, project, seq, role, name, content, payload, status, created, updated.
+    pub(super) fn messages(&'static self, rows: usize) -> &'static str {
+        of_size(&self.messages, rows)
+    }
+
+    /// Touches conversations: the time, then the ids.
+    pub(super) fn touch(&'static self, rows: usize) -> &'static str {
+        of_size(&self.touch, rows)
+    }
+}
+
+/// Divides rows into chunks that have a statement.
+pub(super) fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let size = ROWS_MAX.min(rest.len().checked_ilog2().map_or(0, |log| 1 << log));
+        let (chunk, after) = rest.split_at(size);
+        rest = after;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+fn sizes(statement: impl Fn(usize) -> String) -> BySize {
+    std::array::from_fn(|log| statement(1 << log))
+}
+
+fn of_size(statements: &'static BySize, rows: usize) -> &'static str {
+    // Chunks have one of the sizes; anything else would be a statement that the database refuses.
+    rows.checked_ilog2().and_then(|log| statements.get(log as usize)).map_or("", String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_of_rows_is_divided_into_known_sizes() {
+        for count in 0..300 {
+            let rows: Vec<usize> = (0..count).collect();
+            let divided: Vec<&[usize]> = chunks(&rows).collect();
+            assert_eq!(divided.concat(), rows);
+            assert!(divided.iter().all(|chunk| chunk.len().is_power_of_two() && chunk.len() <= ROWS_MAX));
+        }
+    }
+
+    #[test]
+    fn parameters_are_numbered_for_postgres_and_nameless_for_sqlite() {
+        assert_eq!(POSTGRES.touch(2), "UPDATE conversations SET updated_at = $1 WHERE id IN ($2, $3)");
+        assert_eq!(SQLITE.touch(1), "UPDATE conversations SET updated_at = ? WHERE id IN (?)");
+        assert!(POSTGRES.conversations(2).ends_with("VALUES ($1, $2, $3, $4, $5), ($6, $7, $8, $9, $10)"));
+    }
+}
