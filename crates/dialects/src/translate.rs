@@ -123,7 +123,7 @@ pub struct StreamTranslation {
 }
 
 /// More than the longest answer of any model, chunk by chunk: a provider that goes on forever does not fill the memory.
-const STREAM_BYTES_MAX: usize = 256 * 1024 * 1024;
+const STREAM_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// More than the last finish, the usage and what some servers add after them.
 const TAIL_BYTES_MAX: usize = 1024 * 1024;
 
@@ -193,6 +193,17 @@ impl StreamTranslation {
             Way::Gemini(decoder, _) => decoder.is_complete(),
         };
         if complete { Ok(()) } else { Err(UpstreamFault::Cut) }
+    }
+
+    /// Whether the provider has said its last word: nothing that follows belongs to the answer.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        match &self.way {
+            Way::Relay(relay) => relay.is_done(),
+            Way::Anthropic(decoder, _) => decoder.is_complete(),
+            // Gemini has no last word: the usage may come after the finish.
+            Way::Gemini(..) => false,
+        }
     }
 
     /// The held-back end: the last finish, the usage if it was asked for, and `[DONE]`.

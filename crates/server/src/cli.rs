@@ -130,7 +130,7 @@ impl From<StoreError> for Exit {
     fn from(error: StoreError) -> Self {
         let code = match error {
             StoreError::Newer { .. } => CONFIGURATION,
-            StoreError::Open { .. } | StoreError::Closed => UNAVAILABLE,
+            StoreError::Open { .. } | StoreError::Closed | StoreError::Unavailable(_) => UNAVAILABLE,
             StoreError::DiskFull => TRY_AGAIN,
             _ => FAILURE,
         };

@@ -232,7 +232,10 @@ async fn drain(engine: &Engine, connections: &TaskTracker, patience: Duration) {
         return;
     }
     tracing::warn!(calls = engine.calls_under_way(), "ending the calls that did not finish in time");
-    engine.stop().await;
+    // Turns that cannot be written any more must not keep the process: what is durable is sound without them.
+    if tokio::time::timeout(CLOSE_TIMEOUT, engine.stop()).await.is_err() {
+        tracing::warn!(calls = engine.calls_under_way(), "some calls did not end in time");
+    }
     if tokio::time::timeout(CLOSE_TIMEOUT, connections.wait()).await.is_err() {
         tracing::warn!("some connections did not close in time");
     }

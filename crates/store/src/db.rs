@@ -210,6 +210,17 @@ async fn connect_sqlite(file: &Path, durability: Durability) -> Result<Db, sqlx:
         .max_lifetime(None)
         .test_before_acquire(false)
         .acquire_timeout(Duration::from_secs(60))
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                if !connection.is_in_transaction() {
+                    return Ok(true);
+                }
+                // A full disk makes SQLite roll back by itself; the driver's own rollback then fails, and it believes in an
+                // open transaction for ever. Such a connection is replaced.
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        })
         .connect_with(options.clone())
         .await?;
     let readers = SqlitePoolOptions::new()

@@ -47,6 +47,9 @@ pub enum StoreError {
     /// The store is shutting down.
     #[error("the store is shutting down")]
     Closed,
+    /// The database does not answer.
+    #[error("the database does not answer: {0}")]
+    Unavailable(String),
     /// Any other answer of the database.
     #[error("database: {0}")]
     Database(sqlx::Error),
@@ -60,6 +63,9 @@ impl From<sqlx::Error> for StoreError {
         match &error {
             sqlx::Error::RowNotFound => Self::NotFound,
             sqlx::Error::PoolClosed => Self::Closed,
+            sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => {
+                Self::Unavailable(error.to_string())
+            }
             sqlx::Error::Database(reply) if reply.is_foreign_key_violation() => Self::NotFound,
             sqlx::Error::Database(reply) if reply.code().is_some_and(|code| DISK_FULL_CODES.contains(&&*code)) => {
                 Self::DiskFull

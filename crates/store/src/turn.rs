@@ -78,6 +78,8 @@ pub struct TurnWithdrawal {
     pub conversation_is_new: bool,
     /// The messages that the turn had stored.
     pub messages: Vec<MessageId>,
+    /// The highest `seq` of them. Once something was said after it, the turn stays: others built on it.
+    pub last_seq: i64,
 }
 
 #[derive(Debug)]
@@ -158,17 +160,31 @@ async fn run(db: Arc<Db>, mut queue: mpsc::Receiver<Queued>) {
     while queue.recv_many(&mut batch, BATCH_TURNS).await > 0 {
         let (writes, waiting): (Vec<_>, Vec<_>) = batch.drain(..).map(|queued| (queued.write, queued.done)).unzip();
         let outcome = commit(&db, &writes).await;
-        if outcome.is_err() && writes.len() > 1 {
+        if is_of_one_turn(&outcome) && writes.len() > 1 {
             for (write, done) in writes.iter().zip(waiting) {
                 answer(done, commit(&db, std::slice::from_ref(write)).await);
             }
             continue;
         }
-        let mut outcome = Some(outcome);
         for done in waiting {
-            // An error belongs to a batch of one, so it is taken once.
-            answer(done, outcome.as_mut().map_or(Ok(()), |shared| std::mem::replace(shared, Ok(()))));
+            answer(done, shared(&outcome));
         }
+    }
+}
+
+/// Whether a failed batch may hold good turns. A database that does not answer, or a full disk, fails them all alike.
+fn is_of_one_turn(outcome: &Result<(), StoreError>) -> bool {
+    matches!(outcome, Err(StoreError::NotFound | StoreError::Database(_)))
+}
+
+/// The outcome of a batch, for one of its turns.
+fn shared(outcome: &Result<(), StoreError>) -> Result<(), StoreError> {
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(StoreError::NotFound) => Err(StoreError::NotFound),
+        Err(StoreError::DiskFull) => Err(StoreError::DiskFull),
+        Err(StoreError::Closed) => Err(StoreError::Closed),
+        Err(error) => Err(StoreError::Unavailable(error.to_string())),
     }
 }
 
@@ -193,6 +209,13 @@ async fn commit(db: &Db, writes: &[TurnWrite]) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+/// Takes a message back, unless something was said after its turn.
+const WITHDRAW_MESSAGE: &str = "DELETE FROM messages WHERE id = $1 AND NOT EXISTS \
+     (SELECT 1 FROM messages later WHERE later.conversation_id = $2 AND later.seq > $3)";
+/// Takes a conversation back, unless somebody else has said something in it.
+const WITHDRAW_CONVERSATION: &str = "DELETE FROM conversations WHERE id = $1 AND NOT EXISTS \
+     (SELECT 1 FROM messages WHERE conversation_id = $1)";
 
 /// The same function for both databases; a generic one would need a page of bounds.
 macro_rules! define_apply {
@@ -244,14 +267,22 @@ macro_rules! define_apply {
                 update.execute(&mut *conn).await?;
             }
             for withdrawal in withdrawals(writes) {
-                if withdrawal.conversation_is_new {
-                    sqlx::query("DELETE FROM conversations WHERE id = $1")
-                        .bind(withdrawal.conversation_id.as_uuid())
+                let conversation = withdrawal.conversation_id.as_uuid();
+                // Writing the row locks it: another replica's turn comes before or after, not in between.
+                sqlx::query("UPDATE conversations SET updated_at = updated_at WHERE id = $1")
+                    .bind(conversation)
+                    .execute(&mut *conn)
+                    .await?;
+                for id in &withdrawal.messages {
+                    sqlx::query(WITHDRAW_MESSAGE)
+                        .bind(id.as_uuid())
+                        .bind(conversation)
+                        .bind(withdrawal.last_seq)
                         .execute(&mut *conn)
                         .await?;
                 }
-                for id in &withdrawal.messages {
-                    sqlx::query("DELETE FROM messages WHERE id = $1").bind(id.as_uuid()).execute(&mut *conn).await?;
+                if withdrawal.conversation_is_new {
+                    sqlx::query(WITHDRAW_CONVERSATION).bind(conversation).execute(&mut *conn).await?;
                 }
             }
             Ok(())
@@ -298,4 +329,45 @@ fn withdrawals(writes: &[TurnWrite]) -> impl Iterator<Item = &TurnWithdrawal> {
         TurnWrite::Withdraw(turn) => Some(turn),
         TurnWrite::Start(_) | TurnWrite::Finish(_) => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{Durability, Location};
+
+    #[tokio::test]
+    async fn after_a_full_disk_writing_resumes_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&Location::Folder(folder.path().to_owned()), Durability::Full).await.unwrap();
+        let now = Timestamp::from_micros(1);
+        let project_id = store.ensure_project("home", now).await.unwrap().id;
+        let limit_pages = |pages: i64| {
+            let Db::Sqlite(sqlite) = &*store.db else { panic!("SQLite was opened") };
+            // A connection's own limit stands in for the disk's.
+            let pragma = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            async move { sqlx::query(pragma).execute(&sqlite.writer).await.unwrap() }
+        };
+        let turn = |text: &str| TurnStart {
+            project_id,
+            conversation_id: ConversationId::new(),
+            new_for_user: Some("owner".to_owned()),
+            messages: vec![NewMessage {
+                id: MessageId::new(),
+                seq: store.next_seq(now),
+                role: "user",
+                name: None,
+                content: text.to_owned(),
+                payload: None,
+                status: MessageStatus::Complete,
+            }],
+            at: now,
+        };
+        limit_pages(1).await;
+        let refused = store.start_turn(turn(&"x".repeat(1_000_000))).await;
+        assert!(matches!(refused, Err(StoreError::DiskFull)), "{refused:?}");
+        limit_pages(1_000_000).await;
+        store.start_turn(turn("there is room again")).await.unwrap();
+        store.create_conversation(project_id, ConversationId::new(), "owner", now).await.unwrap();
+    }
 }

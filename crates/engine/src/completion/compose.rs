@@ -16,6 +16,8 @@ pub(super) struct Turn {
     pub(super) is_new: bool,
     /// The messages that the turn has stored.
     pub(super) stored: Vec<MessageId>,
+    /// The highest `seq` of them.
+    pub(super) last_seq: i64,
 }
 
 pub(super) async fn compose(
@@ -104,6 +106,7 @@ async fn start(
         conversation_id,
         is_new,
         stored: messages.iter().map(|row| row.id).collect(),
+        last_seq: messages.iter().map(|row| row.seq).max().unwrap_or(0),
     };
     if is_new || !messages.is_empty() {
         let start = TurnStart {

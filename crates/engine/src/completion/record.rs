@@ -26,7 +26,12 @@ pub(super) async fn finish(
             tracing::info!(conversation = %turn.conversation_id, "the conversation was deleted before its answer came");
             Ok(())
         }
-        outcome => outcome,
+        Err(error) => {
+            // The client is told that it failed: then nothing of it should stand.
+            withdraw(engine, Some(turn)).await;
+            Err(error)
+        }
+        Ok(()) => Ok(()),
     }
 }
 
@@ -37,6 +42,7 @@ pub(super) async fn withdraw(engine: &Engine, turn: Option<Turn>) {
         conversation_id: turn.conversation_id,
         conversation_is_new: turn.is_new,
         messages: turn.stored,
+        last_seq: turn.last_seq,
     };
     if let Err(error) = engine.store.withdraw_turn(withdrawal).await {
         tracing::error!(%error, conversation = %turn.conversation_id, "a failed turn could not be taken back: its question stays");

@@ -15,7 +15,8 @@ use privet_domain::id::RequestId;
 use privet_providers::{ByteStream, ProviderError};
 use privet_store::MessageStatus;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::compose::Turn;
 use super::{CLIENT_STALL, ChatCommand, CompletionError, Reply, ReplyBody, record};
@@ -25,6 +26,10 @@ use crate::router::Target;
 /// Silence of this length gets a comment line, so that no proxy between us and the client gives up.
 const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+/// A provider that said its last word gets so long to close its stream.
+const END_PATIENCE: Duration = Duration::from_millis(50);
+/// When the server stops, a client that does not read gets so long.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// So many pieces may wait for a slow client.
 const PIECES_WAITING: usize = 32;
 
@@ -89,10 +94,14 @@ impl Relay {
                 biased;
                 () = client.left() => return Err(CompletionError::ClientLeft),
                 () = engine.stop.cancelled() => return Err(CompletionError::ShuttingDown),
-                chunk = stream.next() => chunk?,
+                chunk = stream.next() => match chunk {
+                    // What was complete before the connection broke, or stayed open, is complete.
+                    Err(_) if self.translation.end().is_ok() => return Ok(()),
+                    chunk => chunk?,
+                },
                 () = sleep_until(silent_until) => {
                     silent_until = Instant::now() + KEEP_ALIVE_AFTER;
-                    client.send(KEEP_ALIVE, conversation_id).await?;
+                    client.send(KEEP_ALIVE, conversation_id, &engine.stop).await?;
                     continue;
                 }
             };
@@ -100,10 +109,15 @@ impl Relay {
             let translated = self.translate(chunk, &mut out);
             if !out.is_empty() {
                 silent_until = Instant::now() + KEEP_ALIVE_AFTER;
-                client.send(Bytes::from(std::mem::take(&mut out)), conversation_id).await?;
+                client.send(Bytes::from(std::mem::take(&mut out)), conversation_id, &engine.stop).await?;
             }
             translated.map_err(|fault| ProviderError::Fault { provider: self.provider.clone(), fault })?;
             if ended {
+                return Ok(());
+            }
+            if self.translation.is_done() {
+                // Read to its end, the connection can serve again; a provider that leaves it open is not waited for.
+                let _ = timeout(END_PATIENCE, stream.next()).await;
                 return Ok(());
             }
         }
@@ -147,7 +161,7 @@ impl Relay {
             }
         };
         // A client that left here has an answer that is kept.
-        let _ = client.send(Bytes::from(last), conversation_id).await;
+        let _ = client.send(Bytes::from(last), conversation_id, &engine.stop).await;
     }
 
     async fn fail(self, engine: &Engine, turn: Option<Turn>, client: Client, error: CompletionError) {
@@ -166,7 +180,7 @@ impl Relay {
             Client::Reading(pieces) => {
                 let event = error_event(&error.to_string(), "upstream_error", code_of(&error));
                 // Nobody to tell if the client is what failed.
-                let _ = timeout(CLIENT_STALL, pieces.send(Bytes::from(event))).await;
+                let _ = send_in_time(&pieces, Bytes::from(event), &engine.stop).await;
             }
         }
     }
@@ -178,6 +192,26 @@ type ReplySender = oneshot::Sender<Result<Reply, CompletionError>>;
 /// Whoever waited may have left: then there is nobody to tell.
 fn refuse(sender: ReplySender, error: CompletionError) {
     let _ = sender.send(Err(error));
+}
+
+/// Sends a piece to a client that reads. One that does not counts as gone; sooner when the server stops.
+async fn send_in_time(
+    pieces: &mpsc::Sender<Bytes>,
+    piece: Bytes,
+    stop: &CancellationToken,
+) -> Result<(), CompletionError> {
+    let stopping = async {
+        stop.cancelled().await;
+        sleep(STOP_PATIENCE).await;
+    };
+    tokio::select! {
+        biased;
+        sent = timeout(CLIENT_STALL, pieces.send(piece)) => match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(CompletionError::ClientLeft),
+        },
+        () = stopping => Err(CompletionError::ShuttingDown),
+    }
 }
 
 fn code_of(error: &CompletionError) -> &'static str {
@@ -203,6 +237,7 @@ impl Client {
         &mut self,
         piece: Bytes,
         conversation_id: Option<privet_domain::id::ConversationId>,
+        stop: &CancellationToken,
     ) -> Result<(), CompletionError> {
         if let Self::Waiting { .. } = self {
             let (pieces, receiver) = mpsc::channel(PIECES_WAITING);
@@ -212,10 +247,7 @@ impl Client {
             }
         }
         match self {
-            Self::Reading(pieces) => match timeout(CLIENT_STALL, pieces.send(piece)).await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) | Err(_) => Err(CompletionError::ClientLeft),
-            },
+            Self::Reading(pieces) => send_in_time(pieces, piece, stop).await,
             Self::Waiting { .. } => Ok(()),
         }
     }

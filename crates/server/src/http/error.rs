@@ -101,6 +101,11 @@ impl From<StoreError> for ApiError {
             }
             StoreError::DiskFull => Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", error.to_string()),
             StoreError::Closed => unavailable(),
+            StoreError::Unavailable(_) => {
+                tracing::error!(%error, "the database does not answer");
+                let message = "The database does not answer; repeat the request in a moment.";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", message)
+            }
             error => {
                 // The client cannot mend it, and its text may name things inside.
                 tracing::error!(%error, "the store failed");

@@ -156,6 +156,7 @@ pub(crate) fn withdrawal(turn: &TurnStart) -> TurnWithdrawal {
         conversation_id: turn.conversation_id,
         conversation_is_new: turn.new_for_user.is_some(),
         messages: turn.messages.iter().map(|message| message.id).collect(),
+        last_seq: turn.messages.iter().map(|message| message.seq).max().unwrap(),
     }
 }
 
