@@ -192,7 +192,7 @@ async fn finish_whole(
         Ok(whole) => whole,
         Err(fault) => {
             record::withdraw(engine, turn).await;
-            return Err(ProviderError::Fault { provider: target.provider.name().to_owned(), fault }.into());
+            return Err(target.provider.fault(fault).into());
         }
     };
     let conversation_id = turn.as_ref().map(|turn| turn.conversation_id);

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use privet_dialects::openai::embeddings::IncomingEmbeddings;
 use privet_dialects::openai::error::reported;
 use privet_dialects::{Dialect, UpstreamFault, gemini};
-use privet_providers::{ProviderError, UpstreamAnswer, UpstreamBody};
+use privet_providers::{UpstreamAnswer, UpstreamBody};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -47,7 +47,7 @@ impl Engine {
             incoming.forward(&target.model)
         };
         let UpstreamAnswer { headers, body } = target.provider.embeddings(&target.model, body).await?;
-        let fault = |fault| ProviderError::Fault { provider: target.provider.name().to_owned(), fault };
+        let fault = |fault| target.provider.fault(fault);
         let body = match body {
             UpstreamBody::Whole(body) if is_gemini => {
                 gemini::embeddings::decode(&body, incoming, &target.model).map_err(fault)?

@@ -164,10 +164,7 @@ impl HttpProvider {
         // An error whose body cannot be read is still that error.
         let body = read_whole(response, limits, ERROR_BYTES_MAX).await.unwrap_or_default();
         let mut error = wire_error::decode(&body);
-        // Some providers repeat the key that they refuse.
-        if let Some(key) = &self.settings.api_key {
-            error.message = error.message.replace(key.expose_secret(), "(the provider's key)");
-        }
+        error.message = self.without_key(error.message);
         ProviderError::Status { provider: self.settings.name.clone(), status, error: Box::new(error), headers }
     }
 
@@ -178,7 +175,22 @@ impl HttpProvider {
         })
     }
 
-    fn fault(&self, fault: UpstreamFault) -> ProviderError {
+    /// Some providers repeat the key that they refuse.
+    fn without_key(&self, text: String) -> String {
+        match &self.settings.api_key {
+            Some(key) => text.replace(key.expose_secret(), "(the provider's key)"),
+            None => text,
+        }
+    }
+
+    /// The error of an answer that is none.
+    pub(crate) fn fault(&self, fault: UpstreamFault) -> ProviderError {
+        let fault = match fault {
+            UpstreamFault::Reported { status, kind, message } => {
+                UpstreamFault::Reported { status, kind, message: self.without_key(message) }
+            }
+            fault => fault,
+        };
         ProviderError::Fault { provider: self.settings.name.clone(), fault }
     }
 }

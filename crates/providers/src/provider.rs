@@ -1,7 +1,7 @@
 //! A provider of either kind.
 
 use bytes::Bytes;
-use privet_dialects::Dialect;
+use privet_dialects::{Dialect, UpstreamFault};
 
 use crate::body::UpstreamAnswer;
 use crate::error::ProviderError;
@@ -46,6 +46,15 @@ impl Provider {
         match self {
             Self::Http(http) => &http.settings().name,
             Self::Offline => offline::NAME,
+        }
+    }
+
+    /// The error of an answer of this provider's that is none.
+    #[must_use]
+    pub fn fault(&self, fault: UpstreamFault) -> ProviderError {
+        match self {
+            Self::Http(http) => http.fault(fault),
+            Self::Offline => ProviderError::Fault { provider: offline::NAME.to_owned(), fault },
         }
     }
 

@@ -129,7 +129,7 @@ impl From<ConfigError> for Exit {
 impl From<StoreError> for Exit {
     fn from(error: StoreError) -> Self {
         let code = match error {
-            StoreError::Newer { .. } => CONFIGURATION,
+            StoreError::Newer { .. } | StoreError::Altered { .. } => CONFIGURATION,
             StoreError::Open { .. } | StoreError::Closed | StoreError::Unavailable(_) => UNAVAILABLE,
             StoreError::DiskFull => TRY_AGAIN,
             _ => FAILURE,

@@ -20,8 +20,8 @@ use privet_store::{Durability, Location};
 use secrecy::SecretString;
 
 pub(crate) use error::ConfigError;
-use layers::Layers;
 pub(crate) use layers::{Flags, Surroundings};
+use layers::{Layers, Origin};
 pub(crate) use setting::{Shown, parse_duration};
 
 /// The file read when no other is named.
@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) aliases: BTreeMap<String, ModelName>,
     pub(crate) default_model: ModelName,
     pub(crate) personal_api_key: Option<SecretString>,
+    /// Whether it stands in `.env`, where a shell does not see it.
+    pub(crate) personal_api_key_in_dot_env: bool,
     pub(crate) log: LogSettings,
     /// Every value with its origin, secrets redacted.
     pub(crate) shown: Vec<Shown>,
@@ -100,9 +102,13 @@ impl Config {
         };
         let durability = value("durability").parse(setting::durability)?;
         let record = value("history.record").parse(setting::record)?;
-        let log =
-            LogSettings { format: value("log.format").parse(setting::log_format)?, filter: value("log.filter").text };
-        let personal = value("personal_api_key").text;
+        let log = LogSettings {
+            format: value("log.format").parse(setting::log_format)?,
+            filter: value("log.filter").parse(setting::log_filter)?,
+        };
+        let personal = value("personal_api_key");
+        let personal_api_key_in_dot_env = matches!(personal.origin, Origin::DotEnv { .. });
+        let personal = personal.parse(setting::api_key)?;
         let personal_api_key = (!personal.is_empty()).then(|| SecretString::from(personal));
         let default_model = value("default_model");
         let providers = providers::configured(&layers, &mut shown)?;
@@ -119,6 +125,7 @@ impl Config {
             aliases,
             default_model,
             personal_api_key,
+            personal_api_key_in_dot_env,
             log,
             shown,
         })

@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod first_run;
 mod http;
 mod serve;
 mod telemetry;

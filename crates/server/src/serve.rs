@@ -1,25 +1,24 @@
 //! `privet serve`: from the configuration to a listening server, and to its calm end.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use privet_domain::time::{Clock as _, SystemClock};
+use privet_domain::time::SystemClock;
 use privet_engine::Engine;
-use privet_engine::api_key::{self, DEFAULT_PROJECT, DEFAULT_USER, KeyRequest};
 use privet_engine::keyring::Keyring;
 use privet_engine::router::Router;
 use privet_providers::{HttpProvider, Provider, ProviderKind};
 use privet_store::Store;
-use secrecy::{ExposeSecret as _, SecretString};
+use rustix::fs::Mode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::first_run;
 use crate::http::accept;
 use crate::http::router::{BodyLimits, Http, router};
 
@@ -29,8 +28,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// From a hit in memory to a long answer.
 const SECONDS_BUCKETS: [f64; 11] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
-/// A key that somebody chose should not be guessable.
-const SHORT_KEY_CHARS: usize = 16;
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -39,7 +36,7 @@ const SHORT_KEY_CHARS: usize = 16;
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let _folder = claim_folder(&config)?;
     let store = Arc::new(Store::open(&config.database, config.durability).await?);
-    let first_key = first_key(&store, &config).await?;
+    let first_key = first_run::first_key(&store, &config).await?;
     let engine = engine(store.clone(), &config).await?;
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!(
@@ -47,7 +44,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
             config.listen
         )
     })?;
-    greet(&listener, &config, &first_key)?;
+    first_run::greet(&listener, &config, &first_key)?;
 
     let draining = CancellationToken::new();
     let background = TaskTracker::new();
@@ -103,43 +100,11 @@ fn claim_folder(config: &Config) -> anyhow::Result<std::fs::File> {
     Ok(file)
 }
 
-/// Only its owner may read what was said.
+/// Only its owner may read what was said: the folder if it is made now, and whatever this process writes in any.
 pub(crate) fn make_private_folder(path: &std::path::Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// What to tell of the first key.
-enum FirstKey {
-    /// It was made now, and is shown this once.
-    Made(SecretString),
-    /// It is `PERSONAL_API_KEY`.
-    Personal,
-    /// There were keys before.
-    Known,
-}
-
-async fn first_key(store: &Store, config: &Config) -> anyhow::Result<FirstKey> {
-    let now = SystemClock.now();
-    let request = |name: &str| KeyRequest {
-        name: name.to_owned(),
-        user_id: DEFAULT_USER.to_owned(),
-        project: DEFAULT_PROJECT.to_owned(),
-        expires_at: None,
-    };
-    if let Some(personal) = &config.personal_api_key {
-        if personal.expose_secret().chars().count() < SHORT_KEY_CHARS {
-            tracing::warn!(
-                "PERSONAL_API_KEY is short enough to be guessed; take at least {SHORT_KEY_CHARS} random characters"
-            );
-        }
-        api_key::import(store, &request("PERSONAL_API_KEY"), personal, now).await?;
-        return Ok(FirstKey::Personal);
-    }
-    if !api_key::list(store).await?.is_empty() {
-        return Ok(FirstKey::Known);
-    }
-    Ok(FirstKey::Made(api_key::create(store, &request("first key"), now).await?.token))
 }
 
 async fn engine(store: Arc<Store>, config: &Config) -> anyhow::Result<Arc<Engine>> {
@@ -167,33 +132,6 @@ async fn engine(store: Arc<Store>, config: &Config) -> anyhow::Result<Arc<Engine
     let keyring = Keyring::load(store.clone()).await?;
     let router = Router::new(providers, config.aliases.clone(), config.default_model.clone());
     Ok(Engine::new(store, keyring, router, Arc::new(SystemClock), config.record))
-}
-
-/// Tells where the server is and gives a line that works when pasted.
-fn greet(listener: &TcpListener, config: &Config, first_key: &FirstKey) -> anyhow::Result<()> {
-    let address = listener.local_addr()?;
-    let mut out = std::io::stderr().lock();
-    writeln!(out, "privet {} listening on http://{address}", env!("CARGO_PKG_VERSION"))?;
-    let names: Vec<&str> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
-    writeln!(out, "  data      {}", config.data.display())?;
-    writeln!(out, "  providers {} (default model {})", names.join(", "), config.default_model)?;
-    writeln!(out, "  reference http://{address}/docs/")?;
-    let key = match first_key {
-        FirstKey::Made(token) => {
-            writeln!(out, "\nYour API key, shown this once:\n\n  {}\n", token.expose_secret())?;
-            token.expose_secret()
-        }
-        FirstKey::Personal => "$PERSONAL_API_KEY",
-        FirstKey::Known => "$PRIVET_API_KEY",
-    };
-    writeln!(out, "\nTry it:\n")?;
-    writeln!(out, "  curl http://{address}/api/chat -H \"Authorization: Bearer {key}\" \\")?;
-    writeln!(
-        out,
-        "    -H \"Content-Type: application/json\" -d '{{\"messages\":[{{\"role\":\"user\",\"content\":\"hey\"}}]}}'\n"
-    )?;
-    out.flush()?;
-    Ok(())
 }
 
 /// Counters and histograms with fixed buckets: a summary would keep every sample until somebody asks.

@@ -22,6 +22,14 @@ pub enum StoreError {
         /// The newest that this binary knows.
         known: i64,
     },
+    /// A migration that this database went through is not the one that this binary knows.
+    #[error(
+        "the migration {version} of the database is not the one of this privet; use the privet that made it, or begin with a fresh database and import an export"
+    )]
+    Altered {
+        /// The migration's number.
+        version: i64,
+    },
     /// A migration failed; the database is as it was before it.
     #[error("migration failed and was rolled back: {0}")]
     Migration(String),

@@ -89,7 +89,18 @@ impl Store {
                 .await?
                 .rows_affected();
                 report.messages += added;
-                report.present += 1 - added.min(1);
+                if added == 0 {
+                    let here: Option<i64> =
+                        sqlx::query_scalar("SELECT seq FROM messages WHERE id = $1 AND project_id = $2")
+                            .bind(message.id.as_uuid())
+                            .bind(project.as_uuid())
+                            .fetch_optional(&mut *conn)
+                            .await?;
+                    if here.is_none() {
+                        return Err(StoreError::Exists(format!("message {} or its conversation, in another project,", message.id)));
+                    }
+                    report.present += 1;
+                }
                 sqlx::query(
                     "UPDATE conversations SET updated_at = $2 WHERE id = $1 AND updated_at < $2 AND project_id = $3",
                 )

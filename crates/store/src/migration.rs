@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use serde::Serialize;
-use sqlx::migrate::{Migrate, Migrator};
+use sqlx::migrate::{AppliedMigration, Migrate, Migrator};
 
 use crate::db::{Db, Durability, Location, connect};
 use crate::error::StoreError;
@@ -95,18 +95,24 @@ async fn plan(db: &Db) -> Result<MigrationPlan, StoreError> {
             (&POSTGRES, applied)
         }
     };
-    make_plan(migrator, &applied.iter().map(|migration| migration.version).collect::<Vec<_>>())
+    make_plan(migrator, &applied)
 }
 
-fn make_plan(migrator: &Migrator, applied: &[i64]) -> Result<MigrationPlan, StoreError> {
-    let current = applied.iter().copied().max().unwrap_or(0);
+fn make_plan(migrator: &Migrator, applied: &[AppliedMigration]) -> Result<MigrationPlan, StoreError> {
+    let current = applied.iter().map(|migration| migration.version).max().unwrap_or(0);
     let known = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
     if current > known {
         return Err(StoreError::Newer { found: current, known });
     }
+    let applied_as = |version: i64| applied.iter().find(|migration| migration.version == version);
+    for migration in migrator.iter() {
+        if applied_as(migration.version).is_some_and(|applied| applied.checksum != migration.checksum) {
+            return Err(StoreError::Altered { version: migration.version });
+        }
+    }
     let pending = migrator
         .iter()
-        .filter(|migration| !applied.contains(&migration.version))
+        .filter(|migration| applied_as(migration.version).is_none())
         .map(|migration| PendingMigration {
             version: migration.version,
             description: migration.description.to_string(),

@@ -12,7 +12,7 @@ use privet_dialects::UpstreamFault;
 use privet_dialects::sse::SseDecoder;
 use privet_dialects::translate::{StreamOptions, StreamTranslation, error_event};
 use privet_domain::id::RequestId;
-use privet_providers::{ByteStream, ProviderError};
+use privet_providers::{ByteStream, Provider, ProviderError};
 use privet_store::MessageStatus;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -36,7 +36,7 @@ const PIECES_WAITING: usize = 32;
 /// A stream being relayed.
 pub(super) struct Relay {
     request_id: RequestId,
-    provider: String,
+    provider: Arc<Provider>,
     decoder: SseDecoder,
     translation: StreamTranslation,
 }
@@ -53,7 +53,7 @@ impl Relay {
             StreamOptions { include_usage: command.incoming.include_usage, choices: command.incoming.choices, created };
         Self {
             request_id: command.request_id,
-            provider: target.provider.name().to_owned(),
+            provider: target.provider.clone(),
             decoder: SseDecoder::default(),
             translation: StreamTranslation::new(target.provider.dialect(), options),
         }
@@ -111,7 +111,7 @@ impl Relay {
                 silent_until = Instant::now() + KEEP_ALIVE_AFTER;
                 client.send(Bytes::from(std::mem::take(&mut out)), conversation_id, &engine.stop).await?;
             }
-            translated.map_err(|fault| ProviderError::Fault { provider: self.provider.clone(), fault })?;
+            translated.map_err(|fault| self.provider.fault(fault))?;
             if ended {
                 return Ok(());
             }
@@ -134,7 +134,7 @@ impl Relay {
             let event = event?;
             // Bytes that are no text would pass in a field that nobody reads, and break the client's reader.
             if std::str::from_utf8(&event.data).is_err() {
-                tracing::warn!(request_id = %self.request_id, provider = self.provider, "an event is not UTF-8; skipped");
+                tracing::warn!(request_id = %self.request_id, provider = self.provider.name(), "an event is not UTF-8; skipped");
                 continue;
             }
             self.translation.event(&event, out)?;
@@ -174,7 +174,7 @@ impl Relay {
         } else {
             record::withdraw(engine, turn).await;
         }
-        tracing::info!(request_id = %self.request_id, provider = self.provider, %error, "a stream ended early");
+        tracing::info!(request_id = %self.request_id, provider = self.provider.name(), %error, "a stream ended early");
         match client {
             Client::Waiting { sender, .. } => refuse(sender, error),
             Client::Reading(pieces) => {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::{Common, Exit, FAILURE, TRY_AGAIN, UNAVAILABLE, load, open_store};
 use crate::config::Config;
+use crate::first_run::CHAT_KEY_NAME;
 use crate::http::CONVERSATION_HEADER;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,6 +57,11 @@ pub(super) async fn run(args: ChatArgs) -> Result<(), Exit> {
     let config = load(&args.common, None)?;
     let client = HttpProvider::client(CONNECT_TIMEOUT).map_err(|error| Exit::new(FAILURE, error.to_string()))?;
     let url = args.url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    // Before a key is made for it, the server should be there.
+    let answers = client.get(format!("{url}/healthz")).send().await;
+    if let Err(error) = answers {
+        return Err(unreachable(&url, &error));
+    }
     let (key, temporary) = key(&args, &config).await?;
     let mut session = Session { client, url, key, model: args.model, conversation: args.conversation };
     let outcome = match &args.message {
@@ -81,7 +87,7 @@ async fn key(args: &ChatArgs, config: &Config) -> Result<(SecretString, Option<S
     }
     let now = SystemClock.now();
     let request = KeyRequest {
-        name: "privet chat".to_owned(),
+        name: CHAT_KEY_NAME.to_owned(),
         user_id: DEFAULT_USER.to_owned(),
         project: DEFAULT_PROJECT.to_owned(),
         expires_at: Some(Timestamp::from_micros(now.as_micros().saturating_add(KEY_LIFE_MICROS))),
@@ -139,7 +145,7 @@ impl Session {
             .bearer_auth(self.key.expose_secret())
             .header("content-type", "application/json")
             .body(body.to_string());
-        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let mut response = request.send().await.map_err(|error| unreachable(&self.url, &error))?;
         if !response.status().is_success() {
             return Err(refusal(response).await);
         }
@@ -147,7 +153,7 @@ impl Session {
             self.conversation = Some(id.to_owned());
         }
         let mut decoder = SseDecoder::default();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&self.url, &error))? {
             decoder.push(&chunk);
             while let Some(event) = decoder.next_event() {
                 let event = event.map_err(|error| Exit::new(FAILURE, error.to_string()))?;
@@ -157,15 +163,14 @@ impl Session {
         println!();
         Ok(())
     }
+}
 
-    fn unreachable(&self, error: &reqwest::Error) -> Exit {
-        if error.is_connect() {
-            let message =
-                format!("no server answers at {}; start one with `privet serve`, or name another with --url", self.url);
-            return Exit::new(UNAVAILABLE, message);
-        }
-        Exit::new(FAILURE, "the connection broke in the middle of the answer")
+fn unreachable(url: &str, error: &reqwest::Error) -> Exit {
+    if error.is_connect() {
+        let message = format!("no server answers at {url}; start one with `privet serve`, or name another with --url");
+        return Exit::new(UNAVAILABLE, message);
     }
+    Exit::new(FAILURE, "the connection broke in the middle of the answer")
 }
 
 async fn refusal(response: reqwest::Response) -> Exit {

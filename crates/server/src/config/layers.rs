@@ -9,6 +9,9 @@ use super::setting::{ENVIRONMENT_SECTIONS, SETTINGS, Setting, Value};
 use super::toml_file::{self, Entry};
 use super::{DEFAULT_FILE, providers};
 
+/// Variables of ours that are no settings.
+const NOT_SETTINGS: [&str; 2] = ["PRIVET_CONFIG", "PRIVET_API_KEY"];
+
 /// What was said on the command line.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flags {
@@ -161,9 +164,17 @@ impl Layers {
         let known = || SETTINGS.iter().flat_map(|setting| setting.environment.iter().copied());
         for (place, variables) in [("environment", &self.environment), (self.dot_env_path.as_str(), &self.dot_env)] {
             for variable in variables.keys() {
+                if !variable.starts_with("PRIVET_") || NOT_SETTINGS.contains(&variable.as_str()) {
+                    continue;
+                }
+                if known().any(|name| name == variable) {
+                    continue;
+                }
+                // Other programs have variables of that beginning too: one that resembles none of ours is not meant for us.
                 let ours = ENVIRONMENT_SECTIONS.iter().any(|section| variable.starts_with(section));
-                if ours && !known().any(|name| name == variable) {
-                    return Err(ConfigError::unknown(place.to_owned(), variable, known()));
+                let error = ConfigError::unknown(place.to_owned(), variable, known());
+                if ours || matches!(&error, ConfigError::UnknownKey { suggestion: Some(_), .. }) {
+                    return Err(error);
                 }
             }
         }

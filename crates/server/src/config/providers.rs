@@ -110,7 +110,7 @@ fn provider(
     };
     let key_variables = known.map(|known| known.key_variable);
     settings.api_key = match find("api_key", key_variables.as_slice(), true) {
-        Some(value) => Some(SecretString::from(value.text)),
+        Some(value) => Some(SecretString::from(value.parse(setting::header_value)?)),
         None => find("api_key_env", &[], false).map(|variable| api_key_from(layers, &variable)).transpose()?,
     };
     if let Some(value) = find("max_tokens_field", &[], false) {
@@ -152,7 +152,10 @@ fn missing_base_url(layers: &Layers, name: &str) -> ConfigError {
 
 fn api_key_from(layers: &Layers, variable: &Value) -> Result<SecretString, ConfigError> {
     match layers.variable(&variable.text) {
-        Some((text, _)) => Ok(SecretString::from(text)),
+        Some((text, origin)) => {
+            let key = Value { key: variable.text.clone(), text, origin, secret: true };
+            Ok(SecretString::from(key.parse(setting::header_value)?))
+        }
         None => Err(ConfigError::value(
             &variable.origin,
             &variable.key,

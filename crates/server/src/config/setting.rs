@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use privet_domain::api_key::PresentedKey;
 use privet_engine::RecordMode;
 use privet_store::Durability;
 use serde::Serialize;
@@ -131,6 +132,27 @@ pub(super) fn record(text: &str) -> Result<RecordMode, String> {
         "continued" => Ok(RecordMode::Continued),
         "none" => Ok(RecordMode::None),
         _ => Err("write \"all\", \"continued\" or \"none\"".to_owned()),
+    }
+}
+
+/// A key that Privet made has a checksum: a mistyped one is refused here rather than at each request.
+pub(super) fn api_key(text: &str) -> Result<String, String> {
+    if PresentedKey::read(text).is_none() {
+        return Err("it begins like one of Privet's own keys, but its checksum is wrong; copy it again".to_owned());
+    }
+    header_value(text)
+}
+
+/// What can stand in a header.
+pub(super) fn header_value(text: &str) -> Result<String, String> {
+    let fits = text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    fits.then(|| text.to_owned()).ok_or_else(|| "it holds characters that no header takes; copy it again".to_owned())
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("write for example \"info\" or \"info,privet_store=debug\" ({error})")),
     }
 }
 

@@ -171,7 +171,7 @@ fn provider_error(error: ProviderError, message: String) -> ApiError {
             failed(status, "upstream_error")
         }
         ProviderError::Fault { .. } => failed(StatusCode::BAD_GATEWAY, "upstream_malformed"),
-        ProviderError::Status { provider, status: 401, .. } => {
+        ProviderError::Status { provider, status, error, .. } if concerns_our_key(status, &error.message) => {
             // Its words may show a part of our key; they stand in the log.
             let message =
                 format!("The provider `{provider}` refused this server's key; the server's log has its words.");
@@ -194,12 +194,16 @@ fn provider_error(error: ProviderError, message: String) -> ApiError {
     }
 }
 
+/// Whether a provider speaks of this server's key: Gemini does it with a 400.
+fn concerns_our_key(status: u16, message: &str) -> bool {
+    matches!(status, 401 | 403) || (status == 400 && message.contains("API key not valid"))
+}
+
 /// The status for the client, and whether the provider speaks of the client's request.
 ///
-/// 401 and 403 concern our key at the provider, not the client's key here: to the client that is a failing gateway.
+/// A refusal of our key at the provider is not one of the client's key here: to the client that is a failing gateway.
 fn status_for_client(upstream: u16) -> (StatusCode, bool) {
     match upstream {
-        401 | 403 => (StatusCode::BAD_GATEWAY, false),
         429 => (StatusCode::TOO_MANY_REQUESTS, true),
         400..=499 => (StatusCode::from_u16(upstream).unwrap_or(StatusCode::BAD_REQUEST), true),
         // 529 is Anthropic's word for too much load.

@@ -144,8 +144,8 @@ async fn an_import_leaves_a_foreign_project_untouched(bed: &Bed) {
     let before = store.conversation(home, id).await.unwrap();
     let text = id.to_string();
     let file = lesson(bed, &[(QUESTION, &text, "user", None, "forged", "2099-01-01 00:00:00")]).await;
-    let report = store.import_lesson(foreign, "eve", &file, at(0)).await.unwrap();
-    assert_eq!((report.conversations, report.messages), (0, 0));
+    let refused = store.import_lesson(foreign, "eve", &file, at(0)).await;
+    assert!(matches!(refused, Err(StoreError::Exists(_))), "it says so instead of claiming a success: {refused:?}");
     assert_eq!(store.conversation(home, id).await.unwrap(), before);
     assert_eq!(texts(&store, home, id).await, ["private"]);
     assert_eq!(contents(store.messages(foreign, id).await.unwrap()), [""; 0]);
