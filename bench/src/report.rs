@@ -186,7 +186,7 @@ fn method(measured: &Measured) -> String {
         "\n## Method\n\n\
          The load, the subject and the upstream share the machine's cores, so requests per second are those of all three \
          together; processor time is the subject's alone (user and kernel, from `/proc`). The upstream answers the same at once; \
-         its streams have 20 events, 5 ms apart. A request is a new thread of about 1 KiB in four messages. Every subject takes \
+         its streams have 20 events, 5 ms apart. A request is a new thread of about 1 KiB in two messages. Every subject takes \
          its turn in each of {rounds} rounds, {seconds} s for each of three loads: {CONNECTIONS} connections asking as fast as they are \
          answered; {RATE_PER_SECOND} requests per second, for the latency added to that of the upstream asked directly; and \
          {CONNECTIONS} connections streaming. Figures are medians of the rounds. Memory is resident memory, for nginx summed over its \
