@@ -12,3 +12,4 @@ mod operations;
 mod provider_faults;
 mod shutdown;
 mod stand;
+mod together;
