@@ -30,6 +30,9 @@ pub struct SseDecoder {
     failed: bool,
     event: Option<String>,
     data: Option<Bytes>,
+    /// Where an event has several `data:` lines: all of them so far. They grow in place, so that many lines cost no more than
+    /// their bytes.
+    joined: Vec<u8>,
 }
 
 impl SseDecoder {
@@ -61,7 +64,8 @@ impl SseDecoder {
                 continue;
             }
             self.field(&line);
-            if self.data.as_ref().is_some_and(|data| data.len() > EVENT_BYTES_MAX) {
+            let first_bytes = self.data.as_ref().map_or(0, Bytes::len);
+            if first_bytes.max(self.joined.len()) > EVENT_BYTES_MAX {
                 return Some(Err(self.too_long()));
             }
         }
@@ -123,12 +127,16 @@ impl SseDecoder {
             None => (line.clone(), Bytes::new()),
         };
         match &*name {
-            b"data" => {
-                self.data = Some(match self.data.take() {
-                    None => value,
-                    Some(before) => [&before[..], b"\n", &value[..]].concat().into(),
-                });
-            }
+            b"data" => match &self.data {
+                None => self.data = Some(value),
+                Some(first) => {
+                    if self.joined.is_empty() {
+                        self.joined.extend_from_slice(first);
+                    }
+                    self.joined.push(b'\n');
+                    self.joined.extend_from_slice(&value);
+                }
+            },
             b"event" => self.event = Some(String::from_utf8_lossy(&value).into_owned()),
             // `id` and `retry` are for reconnecting, which no provider offers.
             _ => {}
@@ -137,7 +145,8 @@ impl SseDecoder {
 
     fn dispatch(&mut self) -> Option<SseEvent> {
         let event = self.event.take();
-        let data = self.data.take()?;
+        let first = self.data.take()?;
+        let data = if self.joined.is_empty() { first } else { Bytes::from(std::mem::take(&mut self.joined)) };
         Some(SseEvent { event, data })
     }
 }
@@ -203,6 +212,16 @@ mod tests {
             failed |= matches!(decoder.next_event(), Some(Err(_)));
         }
         assert!(failed && decoder.next_event().is_none());
+    }
+
+    #[test]
+    fn a_million_data_lines_cost_no_more_than_their_bytes() {
+        let mut decoder = SseDecoder::default();
+        decoder.push(&b"data:\n".repeat(1_000_000));
+        decoder.push(b"data: x\n\n");
+        let event = decoder.next_event().unwrap().unwrap();
+        assert_eq!(event.data.len(), 1_000_001);
+        assert!(event.data.ends_with(b"\nx"));
     }
 
     #[test]
