@@ -124,6 +124,7 @@ impl Store {
     /// # Errors
     /// When it cannot be reached, was written by a newer version, or a migration fails.
     pub async fn open(location: &Location, durability: Durability) -> Result<Self, StoreError> {
+        let _one_at_a_time = migration::lock(location).await?;
         let db = connect(location, durability).await?;
         migration::migrate(&db, location).await?;
         let db = std::sync::Arc::new(db);

@@ -39,7 +39,6 @@ pub(crate) async fn plan_at(location: &Location) -> Result<MigrationPlan, StoreE
 }
 
 pub(crate) async fn migrate(db: &Db, location: &Location) -> Result<(), StoreError> {
-    let _one_at_a_time = lock(location).await?;
     let plan = plan(db).await?;
     if plan.pending.is_empty() {
         return Ok(());
@@ -57,8 +56,9 @@ pub(crate) async fn migrate(db: &Db, location: &Location) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Two processes must not migrate one SQLite file at once; PostgreSQL has its own lock for it.
-async fn lock(location: &Location) -> Result<Option<File>, StoreError> {
+/// Two processes must not make or migrate one SQLite file at once: turning a fresh file to WAL waits for nobody. PostgreSQL has
+/// its own lock for it.
+pub(crate) async fn lock(location: &Location) -> Result<Option<File>, StoreError> {
     let Location::Folder(folder) = location else { return Ok(None) };
     let path = folder.join("migration.lock");
     let waited_for = path.clone();
