@@ -2,7 +2,7 @@
 //!
 //! All turns go through one task that commits whatever has gathered while the previous commit ran (group commit), so that
 //! durability costs one synchronisation of the disk per batch and not one per request. A batch that fails is repeated turn by
-//! turn, so that one bad turn harms no other.
+//! turn, so that one bad turn harms no other; when the database does not answer or its disk is full, it fails as a whole.
 
 mod statements;
 
