@@ -6,6 +6,7 @@
 //!
 //! The serialised form of [`Message`] is also what the store keeps for messages that are more than plain text.
 
+pub use privet_domain::usage::Usage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -289,27 +290,6 @@ pub enum Reasoning {
     Budget(u64),
     /// Not at all.
     Off,
-}
-
-/// Tokens of one call. `input` includes cached and cache-written tokens, `output` includes reasoning (as OpenAI counts).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// All input tokens.
-    pub input: u64,
-    /// Of them, read from the provider's cache.
-    pub cached_input: u64,
-    /// Of them, written to the provider's cache for 5 minutes.
-    pub cache_write_5m: u64,
-    /// Of them, written to the provider's cache for 1 hour.
-    pub cache_write_1h: u64,
-    /// Of them, sound.
-    pub audio_input: u64,
-    /// All output tokens.
-    pub output: u64,
-    /// Of them, reasoning.
-    pub reasoning: u64,
-    /// Of them, sound.
-    pub audio_output: u64,
 }
 
 /// Why the model stopped.

@@ -1,6 +1,12 @@
-//! Types and rules that every part of Privet shares: ids, time, API keys, model names. No I/O.
+//! Types and rules that every part of Privet shares: ids, time, money, budgets, prices, API keys, model names. No I/O.
 
 pub mod api_key;
+pub mod budget;
 pub mod id;
 pub mod model;
+pub mod money;
+pub mod pricing;
+pub mod rate;
+pub mod scope;
 pub mod time;
+pub mod usage;

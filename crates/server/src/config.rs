@@ -22,7 +22,7 @@ use secrecy::SecretString;
 pub(crate) use error::ConfigError;
 pub(crate) use layers::{Flags, Surroundings};
 use layers::{Layers, Origin};
-pub(crate) use setting::{Shown, parse_duration};
+pub(crate) use setting::Shown;
 
 /// The file read when no other is named.
 pub(crate) const DEFAULT_FILE: &str = "privet.toml";

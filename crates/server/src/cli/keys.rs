@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use clap::Subcommand;
-use privet_domain::time::{Clock as _, SystemClock, Timestamp};
+use privet_domain::time::{Clock as _, SystemClock, Timestamp, parse_duration};
 use privet_engine::api_key::{self, CreatedKey, DEFAULT_PROJECT, DEFAULT_USER, KeyRequest};
 use privet_engine::keyring;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::{Common, Exit, USAGE, load, open_store, print_json};
-use crate::config::parse_duration;
 
 #[derive(Subcommand)]
 pub(super) enum KeysCommand {

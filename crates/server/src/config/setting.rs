@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use privet_domain::api_key::PresentedKey;
+use privet_domain::time::parse_duration;
 use privet_engine::RecordMode;
 use privet_store::Durability;
 use serde::Serialize;
@@ -101,16 +102,6 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "write a time such as \"500ms\", \"10s\" or \"2m\"".to_owned())
 }
 
-/// Reads `500ms`, `10s`, `2m`, `24h` or `7d`; more than nothing.
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
-    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
-    let duration = match days {
-        Some(days) => Duration::from_secs(days.checked_mul(86_400)?),
-        None => text.parse::<jiff::SignedDuration>().ok()?.try_into().ok()?,
-    };
-    (!duration.is_zero()).then_some(duration)
-}
-
 pub(super) fn postgres_url(text: &str) -> Result<String, String> {
     let known = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
     known.then(|| text.to_owned()).ok_or_else(|| {
@@ -162,20 +153,5 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
         "pretty" => Ok(LogFormat::Pretty),
         "json" => Ok(LogFormat::Json),
         _ => Err("write \"auto\", \"pretty\" or \"json\"".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_read_with_their_units() {
-        assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
-        assert_eq!(parse_duration("2m"), Some(Duration::from_secs(120)));
-        assert_eq!(parse_duration("7d"), Some(Duration::from_secs(604_800)));
-        for wrong in ["", "10", "0s", "-5s", "soon"] {
-            assert_eq!(parse_duration(wrong), None, "{wrong}");
-        }
     }
 }
