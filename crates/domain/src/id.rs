@@ -79,6 +79,11 @@ id!(
     RequestId
 );
 
+id!(
+    /// A server process that spends from budgets, from its start or its last loss of the lease on.
+    ReplicaId
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

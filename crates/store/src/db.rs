@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqlitePool};
 use crate::error::StoreError;
 use crate::migration::{self, MigrationPlan};
 use crate::postgres_url::PostgresUrl;
-use crate::turn::TurnWriter;
+use crate::writer::Writer;
 
 /// Runs one expression with `$pool` bound to the pool for reading, whichever database it is.
 macro_rules! reading {
@@ -114,7 +114,7 @@ pub(crate) enum Db {
 /// The store: everything that Privet keeps. Cheap to share by `Arc`.
 pub struct Store {
     pub(crate) db: std::sync::Arc<Db>,
-    pub(crate) turns: TurnWriter,
+    pub(crate) writer: Writer,
     last_seq: AtomicI64,
 }
 
@@ -128,7 +128,7 @@ impl Store {
         let db = connect(location, durability).await?;
         migration::migrate(&db, location).await?;
         let db = std::sync::Arc::new(db);
-        Ok(Self { turns: TurnWriter::start(db.clone()), db, last_seq: AtomicI64::new(0) })
+        Ok(Self { writer: Writer::start(db.clone()), db, last_seq: AtomicI64::new(0) })
     }
 
     /// What [`Store::open`] would migrate, without changing anything.
@@ -155,6 +155,12 @@ impl Store {
         self.last_seq.fetch_max(seq, Ordering::Relaxed);
     }
 
+    /// Whether other servers may use the same database at once.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(&*self.db, Db::Postgres(_))
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors
@@ -166,7 +172,7 @@ impl Store {
 
     /// Writes what is queued and closes the connections.
     pub async fn close(&self) {
-        self.turns.close().await;
+        self.writer.close().await;
         match &*self.db {
             Db::Sqlite(sqlite) => {
                 sqlite.readers.close().await;

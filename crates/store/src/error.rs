@@ -52,6 +52,9 @@ pub enum StoreError {
     /// What was read cannot be what was written.
     #[error("the database holds a damaged value: {0}")]
     Damaged(String),
+    /// Another server took this one for dead and its money back: what it holds from now on would not be counted.
+    #[error("this server was taken for dead by another and must begin anew with its share of the budgets")]
+    Fenced,
     /// The store is shutting down.
     #[error("the store is shutting down")]
     Closed,

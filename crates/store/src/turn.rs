@@ -1,26 +1,13 @@
-//! Writing turns: what the client said before the provider is asked, what the model answered before the client is told.
-//!
-//! All turns go through one task that commits whatever has gathered while the previous commit ran (group commit), so that
-//! durability costs one synchronisation of the disk per batch and not one per request. A batch that fails is repeated turn by
-//! turn, so that one bad turn harms no other; when the database does not answer or its disk is full, it fails as a whole.
-
-mod statements;
-
-use std::sync::Arc;
+//! Turns: what the client said before the provider is asked, what the model answered before the client is told.
+//! When they are committed is the writer's to decide.
 
 use privet_domain::id::{ConversationId, MessageId, ProjectId};
 use privet_domain::time::Timestamp;
 use sqlx::{PgConnection, SqliteConnection};
-use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 use crate::conversation::MessageStatus;
-use crate::db::{Db, Store};
-use crate::error::StoreError;
-use statements::chunks;
-
-const QUEUE_TURNS: usize = 1024;
-const BATCH_TURNS: usize = 256;
+use crate::statements::{self, chunks};
+use crate::writer::Write;
 
 /// A message to store.
 #[derive(Clone, Debug)]
@@ -82,132 +69,20 @@ pub struct TurnWithdrawal {
     pub last_seq: i64,
 }
 
+/// How a turn ends.
 #[derive(Debug)]
-enum TurnWrite {
-    Start(TurnStart),
+pub enum TurnEnd {
+    /// With an answer.
     Finish(TurnFinish),
+    /// As if it had never been asked.
     Withdraw(TurnWithdrawal),
 }
 
-struct Queued {
-    write: TurnWrite,
-    done: oneshot::Sender<Result<(), StoreError>>,
-}
-
-impl Store {
-    /// Stores what the client said. When this returns, it is durable.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when the conversation does not exist.
-    pub async fn start_turn(&self, turn: TurnStart) -> Result<(), StoreError> {
-        self.turns.submit(TurnWrite::Start(turn)).await
-    }
-
-    /// Stores the answer. When this returns, it is durable.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when the conversation was deleted meanwhile.
-    pub async fn finish_turn(&self, turn: TurnFinish) -> Result<(), StoreError> {
-        self.turns.submit(TurnWrite::Finish(turn)).await
-    }
-
-    /// Takes back a turn that got no answer, as if it had never been asked.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn withdraw_turn(&self, turn: TurnWithdrawal) -> Result<(), StoreError> {
-        self.turns.submit(TurnWrite::Withdraw(turn)).await
-    }
-}
-
-/// The task that writes turns, and the way to it.
-pub(crate) struct TurnWriter {
-    queue: Mutex<Option<mpsc::Sender<Queued>>>,
-    sender: mpsc::WeakSender<Queued>,
-    task: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl TurnWriter {
-    pub(crate) fn start(db: Arc<Db>) -> Self {
-        let (sender, receiver) = mpsc::channel(QUEUE_TURNS);
-        let weak = sender.downgrade();
-        // The store owns this task: `close` waits for it.
-        let task = tokio::spawn(run(db, receiver));
-        Self { queue: Mutex::new(Some(sender)), sender: weak, task: Mutex::new(Some(task)) }
-    }
-
-    /// Once a turn is queued it is written, also when the caller stops waiting.
-    async fn submit(&self, write: TurnWrite) -> Result<(), StoreError> {
-        let (done, outcome) = oneshot::channel();
-        let sender = self.sender.upgrade().ok_or(StoreError::Closed)?;
-        sender.send(Queued { write, done }).await.map_err(|_| StoreError::Closed)?;
-        drop(sender);
-        outcome.await.map_err(|_| StoreError::Closed)?
-    }
-
-    pub(crate) async fn close(&self) {
-        self.queue.lock().await.take();
-        if let Some(task) = self.task.lock().await.take()
-            && let Err(error) = task.await
-        {
-            tracing::error!(%error, "the writer of turns ended badly");
-        }
-    }
-}
-
-async fn run(db: Arc<Db>, mut queue: mpsc::Receiver<Queued>) {
-    let mut batch = Vec::with_capacity(BATCH_TURNS);
-    while queue.recv_many(&mut batch, BATCH_TURNS).await > 0 {
-        let (writes, waiting): (Vec<_>, Vec<_>) = batch.drain(..).map(|queued| (queued.write, queued.done)).unzip();
-        let outcome = commit(&db, &writes).await;
-        if is_of_one_turn(&outcome) && writes.len() > 1 {
-            for (write, done) in writes.iter().zip(waiting) {
-                answer(done, commit(&db, std::slice::from_ref(write)).await);
-            }
-            continue;
-        }
-        for done in waiting {
-            answer(done, shared(&outcome));
-        }
-    }
-}
-
-/// Whether a failed batch may hold good turns. A database that does not answer, or a full disk, fails them all alike.
-fn is_of_one_turn(outcome: &Result<(), StoreError>) -> bool {
-    matches!(outcome, Err(StoreError::NotFound | StoreError::Database(_)))
-}
-
-/// The outcome of a batch, for one of its turns.
-fn shared(outcome: &Result<(), StoreError>) -> Result<(), StoreError> {
-    match outcome {
-        Ok(()) => Ok(()),
-        Err(StoreError::NotFound) => Err(StoreError::NotFound),
-        Err(StoreError::DiskFull) => Err(StoreError::DiskFull),
-        Err(StoreError::Closed) => Err(StoreError::Closed),
-        Err(error) => Err(StoreError::Unavailable(error.to_string())),
-    }
-}
-
-fn answer(done: oneshot::Sender<Result<(), StoreError>>, outcome: Result<(), StoreError>) {
-    if let Err(Err(error)) = done.send(outcome) {
-        tracing::error!(%error, "a turn was not written and nobody waits for the outcome");
-    }
-}
-
-async fn commit(db: &Db, writes: &[TurnWrite]) -> Result<(), StoreError> {
-    match db {
-        Db::Sqlite(sqlite) => {
-            let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
-            apply_sqlite(&mut transaction, writes).await?;
-            transaction.commit().await?;
-        }
-        Db::Postgres(pool) => {
-            let mut transaction = pool.begin().await?;
-            apply_postgres(&mut transaction, writes).await?;
-            transaction.commit().await?;
-        }
-    }
-    Ok(())
+#[derive(Debug)]
+pub(crate) enum TurnWrite {
+    Start(TurnStart),
+    Finish(TurnFinish),
+    Withdraw(TurnWithdrawal),
 }
 
 /// Takes a message back, unless something was said after its turn.
@@ -220,7 +95,8 @@ const WITHDRAW_CONVERSATION: &str = "DELETE FROM conversations WHERE id = $1 AND
 /// The same function for both databases; a generic one would need a page of bounds.
 macro_rules! define_apply {
     ($name:ident, $connection:ty, $statements:expr) => {
-        async fn $name(conn: &mut $connection, writes: &[TurnWrite]) -> Result<(), sqlx::Error> {
+        pub(crate) async fn $name(conn: &mut $connection, writes: &[Write]) -> Result<(), sqlx::Error> {
+            let writes: &[&TurnWrite] = &writes.iter().filter_map(|write| write.turn.as_ref()).collect::<Vec<_>>();
             let starts: Vec<&TurnStart> = writes
                 .iter()
                 .filter_map(|write| match write {
@@ -300,7 +176,7 @@ struct MessageRow<'a> {
     new: &'a NewMessage,
 }
 
-fn message_rows(writes: &[TurnWrite]) -> Vec<MessageRow<'_>> {
+fn message_rows<'a>(writes: &[&'a TurnWrite]) -> Vec<MessageRow<'a>> {
     let mut rows = Vec::with_capacity(writes.len());
     for write in writes {
         let (project_id, conversation_id, messages, at) = match write {
@@ -314,7 +190,7 @@ fn message_rows(writes: &[TurnWrite]) -> Vec<MessageRow<'_>> {
 }
 
 /// A new conversation has its time already; one that goes on is touched when the answer comes.
-fn touched_conversations(writes: &[TurnWrite]) -> Vec<(ConversationId, Timestamp)> {
+fn touched_conversations(writes: &[&TurnWrite]) -> Vec<(ConversationId, Timestamp)> {
     writes
         .iter()
         .filter_map(|write| match write {
@@ -324,50 +200,9 @@ fn touched_conversations(writes: &[TurnWrite]) -> Vec<(ConversationId, Timestamp
         .collect()
 }
 
-fn withdrawals(writes: &[TurnWrite]) -> impl Iterator<Item = &TurnWithdrawal> {
+fn withdrawals<'a>(writes: &[&'a TurnWrite]) -> impl Iterator<Item = &'a TurnWithdrawal> {
     writes.iter().filter_map(|write| match write {
         TurnWrite::Withdraw(turn) => Some(turn),
         TurnWrite::Start(_) | TurnWrite::Finish(_) => None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::db::{Durability, Location};
-
-    #[tokio::test]
-    async fn after_a_full_disk_writing_resumes_by_itself() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&Location::Folder(folder.path().to_owned()), Durability::Full).await.unwrap();
-        let now = Timestamp::from_micros(1);
-        let project_id = store.ensure_project("home", now).await.unwrap().id;
-        let limit_pages = |pages: i64| {
-            let Db::Sqlite(sqlite) = &*store.db else { panic!("SQLite was opened") };
-            // A connection's own limit stands in for the disk's.
-            let pragma = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
-            async move { sqlx::query(pragma).execute(&sqlite.writer).await.unwrap() }
-        };
-        let turn = |text: &str| TurnStart {
-            project_id,
-            conversation_id: ConversationId::new(),
-            new_for_user: Some("owner".to_owned()),
-            messages: vec![NewMessage {
-                id: MessageId::new(),
-                seq: store.next_seq(now),
-                role: "user",
-                name: None,
-                content: text.to_owned(),
-                payload: None,
-                status: MessageStatus::Complete,
-            }],
-            at: now,
-        };
-        limit_pages(1).await;
-        let refused = store.start_turn(turn(&"x".repeat(1_000_000))).await;
-        assert!(matches!(refused, Err(StoreError::DiskFull)), "{refused:?}");
-        limit_pages(1_000_000).await;
-        store.start_turn(turn("there is room again")).await.unwrap();
-        store.create_conversation(project_id, ConversationId::new(), "owner", now).await.unwrap();
-    }
 }

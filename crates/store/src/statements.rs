@@ -14,17 +14,23 @@ const ROWS_MAX: usize = 1 << (SIZES - 1);
 type BySize = [String; SIZES];
 
 /// The statements of one database.
-pub(super) struct Statements {
+pub(crate) struct Statements {
     conversations: BySize,
     messages: BySize,
     touch: BySize,
+    holds: BySize,
+    settled_holds: BySize,
+    calls: BySize,
 }
 
-pub(super) static SQLITE: LazyLock<Statements> = LazyLock::new(|| Statements::new(|_| "?".to_owned()));
-pub(super) static POSTGRES: LazyLock<Statements> = LazyLock::new(|| Statements::new(|number| format!("${number}")));
+pub(crate) static SQLITE: LazyLock<Statements> = LazyLock::new(|| Statements::new(|_| "?".to_owned()));
+pub(crate) static POSTGRES: LazyLock<Statements> = LazyLock::new(|| Statements::new(|number| format!("${number}")));
 
 impl Statements {
     fn new(parameter: fn(usize) -> String) -> Self {
+        let ids = |rows: usize, first: usize| -> String {
+            (first..first + rows).map(parameter).collect::<Vec<_>>().join(", ")
+        };
         let insert = |head: &str, columns: usize| {
             sizes(|rows| {
                 let row = |row: usize| {
@@ -43,30 +49,56 @@ impl Statements {
                 11,
             ),
             touch: sizes(|rows| {
-                let ids: Vec<String> = (2..=rows + 1).map(parameter).collect();
-                format!("UPDATE conversations SET updated_at = {} WHERE id IN ({})", parameter(1), ids.join(", "))
+                format!("UPDATE conversations SET updated_at = {} WHERE id IN ({})", parameter(1), ids(rows, 2))
             }),
+            holds: insert(
+                "holds (id, replica_id, project_id, key_id, user_id, kind, provider, model, hold_nanos, price, charges, \
+                 created_at)",
+                12,
+            ),
+            settled_holds: sizes(|rows| format!("DELETE FROM holds WHERE id IN ({}) RETURNING id", ids(rows, 1))),
+            calls: insert(
+                "calls (id, project_id, key_id, user_id, kind, provider, model, outcome, hold_nanos, cost_nanos, input, \
+                 cached_input, cache_write_5m, cache_write_1h, audio_input, image_input, output, reasoning, audio_output, \
+                 image_output, usage_source, tier, price, charges, created_at, settled_at)",
+                26,
+            ),
         }
     }
 
     /// Inserts conversations: id, project, user, created, updated.
-    pub(super) fn conversations(&'static self, rows: usize) -> &'static str {
+    pub(crate) fn conversations(&'static self, rows: usize) -> &'static str {
         of_size(&self.conversations, rows)
     }
 
     /// Inserts messages: id, conversation, project, seq, role, name, content, payload, status, created, updated.
-    pub(super) fn messages(&'static self, rows: usize) -> &'static str {
+    pub(crate) fn messages(&'static self, rows: usize) -> &'static str {
         of_size(&self.messages, rows)
     }
 
     /// Touches conversations: the time, then the ids.
-    pub(super) fn touch(&'static self, rows: usize) -> &'static str {
+    pub(crate) fn touch(&'static self, rows: usize) -> &'static str {
         of_size(&self.touch, rows)
+    }
+
+    /// Inserts holds: id, replica, project, key, user, kind, provider, model, amount, price, charges, created.
+    pub(crate) fn holds(&'static self, rows: usize) -> &'static str {
+        of_size(&self.holds, rows)
+    }
+
+    /// Deletes holds by their ids and gives the ids of those that were there.
+    pub(crate) fn settled_holds(&'static self, rows: usize) -> &'static str {
+        of_size(&self.settled_holds, rows)
+    }
+
+    /// Inserts calls, columns as in the table.
+    pub(crate) fn calls(&'static self, rows: usize) -> &'static str {
+        of_size(&self.calls, rows)
     }
 }
 
 /// Divides rows into chunks that have a statement.
-pub(super) fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+pub(crate) fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     let mut rest = rows;
     std::iter::from_fn(move || {
         let size = ROWS_MAX.min(rest.len().checked_ilog2().map_or(0, |log| 1 << log));
