@@ -3,6 +3,7 @@
 //! The page to read first is [`completion`].
 
 pub mod api_key;
+pub mod budget;
 pub mod completion;
 pub mod conversation;
 pub mod embedding;

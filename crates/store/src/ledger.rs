@@ -122,7 +122,7 @@ pub struct Hold {
     pub model: String,
     /// How much.
     pub amount: Nanos,
-    /// The row of the price book, as JSON; `None` if no price is known.
+    /// Names the row of the price book; `None` if no price is known.
     pub price: Option<Arc<str>>,
     /// The windows that it is charged to.
     pub charges: Vec<Charge>,
@@ -145,6 +145,8 @@ pub struct Settlement {
     pub source: UsageSource,
     /// The service tier that the provider named.
     pub tier: Option<String>,
+    /// The lines of the bill, as JSON: `[kind, tokens, nano-dollars for a million]`.
+    pub bill: Option<String>,
     /// Now.
     pub at: Timestamp,
 }
@@ -210,7 +212,7 @@ macro_rules! define_apply {
                 settlements.into_iter().filter(|settlement| open.remove(&settlement.hold.id.as_uuid())).collect();
             for rows in chunks(&settled) {
                 let mut insert = sqlx::query($statements.calls(rows.len()));
-                for Settlement { hold, outcome, cost, usage, source, tier, at } in rows {
+                for Settlement { hold, outcome, cost, usage, source, tier, bill, at } in rows {
                     insert = insert
                         .bind(hold.id.as_uuid())
                         .bind(hold.project_id.as_uuid())
@@ -229,6 +231,7 @@ macro_rules! define_apply {
                         .bind(source.as_str())
                         .bind(tier.as_deref())
                         .bind(hold.price.as_deref())
+                        .bind(bill.as_deref())
                         .bind(charges_json(&hold.charges))
                         .bind(hold.at.as_micros())
                         .bind(at.as_micros());

@@ -41,7 +41,7 @@ pub struct Grant {
     pub granted: Nanos,
     /// What other replicas were granted.
     pub elsewhere: Nanos,
-    /// What of that they have not settled: it may come back.
+    /// What of that live ones have not settled: it may come back by itself.
     pub elsewhere_open: Nanos,
 }
 
@@ -158,7 +158,8 @@ impl Store {
             let (all, others, open): (i64, i64, i64) = sqlx::query_as(
                 "SELECT CAST(COALESCE(SUM(granted_nanos), 0) AS BIGINT), \
                  CAST(COALESCE(SUM(CASE WHEN replica_id <> $3 THEN granted_nanos ELSE 0 END), 0) AS BIGINT), \
-                 CAST(COALESCE(SUM(CASE WHEN replica_id <> $3 THEN granted_nanos - settled_nanos ELSE 0 END), 0) AS BIGINT) \
+                 CAST(COALESCE(SUM(CASE WHEN replica_id <> $3 AND replica_id IN (SELECT id FROM replicas WHERE fenced_at IS NULL) \
+                 THEN granted_nanos - settled_nanos ELSE 0 END), 0) AS BIGINT) \
                  FROM budget_slices WHERE budget = $1 AND window_start = $2",
             )
             .bind(budget)

@@ -60,8 +60,8 @@ impl Statements {
             calls: insert(
                 "calls (id, project_id, key_id, user_id, kind, provider, model, outcome, hold_nanos, cost_nanos, input, \
                  cached_input, cache_write_5m, cache_write_1h, audio_input, image_input, output, reasoning, audio_output, \
-                 image_output, usage_source, tier, price, charges, created_at, settled_at)",
-                26,
+                 image_output, usage_source, tier, price, bill, charges, created_at, settled_at)",
+                27,
             ),
         }
     }

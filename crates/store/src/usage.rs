@@ -71,6 +71,8 @@ pub struct SettledCall {
     pub source: String,
     /// The service tier that the provider named.
     pub tier: Option<String>,
+    /// The lines of the bill, as JSON: `[kind, tokens, nano-dollars for a million]`.
+    pub bill: Option<String>,
     /// When it was settled.
     pub settled_at: Timestamp,
 }
@@ -96,7 +98,7 @@ pub struct OpenCall {
     pub model: String,
     /// The hold.
     pub hold: Nanos,
-    /// The row of the price book, as JSON.
+    /// Names the row of the price book.
     pub price: Option<String>,
     /// The windows that it is charged to.
     pub charges: Vec<Charge>,
@@ -192,6 +194,7 @@ struct CallRow {
     usage_source: String,
     tier: Option<String>,
     price: Option<String>,
+    bill: Option<String>,
     charges: String,
     created_at: i64,
     settled_at: i64,
@@ -451,6 +454,7 @@ impl TryFrom<CallRow> for SettledCall {
             usage,
             source: row.usage_source,
             tier: row.tier,
+            bill: row.bill,
             settled_at: Timestamp::from_micros(row.settled_at),
         })
     }

@@ -38,7 +38,7 @@ CREATE TABLE budget_slices (
 CREATE INDEX budget_slices_by_replica ON budget_slices (replica_id);
 
 -- Calls under way, or cut off by the death of their process: the most that they can cost. charges is a JSON array of
--- [budget, window_start]; price is the row of the price book, as JSON.
+-- [budget, window_start]; price names the row of the price book.
 CREATE TABLE holds (
     id         UUID    NOT NULL PRIMARY KEY,
     replica_id UUID    NOT NULL,
@@ -54,7 +54,8 @@ CREATE TABLE holds (
     created_at BIGINT NOT NULL
 );
 
--- The ledger: what each call did cost. Rows are only ever added.
+-- The ledger: what each call did cost. Rows are only ever added. bill is a JSON array of [kind of tokens, how many,
+-- nano-dollars for a million of them].
 CREATE TABLE calls (
     id             UUID    NOT NULL PRIMARY KEY,
     project_id     UUID    NOT NULL,
@@ -79,6 +80,7 @@ CREATE TABLE calls (
     usage_source   TEXT    NOT NULL,
     tier           TEXT,
     price          TEXT,
+    bill           TEXT,
     charges        TEXT    NOT NULL,
     created_at     BIGINT NOT NULL,
     settled_at     BIGINT NOT NULL
