@@ -322,6 +322,8 @@ pub struct ChatResponse {
     pub choices: Vec<Choice>,
     /// Tokens, where the provider says them.
     pub usage: Option<Usage>,
+    /// The service tier that the provider says it served in.
+    pub tier: Option<String>,
 }
 
 /// One answer of several.
@@ -411,6 +413,8 @@ pub enum ChatEvent {
     },
     /// Tokens so far; a later one replaces an earlier one.
     Usage(Usage),
+    /// The service tier that the provider says it serves in.
+    Tier(String),
     /// The provider is still there.
     Ping,
 }

@@ -10,6 +10,7 @@ pub struct Collector {
     model: String,
     choices: Vec<Gathered>,
     usage: Option<Usage>,
+    tier: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -36,6 +37,7 @@ impl Collector {
             ChatEvent::ToolArguments { choice, index, delta } => self.tool_arguments(*choice, *index, delta),
             ChatEvent::Finish { choice, reason } => self.finish(*choice, reason.clone()),
             ChatEvent::Usage(usage) => self.usage = Some(*usage),
+            ChatEvent::Tier(tier) => self.tier(tier),
             ChatEvent::Ping => {}
         }
     }
@@ -111,6 +113,13 @@ impl Collector {
         self.usage = Some(usage);
     }
 
+    /// Takes in the service tier.
+    pub fn tier(&mut self, tier: &str) {
+        if self.tier.as_deref() != Some(tier) {
+            self.tier = Some(tier.to_owned());
+        }
+    }
+
     /// Whether so many answers have ended.
     #[must_use]
     pub fn has_finished(&self, choices: u32) -> bool {
@@ -132,6 +141,7 @@ impl Collector {
             messages: self.choices.iter().map(message).collect(),
             finishes: self.choices.iter().map(|choice| choice.finish.clone()).collect(),
             usage: self.usage,
+            tier: self.tier.clone(),
         }
     }
 

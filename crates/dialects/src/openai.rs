@@ -7,5 +7,6 @@ pub mod embeddings;
 pub mod error;
 pub mod message;
 pub mod relay;
+pub mod request_size;
 pub mod stream_encoder;
 pub mod usage;

@@ -52,6 +52,11 @@ impl RawObject {
         Ok(Self { body, members })
     }
 
+    /// The whole body, as it came.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// The bytes of a member's value.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&[u8]> {

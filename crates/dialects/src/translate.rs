@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::canonical::{FinishReason, Message, Usage};
+use crate::canonical::{ChatRequest, FinishReason, Message, Part, Usage};
 use crate::collect::Collector;
 use crate::openai::chat_request::{Forward, IncomingChat, MaxTokensField};
 use crate::openai::relay::Relay;
@@ -31,6 +31,8 @@ pub struct EncodeOptions {
     pub max_tokens_field: Option<MaxTokensField>,
     /// The limit of output tokens for a dialect that demands one.
     pub default_max_tokens: u64,
+    /// The limit of output tokens for a request that names none, in whatever dialect; `None` leaves it without.
+    pub output_limit: Option<u64>,
 }
 
 /// An answer in the canonical form.
@@ -46,6 +48,24 @@ pub struct Answer {
     pub finishes: Vec<Option<FinishReason>>,
     /// Tokens, where the provider says them.
     pub usage: Option<Usage>,
+    /// The service tier that the provider says it served in.
+    pub tier: Option<String>,
+}
+
+impl Answer {
+    /// The bytes of all that the model wrote, as far as it came: words, shown reasoning and calls. Each of its tokens that can
+    /// be seen covers at least one.
+    #[must_use]
+    pub fn output_bytes(&self) -> u64 {
+        let parts = self.messages.iter().flat_map(|message| &message.parts);
+        let bytes = parts.map(|part| match part {
+            Part::Text { text } | Part::Refusal { text } | Part::Thinking { text, .. } => text.len(),
+            Part::RedactedThinking { data } => data.len(),
+            Part::ToolCall { name, arguments, .. } => name.len() + arguments.len(),
+            _ => 0,
+        });
+        bytes.sum::<usize>() as u64
+    }
 }
 
 /// A whole answer, for the client and for the record.
@@ -68,14 +88,18 @@ pub fn encode_request(
     outbound: Dialect,
     options: &EncodeOptions,
 ) -> Result<Bytes, RequestError> {
+    let canonical = || -> Result<ChatRequest, BadRequest> {
+        let request = incoming.to_canonical(model, history)?;
+        let max_output_tokens = request.max_output_tokens.or(options.output_limit);
+        Ok(ChatRequest { max_output_tokens, ..request })
+    };
     let body = match outbound {
         Dialect::OpenAiChat => {
-            return Ok(incoming.forward(&Forward { model, history, max_tokens_field: options.max_tokens_field }));
+            let EncodeOptions { max_tokens_field, output_limit, .. } = *options;
+            return Ok(incoming.forward(&Forward { model, history, max_tokens_field, output_limit }));
         }
-        Dialect::AnthropicMessages => {
-            anthropic::request::encode(&incoming.to_canonical(model, history)?, options.default_max_tokens)?
-        }
-        Dialect::Gemini => gemini::request::encode(&incoming.to_canonical(model, history)?)?,
+        Dialect::AnthropicMessages => anthropic::request::encode(&canonical()?, options.default_max_tokens)?,
+        Dialect::Gemini => gemini::request::encode(&canonical()?)?,
     };
     Ok(Bytes::from(body))
 }
@@ -97,6 +121,7 @@ pub fn decode_response(outbound: Dialect, body: Bytes, created: i64) -> Result<W
         finishes: response.choices.iter().map(|choice| choice.finish.clone()).collect(),
         messages: response.choices.into_iter().map(|choice| choice.message).collect(),
         usage: response.usage,
+        tier: response.tier,
     };
     Ok(WholeAnswer { body, answer })
 }

@@ -206,7 +206,11 @@ fn encode(
     target: &Target,
     history: &[privet_dialects::canonical::Message],
 ) -> Result<Bytes, CompletionError> {
-    let options = EncodeOptions { max_tokens_field: max_tokens_field(target), default_max_tokens: DEFAULT_MAX_TOKENS };
+    let options = EncodeOptions {
+        max_tokens_field: max_tokens_field(target),
+        default_max_tokens: DEFAULT_MAX_TOKENS,
+        output_limit: None,
+    };
     Ok(encode_request(incoming, &target.model, history, target.provider.dialect(), &options)?)
 }
 

@@ -33,7 +33,8 @@ pub fn decode(body: &[u8]) -> Result<ChatResponse, UpstreamFault> {
         model: wire.model.unwrap_or_default(),
         created: None,
         choices: vec![Choice { message, finish, logprobs: None }],
-        usage: wire.usage.map(WireUsage::canonical),
+        usage: wire.usage.as_ref().map(WireUsage::canonical),
+        tier: wire.usage.and_then(|usage| usage.service_tier),
     })
 }
 

@@ -74,6 +74,7 @@ impl StreamDecoder {
 
     fn count(&mut self, usage: Option<WireUsage>, out: &mut Vec<ChatEvent>) {
         if let Some(usage) = usage {
+            out.extend(usage.service_tier.clone().map(ChatEvent::Tier));
             self.usage.update(usage);
             out.push(ChatEvent::Usage(self.usage.canonical()));
         }

@@ -30,7 +30,7 @@ impl Block {
 }
 
 /// The `usage` object. In a stream, later ones say only what has grown.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct WireUsage {
     input_tokens: Option<u64>,
@@ -38,11 +38,13 @@ pub(super) struct WireUsage {
     cache_creation_input_tokens: Option<u64>,
     cache_creation: Option<CacheCreation>,
     output_tokens: Option<u64>,
+    pub(super) service_tier: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 struct CacheCreation {
+    ephemeral_5m_input_tokens: Option<u64>,
     ephemeral_1h_input_tokens: Option<u64>,
 }
 
@@ -54,17 +56,21 @@ impl WireUsage {
         self.cache_creation_input_tokens = later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
         self.cache_creation = later.cache_creation.or(self.cache_creation);
         self.output_tokens = later.output_tokens.or(self.output_tokens);
+        self.service_tier = later.service_tier.or(self.service_tier.take());
     }
 
     /// Anthropic's `input_tokens` excludes what was read from and written to the cache; the canonical count includes it.
-    pub(super) fn canonical(self) -> Usage {
+    pub(super) fn canonical(&self) -> Usage {
         let read = self.cache_read_input_tokens.unwrap_or(0);
-        let written = self.cache_creation_input_tokens.unwrap_or(0);
-        let for_1h = self.cache_creation.unwrap_or_default().ephemeral_1h_input_tokens.unwrap_or(0).min(written);
+        let creation = self.cache_creation.unwrap_or_default();
+        let for_1h = creation.ephemeral_1h_input_tokens.unwrap_or(0);
+        let by_time = creation.ephemeral_5m_input_tokens.unwrap_or(0).saturating_add(for_1h);
+        // The sum and its parts say the same; where they do not, the larger is paid for.
+        let written = self.cache_creation_input_tokens.unwrap_or(0).max(by_time);
         Usage {
             input: self.input_tokens.unwrap_or(0).saturating_add(read).saturating_add(written),
             cached_input: read,
-            cache_write_5m: written - for_1h,
+            cache_write_5m: written.saturating_sub(for_1h),
             cache_write_1h: for_1h,
             output: self.output_tokens.unwrap_or(0),
             ..Usage::default()

@@ -26,7 +26,8 @@ pub fn decode(body: &[u8]) -> Result<ChatResponse, UpstreamFault> {
         model: wire.model_version.unwrap_or_default(),
         created: None,
         choices,
-        usage: wire.usage_metadata.map(WireUsage::canonical),
+        usage: wire.usage_metadata.as_ref().map(WireUsage::canonical),
+        tier: None,
     })
 }
 

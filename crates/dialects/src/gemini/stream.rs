@@ -34,8 +34,9 @@ impl StreamDecoder {
             Err(UpstreamFault::Malformed(_)) => return Ok(()),
             Err(fault) => return Err(fault),
         };
-        if let Some(usage) = wire.usage_metadata {
-            self.usage.update(usage);
+        let counts = wire.usage_metadata.is_some();
+        if let Some(usage) = &wire.usage_metadata {
+            self.usage.update(usage.clone());
         }
         if self.seed.is_none() && !wire.is_answer() {
             return Ok(());
@@ -54,7 +55,7 @@ impl StreamDecoder {
         if wire.prompt_feedback.is_some_and(|feedback| feedback.block_reason.is_some()) {
             self.end(0, |_| FinishReason::ContentFilter, out);
         }
-        if wire.usage_metadata.is_some() {
+        if counts {
             out.push(ChatEvent::Usage(self.usage.canonical()));
         }
         Ok(())

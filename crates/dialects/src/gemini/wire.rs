@@ -109,7 +109,7 @@ pub(super) struct Logprob {
 }
 
 /// The `usageMetadata` object. In a stream it is cumulative, and some pieces say only a part of it.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct WireUsage {
     prompt_token_count: Option<u64>,
@@ -117,6 +117,22 @@ pub(super) struct WireUsage {
     cached_content_token_count: Option<u64>,
     candidates_token_count: Option<u64>,
     thoughts_token_count: Option<u64>,
+    prompt_tokens_details: Option<Vec<ModalityCount>>,
+    cache_tokens_details: Option<Vec<ModalityCount>>,
+    candidates_tokens_details: Option<Vec<ModalityCount>>,
+}
+
+/// Of some tokens, those of one kind.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ModalityCount {
+    modality: Option<String>,
+    token_count: Option<u64>,
+}
+
+fn count_of(details: Option<&Vec<ModalityCount>>, modality: &str) -> u64 {
+    let counts = details.into_iter().flatten().filter(|count| count.modality.as_deref() == Some(modality));
+    counts.fold(0, |sum, count| sum.saturating_add(count.token_count.unwrap_or(0)))
 }
 
 impl WireUsage {
@@ -127,17 +143,29 @@ impl WireUsage {
         self.cached_content_token_count = later.cached_content_token_count.or(self.cached_content_token_count);
         self.candidates_token_count = later.candidates_token_count.or(self.candidates_token_count);
         self.thoughts_token_count = later.thoughts_token_count.or(self.thoughts_token_count);
+        self.prompt_tokens_details = later.prompt_tokens_details.or(self.prompt_tokens_details.take());
+        self.cache_tokens_details = later.cache_tokens_details.or(self.cache_tokens_details.take());
+        self.candidates_tokens_details = later.candidates_tokens_details.or(self.candidates_tokens_details.take());
     }
 
     /// Gemini's prompt includes cached tokens, but not those of tool use; its candidates exclude thoughts.
-    pub(super) fn canonical(self) -> Usage {
+    ///
+    /// The kinds must not overlap: of cached tokens, pictures count as cached, and sound as sound, whose cached price is its own.
+    pub(super) fn canonical(&self) -> Usage {
         let thoughts = self.thoughts_token_count.unwrap_or(0);
+        let prompt = |modality| count_of(self.prompt_tokens_details.as_ref(), modality);
+        let cached = |modality| count_of(self.cache_tokens_details.as_ref(), modality);
+        let candidates = |modality| count_of(self.candidates_tokens_details.as_ref(), modality);
         let tool_use = self.tool_use_prompt_token_count.unwrap_or(0);
         Usage {
             input: self.prompt_token_count.unwrap_or(0).saturating_add(tool_use),
-            cached_input: self.cached_content_token_count.unwrap_or(0),
+            cached_input: self.cached_content_token_count.unwrap_or(0).saturating_sub(cached("AUDIO")),
+            audio_input: prompt("AUDIO"),
+            image_input: prompt("IMAGE").saturating_sub(cached("IMAGE")),
             output: self.candidates_token_count.unwrap_or(0).saturating_add(thoughts),
             reasoning: thoughts,
+            audio_output: candidates("AUDIO"),
+            image_output: candidates("IMAGE"),
             ..Usage::default()
         }
     }

@@ -39,7 +39,7 @@ impl MaxTokensField {
 /// A chat request as it came.
 #[derive(Clone, Debug)]
 pub struct IncomingChat {
-    object: RawObject,
+    pub(super) object: RawObject,
     /// The model, if one is named.
     pub model: Option<String>,
     /// The thread; at least one message.
@@ -65,6 +65,8 @@ pub struct Forward<'a> {
     pub history: &'a [Message],
     /// What the limit of output tokens must be called; `None` leaves it.
     pub max_tokens_field: Option<MaxTokensField>,
+    /// The limit of output tokens for a request that names none; `None` leaves it without.
+    pub output_limit: Option<u64>,
 }
 
 impl IncomingChat {
@@ -138,9 +140,7 @@ impl IncomingChat {
             edits.set("stream_options", json_bytes(&self.stream_options()));
         }
         self.remove_conversation(&mut edits);
-        if let Some(wanted) = forward.max_tokens_field {
-            self.rename_limit(wanted, &mut edits);
-        }
+        self.limit_output(forward, &mut edits);
         self.object.render(&edits)
     }
 
@@ -191,6 +191,28 @@ impl IncomingChat {
         })
     }
 
+    /// The most output tokens of one answer, as the request names it. Of two limits the larger counts: which of them a server
+    /// heeds is not known.
+    ///
+    /// # Errors
+    /// When it is no whole number above 0.
+    pub fn output_limit(&self) -> Result<Option<u64>, BadRequest> {
+        let read = |field: MaxTokensField| match self.object.decode::<u64>(field.as_str()) {
+            Ok(Some(0)) | Err(_) => {
+                let name = field.as_str();
+                Err(BadRequest::at(name, format!("`{name}` must be a whole number above 0.")))
+            }
+            Ok(limit) => Ok(limit),
+        };
+        Ok(read(MaxTokensField::MaxCompletionTokens)?.max(read(MaxTokensField::MaxTokens)?))
+    }
+
+    /// The service tier that the request names.
+    #[must_use]
+    pub fn service_tier(&self) -> Option<String> {
+        self.object.decode("service_tier").ok().flatten()
+    }
+
     fn leading_instructions(&self) -> usize {
         self.messages.iter().take_while(|message| matches!(message.role, Role::System | Role::Developer)).count()
     }
@@ -226,6 +248,23 @@ impl IncomingChat {
             } else {
                 edits.set("metadata", json_bytes(&Value::Object(metadata)));
             }
+        }
+    }
+
+    /// Sets a limit where there is none, or gives the one there is its right name.
+    fn limit_output(&self, forward: &Forward<'_>, edits: &mut Edits) {
+        let names = |field: MaxTokensField| self.object.get(field.as_str()).is_some_and(|json| json != b"null");
+        let is_limited = names(MaxTokensField::MaxTokens) || names(MaxTokensField::MaxCompletionTokens);
+        match (forward.output_limit, forward.max_tokens_field) {
+            (Some(limit), wanted) if !is_limited => {
+                let wanted = wanted.unwrap_or(MaxTokensField::MaxTokens);
+                edits.set(wanted.as_str(), json_bytes(&json!(limit)));
+                if self.object.get(wanted.other().as_str()).is_some() {
+                    edits.remove(wanted.other().as_str());
+                }
+            }
+            (_, Some(wanted)) => self.rename_limit(wanted, edits),
+            (_, None) => {}
         }
     }
 

@@ -21,6 +21,8 @@ struct Wire {
     choices: Option<Vec<WireChoice>>,
     #[serde(default)]
     usage: Option<WireUsage>,
+    #[serde(default)]
+    service_tier: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +61,7 @@ pub fn pass(body: Bytes) -> Result<WholeAnswer, UpstreamFault> {
         messages,
         finishes,
         usage: wire.usage.map(Into::into),
+        tier: wire.service_tier,
     };
     Ok(WholeAnswer { body, answer })
 }

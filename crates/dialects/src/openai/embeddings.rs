@@ -3,15 +3,20 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::usage::WireUsage;
 use crate::BadRequest;
+use crate::canonical::Usage;
 use crate::raw_object::{Edits, RawObject};
 
 /// An embeddings request as it came.
 #[derive(Clone, Debug)]
 pub struct IncomingEmbeddings {
     object: RawObject,
+    /// How many tokens the input is, where it is tokens.
+    pub(super) tokens: u64,
     /// The model.
     pub model: String,
     /// The texts; `None` when the input is tokens.
@@ -38,16 +43,20 @@ impl IncomingEmbeddings {
             Some("base64") => true,
             Some(_) => return Err(BadRequest::at("encoding_format", "`encoding_format` must be `float` or `base64`.")),
         };
+        let mut tokens = 0;
         let texts = match object.decode::<Value>("input")? {
             Some(Value::String(text)) => Some(vec![text]),
             Some(Value::Array(items)) if items.is_empty() => return Err(wrong_input()),
             Some(Value::Array(items)) if items.iter().all(Value::is_string) => {
                 Some(items.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect())
             }
-            Some(Value::Array(items)) if items.iter().all(|item| item.is_u64() || item.is_array()) => None,
+            Some(Value::Array(items)) if items.iter().all(|item| item.is_u64() || item.is_array()) => {
+                tokens = items.iter().map(|item| item.as_array().map_or(1, Vec::len) as u64).sum();
+                None
+            }
             _ => return Err(wrong_input()),
         };
-        Ok(Self { model, texts, dimensions: object.decode("dimensions")?, base64, object })
+        Ok(Self { model, texts, dimensions: object.decode("dimensions")?, base64, object, tokens })
     }
 
     /// The body for a provider of the same dialect.
@@ -59,6 +68,16 @@ impl IncomingEmbeddings {
         }
         self.object.render(&edits)
     }
+}
+
+/// The tokens that an answer in OpenAI's shape says; its vectors stay unread.
+#[must_use]
+pub fn usage(body: &[u8]) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct Counted {
+        usage: Option<WireUsage>,
+    }
+    serde_json::from_slice::<Counted>(body).ok()?.usage.map(Usage::from)
 }
 
 fn wrong_input() -> BadRequest {

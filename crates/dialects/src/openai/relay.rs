@@ -55,6 +55,8 @@ struct Chunk<'a> {
     choices: Option<Vec<ChunkChoice<'a>>>,
     #[serde(default)]
     usage: Option<WireUsage>,
+    #[serde(default, borrow)]
+    service_tier: Option<Text<'a>>,
     #[serde(default)]
     error: Option<Value>,
     #[serde(default, borrow)]
@@ -152,6 +154,9 @@ impl Relay {
             return Err(reported(event));
         }
         collector.start(str_of(chunk.id.as_ref()), str_of(chunk.model.as_ref()));
+        if let Some(tier) = &chunk.service_tier {
+            collector.tier(&tier.0);
+        }
         if let Some(usage) = chunk.usage {
             collector.usage(usage.into());
         }

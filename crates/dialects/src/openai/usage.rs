@@ -20,6 +20,7 @@ pub struct WireUsage {
 struct PromptDetails {
     cached_tokens: Option<u64>,
     audio_tokens: Option<u64>,
+    image_tokens: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -27,6 +28,7 @@ struct PromptDetails {
 struct CompletionDetails {
     reasoning_tokens: Option<u64>,
     audio_tokens: Option<u64>,
+    image_tokens: Option<u64>,
 }
 
 impl From<WireUsage> for Usage {
@@ -37,9 +39,11 @@ impl From<WireUsage> for Usage {
             input: wire.prompt_tokens.unwrap_or(0),
             cached_input: prompt.cached_tokens.unwrap_or(0),
             audio_input: prompt.audio_tokens.unwrap_or(0),
+            image_input: prompt.image_tokens.unwrap_or(0),
             output: wire.completion_tokens.unwrap_or(0),
             reasoning: completion.reasoning_tokens.unwrap_or(0),
             audio_output: completion.audio_tokens.unwrap_or(0),
+            image_output: completion.image_tokens.unwrap_or(0),
             ..Self::default()
         }
     }
