@@ -172,7 +172,7 @@ impl Budgets {
                     match self.grow(rules, most).await {
                         Err(StoreError::Fenced) if fenced < FENCED_TRIES => {
                             fenced += 1;
-                            self.begin_anew().await?;
+                            self.begin_anew(self.replica_id()).await?;
                         }
                         grown => grown?,
                     }
@@ -242,8 +242,11 @@ impl Budgets {
     }
 
     /// After another server fenced this one: a new replica without any grant. Holds under way settle under the old one.
-    pub(crate) async fn begin_anew(&self) -> Result<(), StoreError> {
+    pub(crate) async fn begin_anew(&self, fenced: ReplicaId) -> Result<(), StoreError> {
         let _one_at_a_time = self.growing.lock().await;
+        if self.replica_id() != fenced {
+            return Ok(());
+        }
         let now = self.clock.now();
         let replica_id = ReplicaId::new();
         self.store.register_replica(replica_id, expiry(&self.store, now), now).await?;

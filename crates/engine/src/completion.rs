@@ -1,15 +1,16 @@
-//! A chat from the request to the recorded answer: `route` → `compose` → `call` → `record`.
+//! A chat from the request to the recorded answer: `route` → `gather` → `admit` → `begin` → `call` → `record`.
 //!
 //! [`Engine::complete`] is the whole way. The engine tracks every call, so that a client that leaves is still accounted for: the
-//! call is cancelled and what was answered is kept.
+//! call is cancelled, what was answered is kept and what was used is charged.
 //!
-//! Order of durability: what the client said is on disk before the provider is asked; the answer is on disk before the
-//! client sees its end. A call that fails before any output leaves nothing behind.
+//! Order of durability: what the client said and the most that the call can cost are on disk before the provider is asked;
+//! the answer and what it did cost are on disk before the client sees its end. A call that fails before any output leaves
+//! nothing behind but its row in the ledger.
 
 mod compose;
-mod owned;
 mod record;
 mod relay;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,19 +21,19 @@ use privet_dialects::openai::chat_request::{IncomingChat, MaxTokensField};
 use privet_dialects::translate::{EncodeOptions, RequestError, decode_response, encode_request};
 use privet_dialects::{BadRequest, Unsupported, UpstreamFault};
 use privet_domain::id::{ConversationId, RequestId};
-use privet_providers::{ChatCall, Provider, ProviderError, UpstreamAnswer, UpstreamBody};
-use privet_store::StoreError;
+use privet_providers::{ChatCall, OnDisconnect, Provider, ProviderError, UpstreamAnswer, UpstreamBody};
+use privet_store::{CallKind, Refusal, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
+use crate::admission::{Admission, AdmissionError, Applicant, OutputWish, Refused};
 use crate::keyring::Caller;
+use crate::limits::OUTPUT_TOKENS;
+use crate::owned::Owned;
 use crate::router::{Target, UnknownModel};
-use compose::Turn;
-use owned::Owned;
-
-/// The output limit of a request that names none, for dialects that demand one. The lesson's applications use the same.
-pub const DEFAULT_MAX_TOKENS: u64 = 4096;
+use crate::settlement::OpenCall;
+use compose::{Gathered, Turn};
 
 /// A chat to complete.
 pub struct ChatCommand {
@@ -88,6 +89,9 @@ pub enum CompletionError {
         "Conversations are not kept here (`history.record = \"none\"`): send the whole thread and no conversation id."
     )]
     HistoryOff,
+    /// A limit refuses the call.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// The provider failed.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -100,6 +104,18 @@ pub enum CompletionError {
     /// The client left.
     #[error("the client left before the answer")]
     ClientLeft,
+    /// A switch was thrown or the key revoked while the call was under way.
+    #[error("the call was stopped: its key was revoked, or it was switched off")]
+    Stopped,
+}
+
+impl From<AdmissionError> for CompletionError {
+    fn from(error: AdmissionError) -> Self {
+        match error {
+            AdmissionError::Refused(refused) => Self::Refused(refused),
+            AdmissionError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl From<RequestError> for CompletionError {
@@ -131,29 +147,101 @@ impl Engine {
 /// `left` is cancelled when nobody waits for the reply any more.
 async fn run(engine: Arc<Engine>, command: ChatCommand, left: CancellationToken) -> Result<Reply, CompletionError> {
     let target = engine.router.resolve(command.incoming.model.as_deref())?;
-    let composed = compose::compose(&engine, &command, &target).await?;
+    let gathered = compose::gather(&engine, &command).await?;
+    let Begun { composed, call } = begin(&engine, &command, &target, &gathered).await?;
+    let drains = target.provider.on_disconnect() == OnDisconnect::Drain;
+    let stopped = call.terms.stoppable.stop.clone();
     let called = tokio::select! {
         biased;
-        () = left.cancelled() => Err(CompletionError::ClientLeft),
+        () = left.cancelled(), if !drains => Err(CompletionError::ClientLeft),
         () = engine.stop.cancelled() => Err(CompletionError::ShuttingDown),
+        () = stopped.cancelled() => Err(CompletionError::Stopped),
         called = target.provider.chat(composed.call(&command, &target)) => called.map_err(CompletionError::from),
     };
+    let ending = Ending { turn: composed.turn, call };
     match called {
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) }) => {
-            finish_whole(&engine, &command, &target, composed.turn, body, headers).await
+            finish_whole(&engine, &command, &target, ending, UpstreamWhole { body, headers }).await
         }
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Stream(stream) }) => {
             let (sender, reply) = oneshot::channel();
             let relay = relay::Relay::new(&command, &target, composed.created);
             let calls = engine.calls.clone();
-            calls.spawn(relay.run(engine, composed.turn, stream, headers, sender));
+            calls.spawn(relay.run(engine, ending, stream, headers, sender));
             reply.await.unwrap_or(Err(CompletionError::ShuttingDown))
         }
         Err(error) => {
-            record::withdraw(&engine, composed.turn).await;
+            let used = usage::of_unanswered(&error, &command, &target);
+            record::withdraw(&engine, ending, used).await;
             Err(error)
         }
     }
+}
+
+/// A chat that is on disk with the money held for it, and ready to be sent.
+struct Begun {
+    composed: Composed,
+    call: OpenCall,
+}
+
+/// What must be written when a call has ended: how its turn ends, and what it cost.
+struct Ending {
+    turn: Option<Turn>,
+    call: OpenCall,
+}
+
+/// Admits the call, and writes its hold and what the client said in one transaction.
+async fn begin(
+    engine: &Engine,
+    command: &ChatCommand,
+    target: &Target,
+    gathered: &Gathered<'_>,
+) -> Result<Begun, CompletionError> {
+    loop {
+        let admission = admit(engine, command, target, gathered).await?;
+        let body = encode(&command.incoming, target, &gathered.history, admission.output_limit)?;
+        match compose::begin(engine, command, gathered, &admission).await {
+            Ok(turn) => {
+                let (hold, terms) = admission.is_durable();
+                let created = engine.clock.now().as_seconds();
+                return Ok(Begun { composed: Composed { turn, body, created }, call: OpenCall { hold, terms } });
+            }
+            // Another server took this one for dead: the money must be had anew.
+            Err(CompletionError::Store(StoreError::Fenced)) => {
+                engine.budgets.begin_anew(admission.hold.replica_id).await?
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn admit(
+    engine: &Engine,
+    command: &ChatCommand,
+    target: &Target,
+    gathered: &Gathered<'_>,
+) -> Result<Admission, CompletionError> {
+    let incoming = &command.incoming;
+    let tier = incoming.service_tier();
+    let applicant = Applicant {
+        caller: &command.caller,
+        request_id: command.request_id,
+        kind: CallKind::Chat,
+        asked_model: incoming.model.as_deref(),
+        target,
+        size: incoming.size(&gathered.history),
+        output: OutputWish::Answers {
+            count: incoming.choices,
+            limit: incoming.output_limit()?,
+            sets_default: command.conversational,
+        },
+        tier: tier.as_deref(),
+    };
+    let admitted = engine.admit(applicant).await.map_err(CompletionError::from);
+    if let Err(CompletionError::Refused(refused)) = &admitted {
+        engine.note_refusal(&command.caller, command.request_id, incoming.model.as_deref(), refused);
+    }
+    admitted
 }
 
 /// A chat that is ready to be sent.
@@ -174,13 +262,18 @@ impl Composed {
     }
 }
 
+/// A provider's whole answer.
+struct UpstreamWhole {
+    body: Bytes,
+    headers: HeaderMap,
+}
+
 async fn finish_whole(
     engine: &Engine,
     command: &ChatCommand,
     target: &Target,
-    turn: Option<Turn>,
-    body: Bytes,
-    headers: HeaderMap,
+    ending: Ending,
+    UpstreamWhole { body, headers }: UpstreamWhole,
 ) -> Result<Reply, CompletionError> {
     let created = engine.clock.now().as_seconds();
     // The dialects read only what they need: bytes that are no text would pass in a field that nobody read.
@@ -191,13 +284,15 @@ async fn finish_whole(
     let whole = match text.and_then(|body| decode_response(target.provider.dialect(), body, created)) {
         Ok(whole) => whole,
         Err(fault) => {
-            record::withdraw(engine, turn).await;
-            return Err(target.provider.fault(fault).into());
+            let error = CompletionError::from(target.provider.fault(fault));
+            record::withdraw(engine, ending, usage::of_unanswered(&error, command, target)).await;
+            return Err(error);
         }
     };
-    let conversation_id = turn.as_ref().map(|turn| turn.conversation_id);
+    let conversation_id = ending.turn.as_ref().map(|turn| turn.conversation_id);
     tracing::debug!(request_id = %command.request_id, usage = ?whole.answer.usage, "answered");
-    record::finish(engine, turn, &whole.answer, privet_store::MessageStatus::Complete).await?;
+    let used = usage::of_complete(&whole.answer, target);
+    record::finish(engine, ending, used, &whole.answer, privet_store::MessageStatus::Complete).await?;
     Ok(Reply { conversation_id, headers, body: ReplyBody::Whole(whole.body) })
 }
 
@@ -205,12 +300,10 @@ fn encode(
     incoming: &IncomingChat,
     target: &Target,
     history: &[privet_dialects::canonical::Message],
+    output_limit: Option<u64>,
 ) -> Result<Bytes, CompletionError> {
-    let options = EncodeOptions {
-        max_tokens_field: max_tokens_field(target),
-        default_max_tokens: DEFAULT_MAX_TOKENS,
-        output_limit: None,
-    };
+    let options =
+        EncodeOptions { max_tokens_field: max_tokens_field(target), default_max_tokens: OUTPUT_TOKENS, output_limit };
     Ok(encode_request(incoming, &target.model, history, target.provider.dialect(), &options)?)
 }
 
@@ -221,5 +314,23 @@ fn max_tokens_field(target: &Target) -> Option<MaxTokensField> {
     }
 }
 
+impl Engine {
+    /// Counts a refusal and keeps it for whoever asks why.
+    pub fn note_refusal(&self, caller: &Caller, request_id: RequestId, model: Option<&str>, refused: &Refused) {
+        metrics::counter!("privet_refusals_total", "gate" => refused.gate()).increment(1);
+        self.refusals.note(Refusal {
+            id: request_id,
+            at: self.clock.now(),
+            gate: refused.gate().to_owned(),
+            project_id: caller.project_id,
+            key_id: caller.key_id,
+            model: model.map(|model| model.chars().take(MODEL_CHARS_KEPT).collect()),
+            reason: refused.to_string(),
+        });
+    }
+}
+
+/// Of a refused request's model so much is kept.
+const MODEL_CHARS_KEPT: usize = 100;
 /// How long a client may take to read one piece of a stream before it counts as gone.
 const CLIENT_STALL: Duration = Duration::from_secs(120);

@@ -1,17 +1,27 @@
-//! Embeddings: route, call, translate. Nothing is recorded.
+//! Embeddings: route, admit, call, translate, settle. Nothing is recorded but the money.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use privet_dialects::openai::embeddings::IncomingEmbeddings;
+use privet_dialects::openai::embeddings::{self, IncomingEmbeddings};
 use privet_dialects::openai::error::reported;
 use privet_dialects::{Dialect, UpstreamFault, gemini};
-use privet_providers::{UpstreamAnswer, UpstreamBody};
+use privet_domain::id::RequestId;
+use privet_providers::{ProviderError, UpstreamAnswer, UpstreamBody};
+use privet_store::{CallKind, Outcome, StoreError};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
+use crate::admission::{Applicant, OutputWish};
 use crate::completion::CompletionError;
+use crate::keyring::Caller;
+use crate::owned::Owned;
+use crate::router::Target;
+use crate::settlement::{OpenCall, TokensUsed, Used};
 
 /// An answer in OpenAI's shape.
 pub struct EmbeddingsReply {
@@ -21,45 +31,121 @@ pub struct EmbeddingsReply {
     pub body: Bytes,
 }
 
+/// Texts to embed.
+pub struct EmbeddingsCommand {
+    /// Who asks.
+    pub caller: Caller,
+    /// The id of the request, for the logs and the ledger.
+    pub request_id: RequestId,
+    /// The request, in OpenAI's dialect.
+    pub incoming: IncomingEmbeddings,
+}
+
 impl Engine {
     /// Embeds texts with the provider of the request's model.
     ///
+    /// Dropping the future cancels the call at the provider; what it may have used is charged.
+    ///
     /// # Errors
-    /// When the model is unknown, its provider has no embeddings, or the call fails.
-    pub async fn embed(&self, incoming: &IncomingEmbeddings) -> Result<EmbeddingsReply, CompletionError> {
+    /// When the model is unknown, its provider has no embeddings, a limit refuses, or the call fails.
+    pub async fn embed(self: &Arc<Self>, command: EmbeddingsCommand) -> Result<EmbeddingsReply, CompletionError> {
         if self.calls.is_closed() {
             return Err(CompletionError::ShuttingDown);
         }
-        let call = self.calls.track_future(self.call_embedder(incoming));
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(CompletionError::ShuttingDown),
-            reply = call => reply,
+        let left = CancellationToken::new();
+        Owned::new(run(self.clone(), command, left.clone()), left, self.calls.clone()).await
+    }
+}
+
+/// `left` is cancelled when nobody waits for the reply any more.
+async fn run(
+    engine: Arc<Engine>,
+    command: EmbeddingsCommand,
+    left: CancellationToken,
+) -> Result<EmbeddingsReply, CompletionError> {
+    let target = engine.router.resolve(Some(&command.incoming.model))?;
+    let call = begin(&engine, &command, &target).await?;
+    let stopped = call.terms.stoppable.stop.clone();
+    let called = tokio::select! {
+        biased;
+        () = left.cancelled() => Err(CompletionError::ClientLeft),
+        () = engine.stop.cancelled() => Err(CompletionError::ShuttingDown),
+        () = stopped.cancelled() => Err(CompletionError::Stopped),
+        called = call_embedder(&command.incoming, &target) => called,
+    };
+    let used = used(&called);
+    engine.settle(call, used, None).await?;
+    called
+}
+
+/// Admits the call and writes its hold.
+async fn begin(engine: &Engine, command: &EmbeddingsCommand, target: &Target) -> Result<OpenCall, CompletionError> {
+    loop {
+        let applicant = Applicant {
+            caller: &command.caller,
+            request_id: command.request_id,
+            kind: CallKind::Embeddings,
+            asked_model: Some(&command.incoming.model),
+            target,
+            size: command.incoming.size(),
+            output: OutputWish::None,
+            tier: None,
+        };
+        let admitted = engine.admit(applicant).await.map_err(CompletionError::from);
+        if let Err(CompletionError::Refused(refused)) = &admitted {
+            engine.note_refusal(&command.caller, command.request_id, Some(&command.incoming.model), refused);
+        }
+        let admission = admitted?;
+        match engine.store.begin_call(admission.hold.clone(), None).await {
+            Ok(()) => {
+                let (hold, terms) = admission.is_durable();
+                return Ok(OpenCall { hold, terms });
+            }
+            // Another server took this one for dead: the money must be had anew.
+            Err(StoreError::Fenced) => engine.budgets.begin_anew(admission.hold.replica_id).await?,
+            Err(error) => return Err(error.into()),
         }
     }
+}
 
-    async fn call_embedder(&self, incoming: &IncomingEmbeddings) -> Result<EmbeddingsReply, CompletionError> {
-        let target = self.router.resolve(Some(&incoming.model))?;
-        let is_gemini = target.provider.dialect() == Dialect::Gemini;
-        let body = if is_gemini {
-            gemini::embeddings::encode(incoming, &target.model)?
-        } else {
-            incoming.forward(&target.model)
-        };
-        let UpstreamAnswer { headers, body } = target.provider.embeddings(&target.model, body).await?;
-        let fault = |fault| target.provider.fault(fault);
-        let body = match body {
-            UpstreamBody::Whole(body) if is_gemini => {
-                gemini::embeddings::decode(&body, incoming, &target.model).map_err(fault)?
-            }
-            UpstreamBody::Whole(body) => check(&body).map(|()| body).map_err(fault)?,
-            UpstreamBody::Stream(_) => {
-                let reason = "a stream in answer to an embeddings request".to_owned();
-                return Err(fault(UpstreamFault::Malformed(reason)).into());
-            }
-        };
-        Ok(EmbeddingsReply { headers, body })
-    }
+async fn call_embedder(incoming: &IncomingEmbeddings, target: &Target) -> Result<EmbeddingsReply, CompletionError> {
+    let is_gemini = target.provider.dialect() == Dialect::Gemini;
+    let body =
+        if is_gemini { gemini::embeddings::encode(incoming, &target.model)? } else { incoming.forward(&target.model) };
+    let UpstreamAnswer { headers, body } = target.provider.embeddings(&target.model, body).await?;
+    let fault = |fault| target.provider.fault(fault);
+    let body = match body {
+        UpstreamBody::Whole(body) if is_gemini => {
+            gemini::embeddings::decode(&body, incoming, &target.model).map_err(fault)?
+        }
+        UpstreamBody::Whole(body) => check(&body).map(|()| body).map_err(fault)?,
+        UpstreamBody::Stream(_) => {
+            let reason = "a stream in answer to an embeddings request".to_owned();
+            return Err(fault(UpstreamFault::Malformed(reason)).into());
+        }
+    };
+    Ok(EmbeddingsReply { headers, body })
+}
+
+/// How much a call has used. There is no output, so what nobody counted is the input.
+fn used(called: &Result<EmbeddingsReply, CompletionError>) -> Used {
+    let (outcome, tokens) = match called {
+        Ok(reply) => {
+            let counted = embeddings::usage(&reply.body).map(TokensUsed::Reported);
+            (Outcome::Complete, counted.unwrap_or(TokensUsed::Bytes(0)))
+        }
+        Err(CompletionError::Provider(
+            ProviderError::Connect { .. } | ProviderError::Status { .. } | ProviderError::NotOffered { .. },
+        )) => (Outcome::Failed, TokensUsed::Nothing),
+        Err(CompletionError::BadRequest(_) | CompletionError::Unsupported(_)) => (Outcome::Failed, TokensUsed::Nothing),
+        Err(CompletionError::Provider(ProviderError::Fault { fault: UpstreamFault::Reported { .. }, .. })) => {
+            (Outcome::Failed, TokensUsed::Nothing)
+        }
+        Err(CompletionError::ClientLeft) => (Outcome::Left, TokensUsed::Bytes(0)),
+        Err(CompletionError::ShuttingDown | CompletionError::Stopped) => (Outcome::Stopped, TokensUsed::Bytes(0)),
+        Err(_) => (Outcome::Cut, TokensUsed::Bytes(0)),
+    };
+    Used { outcome, tokens, tier: None }
 }
 
 /// A body that passes as it is must at least be a list of vectors, and none of the errors that some servers put in a 200.

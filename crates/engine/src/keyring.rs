@@ -26,6 +26,9 @@ pub struct Caller {
     pub project_id: ProjectId,
     /// The user it belongs to.
     pub user_id: Arc<str>,
+    pub family_id: ApiKeyId,
+    pub project: Arc<str>,
+    pub limits: Arc<privet_domain::key_limits::KeyLimits>,
 }
 
 struct Entry {
@@ -78,6 +81,9 @@ impl Keyring {
                 key_id: secret.key.id,
                 project_id: secret.key.project_id,
                 user_id: Arc::from(secret.key.user_id),
+                family_id: secret.key.id,
+                project: Arc::from(secret.key.project),
+                limits: Arc::default(),
             };
             let entry = Entry { caller, hash: secret.hash, expires_at: secret.key.expires_at };
             (PublicId::from(secret.key.public_id), entry)

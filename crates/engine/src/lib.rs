@@ -2,28 +2,42 @@
 //!
 //! The page to read first is [`completion`].
 
+pub mod admission;
 pub mod api_key;
 pub mod budget;
 pub mod completion;
 pub mod conversation;
 pub mod embedding;
+pub mod gates;
 pub mod keyring;
+pub mod limits;
 mod message;
 pub mod models;
+mod owned;
+pub mod refusals;
 pub mod router;
 pub mod seed;
+mod settlement;
+pub mod switchboard;
 pub mod thread;
 
 use std::sync::Arc;
 
+use privet_domain::pricing::PriceBook;
 use privet_domain::time::Clock;
 use privet_store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::budget::Budgets;
+use crate::gates::Gates;
 use crate::keyring::Keyring;
+use crate::limits::LimitSettings;
 use crate::models::ModelCatalogue;
+use crate::refusals::RefusalLog;
 use crate::router::Router;
+use crate::settlement::Unsettled;
+use crate::switchboard::Switchboard;
 
 /// Which chats are kept as conversations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -37,7 +51,29 @@ pub enum RecordMode {
     None,
 }
 
-/// What everything is done with: the store, the keys, the way to the providers, the clock and the calls under way.
+/// What an engine is made of.
+pub struct EngineParts {
+    /// What is kept.
+    pub store: Arc<Store>,
+    /// Who may call.
+    pub keyring: Keyring,
+    /// Which provider answers for a model.
+    pub router: Router,
+    /// What may be spent.
+    pub budgets: Arc<Budgets>,
+    /// What is switched off.
+    pub switchboard: Switchboard,
+    /// What tokens cost.
+    pub prices: PriceBook,
+    /// What is limited besides money.
+    pub limits: LimitSettings,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Which chats are kept.
+    pub record: RecordMode,
+}
+
+/// What everything is done with: the store, the keys, the money, the way to the providers, the clock and the calls under way.
 pub struct Engine {
     /// What is kept.
     pub store: Arc<Store>,
@@ -47,10 +83,22 @@ pub struct Engine {
     pub router: Router,
     /// What the providers offer.
     pub models: ModelCatalogue,
+    /// What may be spent.
+    pub budgets: Arc<Budgets>,
+    /// What is switched off.
+    pub switchboard: Switchboard,
+    /// What tokens cost.
+    pub prices: PriceBook,
+    /// What is limited besides money.
+    pub limits: LimitSettings,
+    /// The latest refusals.
+    pub refusals: RefusalLog,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Which chats are kept.
     pub record: RecordMode,
+    gates: Gates,
+    unsettled: Unsettled,
     calls: TaskTracker,
     stop: CancellationToken,
 }
@@ -58,20 +106,22 @@ pub struct Engine {
 impl Engine {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(
-        store: Arc<Store>,
-        keyring: Keyring,
-        router: Router,
-        clock: Arc<dyn Clock>,
-        record: RecordMode,
-    ) -> Arc<Self> {
+    pub fn new(parts: EngineParts) -> Arc<Self> {
+        let EngineParts { store, keyring, router, budgets, switchboard, prices, limits, clock, record } = parts;
         Arc::new(Self {
             store,
             keyring,
             router,
             models: ModelCatalogue::default(),
+            budgets,
+            switchboard,
+            prices,
+            limits,
+            refusals: RefusalLog::default(),
             clock,
             record,
+            gates: Gates::default(),
+            unsettled: Unsettled::default(),
             calls: TaskTracker::new(),
             stop: CancellationToken::new(),
         })

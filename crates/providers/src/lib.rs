@@ -15,4 +15,4 @@ pub use body::{ByteStream, UpstreamAnswer, UpstreamBody};
 pub use error::{ProviderError, TimeoutStage};
 pub use http_provider::HttpProvider;
 pub use provider::{ChatCall, Provider};
-pub use settings::{ProviderKind, ProviderSettings, Timeouts};
+pub use settings::{OnDisconnect, ProviderKind, ProviderSettings, Timeouts};

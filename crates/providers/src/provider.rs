@@ -7,6 +7,7 @@ use crate::body::UpstreamAnswer;
 use crate::error::ProviderError;
 use crate::http_provider::HttpProvider;
 use crate::offline;
+use crate::settings::OnDisconnect;
 
 /// A call of a chat endpoint.
 #[derive(Debug)]
@@ -46,6 +47,15 @@ impl Provider {
         match self {
             Self::Http(http) => &http.settings().name,
             Self::Offline => offline::NAME,
+        }
+    }
+
+    /// What to do with a call whose client left.
+    #[must_use]
+    pub fn on_disconnect(&self) -> OnDisconnect {
+        match self {
+            Self::Http(http) => http.settings().on_disconnect,
+            Self::Offline => OnDisconnect::Cancel,
         }
     }
 

@@ -68,6 +68,16 @@ impl Default for Timeouts {
     }
 }
 
+/// What to do with a call whose client left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDisconnect {
+    /// Cancel it: the provider stops, and bills what it wrote until then.
+    #[default]
+    Cancel,
+    /// Read the answer to its end: the provider writes and bills all of it anyway, and so the bill is known.
+    Drain,
+}
+
 /// A provider as configured.
 #[derive(Clone, Debug)]
 pub struct ProviderSettings {
@@ -81,6 +91,8 @@ pub struct ProviderSettings {
     pub api_key: Option<SecretString>,
     /// How long a call may take.
     pub timeouts: Timeouts,
+    /// What to do with a call whose client left.
+    pub on_disconnect: OnDisconnect,
     /// The name that the output limit goes by; `None` decides by model.
     pub max_tokens_field: Option<MaxTokensField>,
 }

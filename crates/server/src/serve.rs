@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use privet_domain::pricing::PriceBook;
 use privet_domain::time::SystemClock;
-use privet_engine::Engine;
+use privet_engine::budget::{BudgetRules, Budgets};
 use privet_engine::keyring::Keyring;
+use privet_engine::limits::LimitSettings;
 use privet_engine::router::Router;
+use privet_engine::switchboard::Switchboard;
+use privet_engine::{Engine, EngineParts};
 use privet_providers::{HttpProvider, Provider, ProviderKind};
 use privet_store::Store;
 use rustix::fs::Mode;
@@ -131,7 +135,22 @@ async fn engine(store: Arc<Store>, config: &Config) -> anyhow::Result<Arc<Engine
     }
     let keyring = Keyring::load(store.clone()).await?;
     let router = Router::new(providers, config.aliases.clone(), config.default_model.clone());
-    Ok(Engine::new(store, keyring, router, Arc::new(SystemClock), config.record))
+    let clock = Arc::new(SystemClock);
+    let limits = LimitSettings::default();
+    let rules = BudgetRules::new(Vec::new(), limits.time_zone.clone());
+    let budgets = Budgets::start(store.clone(), clock.clone(), rules, limits.budget_wait).await?;
+    let switchboard = Switchboard::load(store.clone()).await?;
+    Ok(Engine::new(EngineParts {
+        store,
+        keyring,
+        router,
+        budgets,
+        switchboard,
+        prices: PriceBook::default(),
+        limits,
+        clock,
+        record: config.record,
+    }))
 }
 
 /// Counters and histograms with fixed buckets: a summary would keep every sample until somebody asks.

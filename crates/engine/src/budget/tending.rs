@@ -39,7 +39,7 @@ impl Budgets {
         let now = self.clock.now();
         let replica_id = self.replica_id();
         match self.store.renew_replica(replica_id, now.after(LEASE)).await {
-            Err(StoreError::Fenced) => return self.begin_anew().await,
+            Err(StoreError::Fenced) => return self.begin_anew(replica_id).await,
             renewed => renewed?,
         }
         let fenced = self.store.fence_replicas(replica_id, now, now).await?;

@@ -1,11 +1,10 @@
-//! What the provider is asked: the conversation so far and the request, in the provider's dialect; what is new is stored first.
+//! What the provider is asked: the conversation so far and the request; what is new is stored first, with the call's hold.
 
 use privet_dialects::canonical::{Message, Part};
 use privet_domain::id::{ConversationId, MessageId, ProjectId};
 use privet_store::{MessageStatus, StoreError, TurnStart};
 
-use super::{ChatCommand, CompletionError, Composed, encode};
-use crate::router::Target;
+use super::{Admission, ChatCommand, CompletionError};
 use crate::{Engine, RecordMode, message, thread};
 
 /// A turn that is recorded: where it belongs, and what of it is stored already.
@@ -20,33 +19,38 @@ pub(super) struct Turn {
     pub(super) last_seq: i64,
 }
 
-pub(super) async fn compose(
-    engine: &Engine,
-    command: &ChatCommand,
-    target: &Target,
-) -> Result<Composed, CompletionError> {
-    let created = engine.clock.now().as_seconds();
+/// A thread that is whole: what was said before, and what of the request is new.
+pub(super) struct Gathered<'a> {
+    /// Earlier messages, put behind the request's leading instructions.
+    pub(super) history: Vec<Message>,
+    /// What of the request is not stored yet.
+    new: &'a [Message],
+    /// Where the turn is kept, if it is.
+    kept_in: Option<Kept>,
+}
+
+/// The conversation of a turn.
+#[derive(Clone, Copy)]
+struct Kept {
+    conversation_id: ConversationId,
+    is_new: bool,
+}
+
+/// Joins the request with its conversation.
+pub(super) async fn gather<'a>(engine: &Engine, command: &'a ChatCommand) -> Result<Gathered<'a>, CompletionError> {
     let incoming = &command.incoming;
     let Some(conversation_id) = command.conversation_id else {
-        let body = encode(incoming, target, &[])?;
-        let turn = if is_recorded(engine.record, command) {
-            Some(start(engine, command, ConversationId::new(), true, &incoming.messages).await?)
-        } else {
-            None
-        };
-        return Ok(Composed { turn, body, created });
+        let kept_in =
+            is_recorded(engine.record, command).then(|| Kept { conversation_id: ConversationId::new(), is_new: true });
+        return Ok(Gathered { history: Vec::new(), new: &incoming.messages, kept_in });
     };
     if engine.record == RecordMode::None {
         return Err(CompletionError::HistoryOff);
     }
     let joined = thread::join(remembered(engine, command, conversation_id).await?, &incoming.messages);
-    let body = encode(incoming, target, &joined.history)?;
     let new = incoming.messages.get(joined.known..).unwrap_or_default();
-    let turn = match incoming.store {
-        Some(false) => None,
-        _ => Some(start(engine, command, conversation_id, false, new).await?),
-    };
-    Ok(Composed { turn, body, created })
+    let kept_in = (incoming.store != Some(false)).then_some(Kept { conversation_id, is_new: false });
+    Ok(Gathered { history: joined.history, new, kept_in })
 }
 
 fn is_recorded(mode: RecordMode, command: &ChatCommand) -> bool {
@@ -91,15 +95,19 @@ fn without_open_calls(mut cut: Message, request: &[Message]) -> Message {
     cut
 }
 
-async fn start(
+/// Writes the hold and what the client said, in one transaction.
+pub(super) async fn begin(
     engine: &Engine,
     command: &ChatCommand,
-    conversation_id: ConversationId,
-    is_new: bool,
-    new: &[Message],
-) -> Result<Turn, CompletionError> {
+    gathered: &Gathered<'_>,
+    admission: &Admission,
+) -> Result<Option<Turn>, CompletionError> {
+    let Some(Kept { conversation_id, is_new }) = gathered.kept_in else {
+        engine.store.begin_call(admission.hold.clone(), None).await?;
+        return Ok(None);
+    };
     let at = engine.clock.now();
-    let rows = new.iter().map(|new| message::to_row(new, engine.store.next_seq(at), MessageStatus::Complete));
+    let rows = gathered.new.iter().map(|new| message::to_row(new, engine.store.next_seq(at), MessageStatus::Complete));
     let messages: Vec<_> = rows.collect();
     let turn = Turn {
         project_id: command.caller.project_id,
@@ -108,17 +116,15 @@ async fn start(
         stored: messages.iter().map(|row| row.id).collect(),
         last_seq: messages.iter().map(|row| row.seq).max().unwrap_or(0),
     };
-    if is_new || !messages.is_empty() {
-        let start = TurnStart {
-            project_id: turn.project_id,
-            conversation_id,
-            new_for_user: is_new.then(|| command.caller.user_id.to_string()),
-            messages,
-            at,
-        };
-        engine.store.start_turn(start).await.map_err(|error| unknown(error, conversation_id))?;
-    }
-    Ok(turn)
+    let start = (is_new || !messages.is_empty()).then(|| TurnStart {
+        project_id: turn.project_id,
+        conversation_id,
+        new_for_user: is_new.then(|| command.caller.user_id.to_string()),
+        messages,
+        at,
+    });
+    engine.store.begin_call(admission.hold.clone(), start).await.map_err(|error| unknown(error, conversation_id))?;
+    Ok(Some(turn))
 }
 
 fn unknown(error: StoreError, id: ConversationId) -> CompletionError {

@@ -11,15 +11,14 @@ use http::HeaderMap;
 use privet_dialects::UpstreamFault;
 use privet_dialects::sse::SseDecoder;
 use privet_dialects::translate::{StreamOptions, StreamTranslation, error_event};
-use privet_domain::id::RequestId;
-use privet_providers::{ByteStream, Provider, ProviderError};
+use privet_domain::id::{ConversationId, RequestId};
+use privet_providers::{ByteStream, OnDisconnect, ProviderError};
 use privet_store::MessageStatus;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::compose::Turn;
-use super::{CLIENT_STALL, ChatCommand, CompletionError, Reply, ReplyBody, record};
+use super::{CLIENT_STALL, ChatCommand, CompletionError, Ending, Reply, ReplyBody, record, usage};
 use crate::Engine;
 use crate::router::Target;
 
@@ -36,15 +35,20 @@ const PIECES_WAITING: usize = 32;
 /// A stream being relayed.
 pub(super) struct Relay {
     request_id: RequestId,
-    provider: Arc<Provider>,
+    target: Target,
     decoder: SseDecoder,
     translation: StreamTranslation,
 }
 
 /// The client's end: before the first output the head of the reply, after it the pieces.
 enum Client {
-    Waiting { sender: ReplySender, reply_headers: HeaderMap },
+    Waiting {
+        sender: ReplySender,
+        reply_headers: HeaderMap,
+    },
     Reading(mpsc::Sender<Bytes>),
+    /// It left, and the answer is read to its end all the same: the provider bills all of it.
+    Gone,
 }
 
 impl Relay {
@@ -53,7 +57,7 @@ impl Relay {
             StreamOptions { include_usage: command.incoming.include_usage, choices: command.incoming.choices, created };
         Self {
             request_id: command.request_id,
-            provider: target.provider.clone(),
+            target: target.clone(),
             decoder: SseDecoder::default(),
             translation: StreamTranslation::new(target.provider.dialect(), options),
         }
@@ -63,19 +67,24 @@ impl Relay {
     pub(super) async fn run(
         mut self,
         engine: Arc<Engine>,
-        turn: Option<Turn>,
+        ending: Ending,
         mut stream: ByteStream,
         headers: HeaderMap,
         sender: ReplySender,
     ) {
-        let conversation_id = turn.as_ref().map(|turn| turn.conversation_id);
+        let conversation_id = ending.turn.as_ref().map(|turn| turn.conversation_id);
         let mut client = Client::Waiting { sender, reply_headers: headers };
-        let outcome = self.pump(&engine, conversation_id, &mut stream, &mut client).await;
+        let stop = ending.call.terms.stoppable.stop.clone();
+        let outcome = tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(CompletionError::Stopped),
+            outcome = self.pump(&engine, conversation_id, &mut stream, &mut client) => outcome,
+        };
         // Before anything is written, the provider is let go: a cancelled call stops costing at once.
         drop(stream);
         match outcome {
-            Ok(()) => self.close(&engine, conversation_id, turn, client).await,
-            Err(error) => self.fail(&engine, turn, client, error).await,
+            Ok(()) => self.close(&engine, conversation_id, ending, client).await,
+            Err(error) => self.fail(&engine, ending, client, error).await,
         }
     }
 
@@ -83,7 +92,7 @@ impl Relay {
     async fn pump(
         &mut self,
         engine: &Engine,
-        conversation_id: Option<privet_domain::id::ConversationId>,
+        conversation_id: Option<ConversationId>,
         stream: &mut ByteStream,
         client: &mut Client,
     ) -> Result<(), CompletionError> {
@@ -92,7 +101,10 @@ impl Relay {
         loop {
             let chunk = tokio::select! {
                 biased;
-                () = client.left() => return Err(CompletionError::ClientLeft),
+                () = client.left() => {
+                    self.let_go(client)?;
+                    continue;
+                }
                 () = engine.stop.cancelled() => return Err(CompletionError::ShuttingDown),
                 chunk = stream.next() => match chunk {
                     // What was complete before the connection broke, or stayed open, is complete.
@@ -101,7 +113,8 @@ impl Relay {
                 },
                 () = sleep_until(silent_until) => {
                     silent_until = Instant::now() + KEEP_ALIVE_AFTER;
-                    client.send(KEEP_ALIVE, conversation_id, &engine.stop).await?;
+                    let sent = client.send(KEEP_ALIVE, conversation_id, &engine.stop).await;
+                    self.or_let_go(sent, client)?;
                     continue;
                 }
             };
@@ -109,9 +122,10 @@ impl Relay {
             let translated = self.translate(chunk, &mut out);
             if !out.is_empty() {
                 silent_until = Instant::now() + KEEP_ALIVE_AFTER;
-                client.send(Bytes::from(std::mem::take(&mut out)), conversation_id, &engine.stop).await?;
+                let sent = client.send(Bytes::from(std::mem::take(&mut out)), conversation_id, &engine.stop).await;
+                self.or_let_go(sent, client)?;
             }
-            translated.map_err(|fault| self.provider.fault(fault))?;
+            translated.map_err(|fault| self.target.provider.fault(fault))?;
             if ended {
                 return Ok(());
             }
@@ -120,6 +134,22 @@ impl Relay {
                 let _ = timeout(END_PATIENCE, stream.next()).await;
                 return Ok(());
             }
+        }
+    }
+
+    /// A client that left ends the stream, unless its provider would bill all of it anyway.
+    fn let_go(&self, client: &mut Client) -> Result<(), CompletionError> {
+        if self.target.provider.on_disconnect() == OnDisconnect::Cancel {
+            return Err(CompletionError::ClientLeft);
+        }
+        *client = Client::Gone;
+        Ok(())
+    }
+
+    fn or_let_go(&self, sent: Result<(), CompletionError>, client: &mut Client) -> Result<(), CompletionError> {
+        match sent {
+            Err(CompletionError::ClientLeft) => self.let_go(client),
+            sent => sent,
         }
     }
 
@@ -134,7 +164,7 @@ impl Relay {
             let event = event?;
             // Bytes that are no text would pass in a field that nobody reads, and break the client's reader.
             if std::str::from_utf8(&event.data).is_err() {
-                tracing::warn!(request_id = %self.request_id, provider = self.provider.name(), "an event is not UTF-8; skipped");
+                tracing::warn!(request_id = %self.request_id, provider = self.target.provider.name(), "an event is not UTF-8; skipped");
                 continue;
             }
             self.translation.event(&event, out)?;
@@ -145,11 +175,13 @@ impl Relay {
     async fn close(
         mut self,
         engine: &Engine,
-        conversation_id: Option<privet_domain::id::ConversationId>,
-        turn: Option<Turn>,
+        conversation_id: Option<ConversationId>,
+        ending: Ending,
         mut client: Client,
     ) {
-        let recorded = record::finish(engine, turn, &self.translation.answer(), MessageStatus::Complete).await;
+        let answer = self.translation.answer();
+        let used = usage::of_complete(&answer, &self.target);
+        let recorded = record::finish(engine, ending, used, &answer, MessageStatus::Complete).await;
         let last = match recorded {
             Ok(()) => self.translation.closing(),
             Err(error) => {
@@ -164,17 +196,18 @@ impl Relay {
         let _ = client.send(Bytes::from(last), conversation_id, &engine.stop).await;
     }
 
-    async fn fail(self, engine: &Engine, turn: Option<Turn>, client: Client, error: CompletionError) {
+    async fn fail(self, engine: &Engine, ending: Ending, client: Client, error: CompletionError) {
         let answer = self.translation.answer();
+        let used = usage::of_cut(&answer, &error, &self.target);
         let has_output = answer.messages.iter().any(|message| !message.parts.is_empty());
         if has_output {
-            if let Err(error) = record::finish(engine, turn, &answer, MessageStatus::Incomplete).await {
+            if let Err(error) = record::finish(engine, ending, used, &answer, MessageStatus::Incomplete).await {
                 tracing::error!(request_id = %self.request_id, %error, "a cut answer was not stored");
             }
         } else {
-            record::withdraw(engine, turn).await;
+            record::withdraw(engine, ending, used).await;
         }
-        tracing::info!(request_id = %self.request_id, provider = self.provider.name(), %error, "a stream ended early");
+        tracing::info!(request_id = %self.request_id, provider = self.target.provider.name(), %error, "a stream ended early");
         match client {
             Client::Waiting { sender, .. } => refuse(sender, error),
             Client::Reading(pieces) => {
@@ -182,6 +215,7 @@ impl Relay {
                 // Nobody to tell if the client is what failed.
                 let _ = send_in_time(&pieces, Bytes::from(event), &engine.stop).await;
             }
+            Client::Gone => {}
         }
     }
 }
@@ -217,6 +251,7 @@ async fn send_in_time(
 fn code_of(error: &CompletionError) -> &'static str {
     match error {
         CompletionError::ShuttingDown => "server_shutdown",
+        CompletionError::Stopped => "switched_off",
         CompletionError::Provider(ProviderError::Timeout { .. }) => "upstream_timeout",
         CompletionError::Provider(ProviderError::Fault { fault: UpstreamFault::Cut, .. }) => "upstream_cut",
         _ => "upstream_error",
@@ -229,6 +264,7 @@ impl Client {
         match self {
             Self::Waiting { sender, .. } => sender.closed().await,
             Self::Reading(pieces) => pieces.closed().await,
+            Self::Gone => std::future::pending().await,
         }
     }
 
@@ -236,7 +272,7 @@ impl Client {
     async fn send(
         &mut self,
         piece: Bytes,
-        conversation_id: Option<privet_domain::id::ConversationId>,
+        conversation_id: Option<ConversationId>,
         stop: &CancellationToken,
     ) -> Result<(), CompletionError> {
         if let Self::Waiting { .. } = self {
@@ -248,7 +284,7 @@ impl Client {
         }
         match self {
             Self::Reading(pieces) => send_in_time(pieces, piece, stop).await,
-            Self::Waiting { .. } => Ok(()),
+            Self::Waiting { .. } | Self::Gone => Ok(()),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use privet_dialects::openai::chat_request::MaxTokensField;
 use privet_domain::model::ModelName;
-use privet_providers::{ProviderKind, ProviderSettings, Timeouts, offline};
+use privet_providers::{OnDisconnect, ProviderKind, ProviderSettings, Timeouts, offline};
 use secrecy::SecretString;
 
 use super::error::ConfigError;
@@ -18,6 +18,7 @@ pub(super) const FIELDS: &[&str] = &[
     "api_key",
     "api_key_env",
     "max_tokens_field",
+    "on_disconnect",
     "connect_timeout",
     "first_byte_timeout",
     "idle_timeout",
@@ -116,6 +117,9 @@ fn provider(
     if let Some(value) = find("max_tokens_field", &[], false) {
         settings.max_tokens_field = Some(value.parse(max_tokens_field)?);
     }
+    if let Some(value) = find("on_disconnect", &[], false) {
+        settings.on_disconnect = value.parse(on_disconnect)?;
+    }
     let timeouts = &mut settings.timeouts;
     for (field, timeout) in [
         ("connect_timeout", &mut timeouts.connect),
@@ -137,6 +141,7 @@ fn bare(name: &str, kind: ProviderKind) -> ProviderSettings {
         base_url: String::new(),
         api_key: None,
         timeouts: Timeouts::default(),
+        on_disconnect: OnDisconnect::default(),
         max_tokens_field: None,
     }
 }
@@ -238,6 +243,14 @@ fn base_url(text: &str) -> Result<String, String> {
     let url = reqwest::Url::parse(text).map_err(|_| remedy())?;
     let usable = matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty();
     usable.then(|| text.trim_end_matches('/').to_owned()).ok_or_else(remedy)
+}
+
+fn on_disconnect(text: &str) -> Result<OnDisconnect, String> {
+    match text {
+        "cancel" => Ok(OnDisconnect::Cancel),
+        "drain" => Ok(OnDisconnect::Drain),
+        _ => Err("write \"cancel\", or \"drain\" for a provider that bills the whole answer anyway".to_owned()),
+    }
 }
 
 fn max_tokens_field(text: &str) -> Result<MaxTokensField, String> {

@@ -1,13 +1,21 @@
 //! What an error is to a client: its status, its stable code and its words. The only place that decides a status.
 
-use axum::http::{HeaderMap, StatusCode};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use privet_dialects::{BadRequest, Unsupported, UpstreamFault};
+use privet_engine::admission::Refused;
 use privet_engine::completion::CompletionError;
 use privet_providers::ProviderError;
 use privet_store::StoreError;
 
 /// The lesson's answer to any failure of the provider.
 const LESSON_FAILURE: &str = "An error occurred while processing your request";
+
+/// Names the gate that refused a request.
+pub(crate) const GATE_HEADER: &str = "x-privet-gate";
+/// Calls under way end one by one: the next second is as good a guess as any.
+const CROWD_PASSES_IN: Duration = Duration::from_secs(1);
 
 /// An error as a client sees it.
 #[derive(Debug)]
@@ -53,11 +61,31 @@ impl ApiError {
         Self { param: Some(param.to_owned()), ..self }
     }
 
+    /// With the gate that refused, for whoever counts refusals.
+    pub(crate) fn at_gate(mut self, gate: &'static str) -> Self {
+        self.headers.insert(GATE_HEADER, HeaderValue::from_static(gate));
+        self
+    }
+
+    /// Tells clients that repeat by themselves not to: it would be refused again.
+    pub(crate) fn not_to_repeat(mut self) -> Self {
+        self.headers.insert("x-should-retry", HeaderValue::from_static("false"));
+        self
+    }
+
+    /// Tells when to come back, in whole seconds.
+    pub(crate) fn retry_in(mut self, time: Duration) -> Self {
+        let seconds = u64::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
+        self.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        self
+    }
+
     /// The `type` of OpenAI's envelope.
     pub(crate) fn kind(&self) -> &str {
         match (&self.kind, self.status.as_u16()) {
             (Some(kind), _) => kind,
             (None, 401) => "authentication_error",
+            (None, 402) => "insufficient_quota",
             (None, 403) => "permission_error",
             (None, 429) => "rate_limit_error",
             (None, 400..=499) => "invalid_request_error",
@@ -101,6 +129,10 @@ impl From<StoreError> for ApiError {
             }
             StoreError::DiskFull => Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", error.to_string()),
             StoreError::Closed => unavailable(),
+            StoreError::Fenced => {
+                let message = "The server lost its share of the budgets for a moment; repeat the request.";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "share_lost", message)
+            }
             StoreError::Unavailable(_) => {
                 tracing::error!(%error, "the database does not answer");
                 let message = "The database does not answer; repeat the request in a moment.";
@@ -119,6 +151,29 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        let message = refused.to_string();
+        let (status, code) = match &refused {
+            Refused::SwitchedOff(_) => (StatusCode::SERVICE_UNAVAILABLE, "switched_off"),
+            Refused::Model(_) => (StatusCode::FORBIDDEN, "model_not_allowed"),
+            Refused::Requests(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+            Refused::Tokens(_) => (StatusCode::TOO_MANY_REQUESTS, "tokens_limited"),
+            Refused::Crowded(_) => (StatusCode::TOO_MANY_REQUESTS, "concurrency_limited"),
+            Refused::NoMoney(..) => (StatusCode::PAYMENT_REQUIRED, "budget_exhausted"),
+            Refused::Unpriced(_) => (StatusCode::FORBIDDEN, "model_unpriced"),
+            Refused::Unbounded(_) => (StatusCode::BAD_REQUEST, "cost_unbounded"),
+        };
+        let error = Self::new(status, code, message).at_gate(refused.gate());
+        match refused {
+            Refused::Requests(standing) | Refused::Tokens(standing) => error.retry_in(standing.retry_in),
+            Refused::Crowded(_) => error.retry_in(CROWD_PASSES_IN),
+            Refused::Model(_) | Refused::Unpriced(_) => error.at("model").not_to_repeat(),
+            Refused::SwitchedOff(_) | Refused::NoMoney(..) | Refused::Unbounded(_) => error.not_to_repeat(),
+        }
+    }
+}
+
 impl From<CompletionError> for ApiError {
     fn from(error: CompletionError) -> Self {
         let message = error.to_string();
@@ -133,9 +188,13 @@ impl From<CompletionError> for ApiError {
                 ..Self::new(StatusCode::NOT_FOUND, "conversation_not_found", message)
             },
             CompletionError::HistoryOff => Self::new(StatusCode::BAD_REQUEST, "history_off", message),
+            CompletionError::Refused(refused) => refused.into(),
             CompletionError::Provider(error) => provider_error(error, message),
             CompletionError::Store(error) => error.into(),
             CompletionError::ShuttingDown => unavailable(),
+            CompletionError::Stopped => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "switched_off", message).at_gate("switch").not_to_repeat()
+            }
             // Nobody reads it; the status stands in the log (nginx's number for the same).
             CompletionError::ClientLeft => {
                 let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);

@@ -9,7 +9,7 @@ use privet_dialects::openai::chat_request::IncomingChat;
 use privet_dialects::raw_object::RawObject;
 use privet_domain::id::{ConversationId, RequestId};
 use privet_domain::model::is_openai_reasoning;
-use privet_engine::completion::{ChatCommand, CompletionError, DEFAULT_MAX_TOKENS};
+use privet_engine::completion::{ChatCommand, CompletionError};
 use privet_engine::router::Target;
 use serde_json::{Map, Value, json};
 
@@ -93,13 +93,13 @@ impl LessonRequest {
         Ok(Self { messages, conversation_id, model, stream })
     }
 
-    /// The parameters are the lesson's: temperature 0 (where the model takes one), at most 4096 tokens, text.
+    /// The parameters are the lesson's: temperature 0 (where the model takes one), text, and at most 4096 tokens, which the
+    /// engine sets.
     fn into_incoming(self, target: &Target) -> IncomingChat {
-        let mut parameters = Vec::with_capacity(3);
+        let mut parameters = Vec::with_capacity(2);
         if !is_openai_reasoning(&target.model) {
             parameters.push(("temperature".to_owned(), json!(0)));
         }
-        parameters.push(("max_tokens".to_owned(), json!(DEFAULT_MAX_TOKENS)));
         parameters.push(("response_format".to_owned(), json!({"type": "text"})));
         IncomingChat::from_messages(self.model, self.messages, self.stream, parameters)
     }

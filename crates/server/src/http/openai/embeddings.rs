@@ -1,10 +1,13 @@
 //! `POST /v1/embeddings`.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use privet_dialects::openai::embeddings::IncomingEmbeddings;
+use privet_domain::id::RequestId;
+use privet_engine::embedding::EmbeddingsCommand;
 
 use crate::http::authenticate::Authenticated;
 use crate::http::body::JsonBody;
@@ -32,11 +35,12 @@ use crate::http::surface::{Failure, OpenAi};
 )]
 pub(crate) async fn create(
     State(http): State<Http>,
-    _caller: Authenticated<OpenAi>,
+    Extension(request_id): Extension<RequestId>,
+    Authenticated { caller, .. }: Authenticated<OpenAi>,
     body: JsonBody<OpenAi>,
 ) -> Result<Response, Failure<OpenAi>> {
     let incoming = IncomingEmbeddings::parse(body.bytes)?;
-    let reply = http.engine.embed(&incoming).await?;
+    let reply = http.engine.embed(EmbeddingsCommand { caller, request_id, incoming }).await?;
     let mut response = Response::new(Body::from(reply.body));
     *response.headers_mut() = reply.headers;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

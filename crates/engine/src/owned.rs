@@ -13,7 +13,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 type BoxedCall<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A future that is finished by a tracked task if it is dropped before its end.
-pub(super) struct Owned<T: Send + 'static> {
+pub(crate) struct Owned<T: Send + 'static> {
     call: Option<BoxedCall<T>>,
     left: CancellationToken,
     tracker: TaskTracker,
@@ -22,7 +22,7 @@ pub(super) struct Owned<T: Send + 'static> {
 
 impl<T: Send + 'static> Owned<T> {
     /// `left` is cancelled when the waiter leaves.
-    pub(super) fn new(
+    pub(crate) fn new(
         call: impl Future<Output = T> + Send + 'static,
         left: CancellationToken,
         tracker: TaskTracker,

@@ -1,0 +1,333 @@
+//! Admission: whether a call may be made, and the money held for it. What may be refused cheaply is refused first: switches,
+//! models, tokens, calls at once, money.
+
+use std::sync::Arc;
+
+use privet_dialects::openai::request_size::RequestSize;
+use privet_domain::id::{ApiKeyId, RequestId};
+use privet_domain::key_limits::ModelNotAllowed;
+use privet_domain::money::Nanos;
+use privet_domain::pricing::{Ask, Price};
+use privet_domain::rate::Rate;
+use privet_store::{CallKind, Hold, StoreError, SwitchedOff};
+
+use crate::Engine;
+use crate::budget::{NoMoney, Remedy, Reservation, ReserveError, Spender};
+use crate::gates::{Crowded, Permit, RateStanding};
+use crate::keyring::Caller;
+use crate::router::Target;
+use crate::switchboard::Stoppable;
+
+/// Where money is short, a request without an output limit gets a smaller one, but no smaller than this (tokens).
+const OUTPUT_TOKENS_MIN: u64 = 16;
+/// Before a call is made, a token is taken for so many bytes by the token rates; the true count is added afterwards.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// A call that wants to be made.
+pub(crate) struct Applicant<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) request_id: RequestId,
+    pub(crate) kind: CallKind,
+    /// The model's name as the client said it.
+    pub(crate) asked_model: Option<&'a str>,
+    pub(crate) target: &'a Target,
+    pub(crate) size: RequestSize,
+    pub(crate) output: OutputWish,
+    pub(crate) tier: Option<&'a str>,
+}
+
+/// How much output a call wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OutputWish {
+    /// None: embeddings.
+    None,
+    /// So many answers, each of at most so many tokens; `None` where the client names no limit.
+    /// `sets_default`: then the default is set on the request, also where no budget asks for it.
+    Answers { count: u32, limit: Option<u64>, sets_default: bool },
+}
+
+/// A call that may be made. Nothing is written yet: dropped, it leaves nothing behind.
+pub(crate) struct Admission {
+    pub(crate) hold: Arc<Hold>,
+    /// The output limit to set on the request, which names none.
+    pub(crate) output_limit: Option<u64>,
+    pub(crate) terms: Terms,
+    reservation: Reservation,
+}
+
+/// What is known of a call under way until it is settled.
+pub(crate) struct Terms {
+    pub(crate) price: Option<Arc<Price>>,
+    /// The line of keys that the rates count for.
+    pub(crate) family_id: ApiKeyId,
+    pub(crate) size: RequestSize,
+    /// The most output tokens of all answers together.
+    pub(crate) output_tokens: u64,
+    pub(crate) requested_tier: Option<String>,
+    /// The rates that the call's tokens count against, and what was counted of them.
+    pub(crate) token_rates: Vec<Rate>,
+    pub(crate) counted_tokens: u64,
+    pub(crate) stoppable: Stoppable,
+    _permit: Permit,
+}
+
+/// Why a call may not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It is switched off.
+    #[error("`{}` is switched off: {}. Switch it on with `privet resume`.", .0.scope, .0.reason)]
+    SwitchedOff(SwitchedOff),
+    /// The key may not use the model.
+    #[error(transparent)]
+    Model(#[from] ModelNotAllowed),
+    /// The key has made its requests.
+    #[error("This key may make {} requests; the next in {} s.", .0.rate, whole_seconds(.0))]
+    Requests(RateStanding),
+    /// The key has used its tokens.
+    #[error("This key may use {} tokens; more in {} s.", .0.rate, whole_seconds(.0))]
+    Tokens(RateStanding),
+    /// Too many calls at once.
+    #[error("{}", crowded(.0))]
+    Crowded(Crowded),
+    /// A budget lacks the money.
+    #[error("{}", no_money(.0, *.1))]
+    NoMoney(Box<NoMoney>, Option<u64>),
+    /// Nobody knows what it costs.
+    #[error(
+        "No price is known of the model `{0}`, and the key has a budget. Write its price into the file of the setting `prices`, or allow it by name in `limits.unpriced`."
+    )]
+    Unpriced(String),
+    /// Nobody can say what it costs at most.
+    #[error(
+        "What this request costs at most cannot be told: it holds a file or a search whose size only the provider knows, and the price book has no `context_tokens` of `{0}`. Send the text itself, or write the model's context into the file of the setting `prices`."
+    )]
+    Unbounded(String),
+}
+
+impl Refused {
+    /// The gate that refused, by the name that stands in the header `x-privet-gate` and in the log of refusals.
+    #[must_use]
+    pub const fn gate(&self) -> &'static str {
+        match self {
+            Self::SwitchedOff(_) => "switch",
+            Self::Model(_) => "scope",
+            Self::Requests(_) => "rate",
+            Self::Tokens(_) => "tokens",
+            Self::Crowded(_) => "concurrency",
+            Self::NoMoney(..) | Self::Unpriced(_) | Self::Unbounded(_) => "budget",
+        }
+    }
+}
+
+/// Why there is no admission.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdmissionError {
+    #[error(transparent)]
+    Refused(Refused),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<Refused> for AdmissionError {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl Engine {
+    /// Counts a request against the rates of its key. Gives what is left, for the answer's headers.
+    ///
+    /// # Errors
+    /// When the key has made its requests.
+    pub fn count_request(&self, caller: &Caller) -> Result<Option<RateStanding>, Refused> {
+        let rates = or_default(&caller.limits.requests, self.limits.key.requests);
+        self.gates.take_request(caller.family_id, &rates).map_err(Refused::Requests)
+    }
+
+    /// Lets a call in and reserves the most that it can cost.
+    pub(crate) async fn admit(&self, applicant: Applicant<'_>) -> Result<Admission, AdmissionError> {
+        let Applicant { caller, request_id, kind, asked_model, target, size, output, tier } = applicant;
+        let (provider, model) = (target.provider.name(), target.model.as_str());
+        let stoppable = self.switchboard.begin(caller.key_id, provider).map_err(Refused::SwitchedOff)?;
+        let name = format!("{provider}/{model}");
+        caller.limits.permit(asked_model.unwrap_or(&name), &name).map_err(Refused::Model)?;
+        let token_rates = or_default(&caller.limits.tokens, self.limits.key.tokens);
+        let counted_tokens = size.text_tokens / BYTES_PER_TOKEN;
+        self.gates.take_tokens(caller.family_id, &token_rates, counted_tokens).map_err(Refused::Tokens)?;
+        let of_key = caller.limits.concurrency.or(self.limits.key.concurrency);
+        let permit = self.gates.take_place(caller.family_id, of_key, self.limits.concurrency);
+        let permit = permit.map_err(Refused::Crowded)?;
+
+        let spender = Spender {
+            family_id: caller.family_id,
+            user_id: &caller.user_id,
+            project: &caller.project,
+            allowances: &caller.limits.budgets,
+        };
+        let rules = self.budgets.rules_for(&spender);
+        let now = self.clock.now();
+        let price = self.prices.find(provider, model, now).cloned();
+        let is_budgeted = !rules.is_empty();
+        let quote = self.quote(price.as_deref(), &name, &size, output, tier, is_budgeted)?;
+        let reserved = self.budgets.reserve(&rules, quote.most, quote.least).await;
+        let reservation = reserved.map_err(|error| match error {
+            ReserveError::Store(error) => AdmissionError::Store(error),
+            ReserveError::NoMoney(lack) => {
+                let fitting = price.as_ref().and_then(|price| price.affordable_output(&quote.ask, lack.left));
+                Refused::NoMoney(lack, fitting.map(|all| all / quote.answers)).into()
+            }
+        })?;
+        let mut output_tokens = quote.ask.output_tokens;
+        if let Some(price) = price.as_ref().filter(|_| reservation.amount < quote.most) {
+            output_tokens = price.affordable_output(&quote.ask, reservation.amount).unwrap_or(0);
+        }
+        let output_limit = quote.sets_limit.then(|| output_tokens / quote.answers);
+        let hold = Hold {
+            id: request_id,
+            replica_id: reservation.replica_id,
+            project_id: caller.project_id,
+            key_id: caller.key_id,
+            user_id: caller.user_id.clone(),
+            kind,
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            amount: reservation.amount,
+            price: price.as_ref().map(|price| row_name(price)),
+            charges: reservation.charges.clone(),
+            at: now,
+        };
+        let terms = Terms {
+            price,
+            family_id: caller.family_id,
+            size,
+            output_tokens,
+            requested_tier: tier.map(str::to_owned),
+            token_rates,
+            counted_tokens,
+            stoppable,
+            _permit: permit,
+        };
+        Ok(Admission { hold: Arc::new(hold), output_limit, terms, reservation })
+    }
+
+    /// What a call costs at most, and how little must be there.
+    fn quote<'a>(
+        &self,
+        price: Option<&Price>,
+        name: &str,
+        size: &RequestSize,
+        output: OutputWish,
+        tier: Option<&'a str>,
+        is_budgeted: bool,
+    ) -> Result<Quote<'a>, Refused> {
+        let known_max = price.and_then(|price| price.output_tokens_max);
+        let (answers, limit, sets_limit) = match output {
+            OutputWish::None => (1, 0, false),
+            // More than the model can write is not written.
+            OutputWish::Answers { count, limit: Some(limit), .. } => {
+                (u64::from(count), known_max.map_or(limit, |max| limit.min(max)), false)
+            }
+            OutputWish::Answers { count, limit: None, sets_default } => {
+                let default = self.limits.output_tokens;
+                (u64::from(count), known_max.map_or(default, |max| default.min(max)), is_budgeted || sets_default)
+            }
+        };
+        let ask = ask(size, limit.saturating_mul(answers), tier);
+        let Some(price) = price else {
+            let allowed = !is_budgeted || self.limits.unpriced.iter().any(|allowed| allowed == name);
+            return if allowed {
+                Ok(Quote { ask, answers, sets_limit, most: Nanos::ZERO, least: Nanos::ZERO })
+            } else {
+                Err(Refused::Unpriced(name.to_owned()))
+            };
+        };
+        let most = match price.most(&ask) {
+            Some(most) => most,
+            None if is_budgeted => return Err(Refused::Unbounded(name.to_owned())),
+            None => Nanos::ZERO,
+        };
+        let small = Ask { output_tokens: limit.min(OUTPUT_TOKENS_MIN).saturating_mul(answers), ..ask };
+        let least = if sets_limit { price.most(&small).unwrap_or(most) } else { most };
+        Ok(Quote { ask, answers, sets_limit, most, least })
+    }
+}
+
+impl Admission {
+    /// Once the hold is durable: the money stays reserved until the call is settled.
+    pub(crate) fn is_durable(self) -> (Arc<Hold>, Terms) {
+        self.reservation.keep();
+        (self.hold, self.terms)
+    }
+}
+
+struct Quote<'a> {
+    ask: Ask<'a>,
+    answers: u64,
+    /// Whether the output limit is ours to set.
+    sets_limit: bool,
+    most: Nanos,
+    least: Nanos,
+}
+
+/// What a request of this size, with so much output, asks of a price.
+pub(crate) fn ask<'a>(size: &RequestSize, output_tokens: u64, tier: Option<&'a str>) -> Ask<'a> {
+    Ask {
+        text_tokens: size.text_tokens,
+        images: size.images,
+        audio_tokens: size.audio_tokens,
+        unknown_parts: size.unknown_parts,
+        output_tokens: output_tokens.saturating_add(size.predicted_tokens),
+        writes_cache: size.writes_cache,
+        speaks: size.speaks,
+        draws: size.draws,
+        tier,
+    }
+}
+
+/// A row of the price book, for the ledger: its model and its date.
+fn row_name(price: &Price) -> Arc<str> {
+    let from = price.from.to_string();
+    format!("{} of {}", price.model, from.get(..10).unwrap_or(&from)).into()
+}
+
+fn or_default(own: &[Rate], default: Option<Rate>) -> Vec<Rate> {
+    if own.is_empty() { default.into_iter().collect() } else { own.to_vec() }
+}
+
+fn whole_seconds(standing: &RateStanding) -> u64 {
+    standing.retry_in.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+}
+
+fn crowded(crowded: &Crowded) -> String {
+    match crowded {
+        Crowded::Key(most) => {
+            format!("This key may have {most} calls under way at once; repeat when one has ended.")
+        }
+        Crowded::Server(most) => format!(
+            "The server has {most} calls under way, as many as it may (`limits.concurrency`); repeat in a moment."
+        ),
+    }
+}
+
+fn no_money(lack: &NoMoney, fitting_output: Option<u64>) -> String {
+    let NoMoney { budget, limit, left, needed, resets_at, remedy } = lack;
+    let head = format!("The budget `{budget}` has {left} left of {limit}, this request needs up to {needed}.");
+    let smaller = match fitting_output.filter(|&tokens| tokens > 0) {
+        Some(tokens) => format!(" With `max_tokens` {tokens} it would fit."),
+        None => String::new(),
+    };
+    match (remedy, resets_at) {
+        (Remedy::NeverFits, _) => format!(
+            "{head} It is more than the whole budget, so waiting does not help: make the request smaller, or raise the budget.{smaller}"
+        ),
+        (Remedy::NextWindow, Some(at)) => {
+            format!("{head} The budget is full again at {at}; or raise it.{smaller}")
+        }
+        (Remedy::NextWindow, None) => {
+            format!("{head} This budget does not fill up again, so waiting does not help: raise it.{smaller}")
+        }
+        (Remedy::CallsUnderWay, _) => {
+            format!("{head} Calls under way hold the rest: repeat the request when they have ended.{smaller}")
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Settlement: what a call did cost, once it has ended in whatever way.
+//!
+//! A provider's own count is the truth. Where it did not say, the most that can have been used is charged, and never more
+//! than was held. A settlement that cannot be written now is kept and tried again; until then its hold stays charged.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use privet_dialects::canonical::Usage;
+use privet_domain::money::Nanos;
+use privet_domain::time::Timestamp;
+use privet_store::{Hold, Outcome, Settlement, Store, StoreError, TurnEnd, UsageSource};
+
+use crate::Engine;
+use crate::admission::{Terms, ask};
+use crate::budget::Budgets;
+
+/// Settlements that could not be written are tried again so often.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// A call whose hold is durable. It must be settled.
+pub(crate) struct OpenCall {
+    pub(crate) hold: Arc<Hold>,
+    pub(crate) terms: Terms,
+}
+
+/// What is known of a call's use when it ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Used {
+    pub(crate) outcome: Outcome,
+    pub(crate) tokens: TokensUsed,
+    /// The service tier that the provider named.
+    pub(crate) tier: Option<String>,
+}
+
+/// Who knows how many tokens were used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokensUsed {
+    /// Nothing reached the provider, or it refused.
+    Nothing,
+    /// The provider counted.
+    Reported(Usage),
+    /// The provider counted the input; of the output so many bytes came.
+    ReportedInput(Usage, u64),
+    /// Nobody counted; so many bytes of output came, each at most a token.
+    Bytes(u64),
+    /// An answer that cannot be read may be as long as was allowed.
+    Unreadable,
+}
+
+/// The settlements that could not be written yet.
+#[derive(Default)]
+pub(crate) struct Unsettled(Mutex<Vec<Settlement>>);
+
+impl Engine {
+    /// Writes what a call cost together with how its turn ended; then its money is free.
+    ///
+    /// # Errors
+    /// When the turn could not be written. The settlement then is written alone, now or later.
+    pub(crate) async fn settle(&self, call: OpenCall, used: Used, turn: Option<TurnEnd>) -> Result<(), StoreError> {
+        let settlement = settlement(&call, used, self.clock.now());
+        let tokens = settlement.usage.input.saturating_add(settlement.usage.output);
+        let uncounted = tokens.saturating_sub(call.terms.counted_tokens);
+        self.gates.add_tokens(call.terms.family_id, &call.terms.token_rates, uncounted);
+        measure(&settlement);
+        let written = self.store.end_call(settlement.clone(), turn).await;
+        match &written {
+            Ok(()) => self.budgets.settled(&settlement.hold, settlement.cost),
+            Err(_) => self.settle_alone(settlement).await,
+        }
+        written
+    }
+
+    async fn settle_alone(&self, settlement: Settlement) {
+        match self.store.end_call(settlement.clone(), None).await {
+            Ok(()) => self.budgets.settled(&settlement.hold, settlement.cost),
+            Err(error) => {
+                tracing::error!(call = %settlement.hold.id, %error, "a call cannot be settled now; its hold stays charged until it is");
+                self.unsettled.push(settlement);
+            }
+        }
+    }
+
+    /// Tries again to write what could not be written, for ever.
+    pub async fn settle_late(&self) {
+        loop {
+            tokio::time::sleep(TRY_AGAIN_AFTER).await;
+            self.unsettled.write(&self.store, &self.budgets).await;
+        }
+    }
+
+    /// Writes what could not be written before, once more: the server ends.
+    pub async fn settle_last(&self) {
+        self.unsettled.write(&self.store, &self.budgets).await;
+    }
+}
+
+impl Unsettled {
+    fn push(&self, settlement: Settlement) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(settlement);
+    }
+
+    async fn write(&self, store: &Store, budgets: &Budgets) {
+        let late = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for settlement in late {
+            match store.end_call(settlement.clone(), None).await {
+                Ok(()) => {
+                    tracing::info!(call = %settlement.hold.id, "settled late");
+                    budgets.settled(&settlement.hold, settlement.cost);
+                }
+                Err(_) => self.push(settlement),
+            }
+        }
+    }
+}
+
+/// Counts it, and says aloud when a provider took more than it could by its own rules.
+fn measure(settlement: &Settlement) {
+    metrics::counter!("privet_spent_nanos_total").increment(u64::try_from(settlement.cost.as_i64()).unwrap_or(0));
+    let hold = &settlement.hold;
+    if settlement.cost > hold.amount && hold.price.is_some() {
+        metrics::counter!("privet_overrun_calls_total").increment(1);
+        tracing::error!(
+            call = %hold.id, provider = hold.provider, model = hold.model, held = %hold.amount, cost = %settlement.cost,
+            "a provider counted more tokens than the request could have: check the model's row in the price book"
+        );
+    }
+}
+
+/// What a call cost. Pure.
+fn settlement(call: &OpenCall, used: Used, at: Timestamp) -> Settlement {
+    let OpenCall { hold, terms } = call;
+    let size = &terms.size;
+    let bounded_output = |bytes: u64| bytes.min(terms.output_tokens);
+    let (usage, source) = match used.tokens {
+        TokensUsed::Nothing => (Usage::default(), UsageSource::Nothing),
+        TokensUsed::Reported(usage) => (usage, UsageSource::Reported),
+        TokensUsed::ReportedInput(usage, bytes) => {
+            let output = usage.output.max(bounded_output(bytes));
+            let source = if output == usage.output { UsageSource::Reported } else { UsageSource::Bounded };
+            (Usage { output, ..usage }, source)
+        }
+        TokensUsed::Bytes(bytes) => (bound(size, bounded_output(bytes)), UsageSource::Bounded),
+        TokensUsed::Unreadable => (bound(size, terms.output_tokens), UsageSource::Bounded),
+    };
+    let (cost, bill) = match &terms.price {
+        None => (Nanos::ZERO, None),
+        Some(price) => {
+            let tier = used.tier.as_deref().or(terms.requested_tier.as_deref());
+            let cost = match used.tokens {
+                // Which of the rates applied is as little known as the tokens.
+                TokensUsed::Bytes(_) | TokensUsed::Unreadable => {
+                    let most = price.most(&ask(size, usage.output, terms.requested_tier.as_deref()));
+                    most.map_or(hold.amount, |most| most.min(hold.amount))
+                }
+                _ => price.cost(&usage, tier).unwrap_or(Nanos::MAX),
+            };
+            let lines = price.lines(&usage, tier);
+            let lines: Vec<_> = lines.iter().map(|line| (line.kind, line.tokens, line.nanos_per_million)).collect();
+            (cost, serde_json::to_string(&lines).ok())
+        }
+    };
+    Settlement { hold: hold.clone(), outcome: used.outcome, cost, usage, source, tier: used.tier, bill, at }
+}
+
+fn bound(size: &privet_dialects::openai::request_size::RequestSize, output: u64) -> Usage {
+    Usage { input: size.text_tokens.saturating_add(size.audio_tokens), output, ..Usage::default() }
+}

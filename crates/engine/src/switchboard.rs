@@ -1,0 +1,137 @@
+//! The kill switch: everything, a key or a provider is off, for new calls and for those under way.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use privet_domain::id::ApiKeyId;
+use privet_store::{Store, StoreError, SwitchedOff};
+use tokio_util::sync::CancellationToken;
+
+/// What can be switched off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SwitchScope {
+    /// All calls.
+    Global,
+    /// The calls of a key.
+    Key(ApiKeyId),
+    /// The calls to a provider.
+    Provider(String),
+}
+
+impl std::fmt::Display for SwitchScope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Global => f.write_str("global"),
+            Self::Key(id) => write!(f, "key/{id}"),
+            Self::Provider(name) => write!(f, "provider/{name}"),
+        }
+    }
+}
+
+/// The switches, in step with the store, and the calls under way that they can stop.
+pub struct Switchboard {
+    store: Arc<Store>,
+    off: ArcSwap<HashMap<String, SwitchedOff>>,
+    revision: AtomicI64,
+    calls: Arc<Calls>,
+}
+
+#[derive(Default)]
+struct Calls {
+    next: AtomicU64,
+    under_way: Mutex<HashMap<u64, UnderWay>>,
+}
+
+struct UnderWay {
+    key: ApiKeyId,
+    provider: String,
+    stop: CancellationToken,
+}
+
+/// A call that a switch can stop; dropped when it has ended.
+pub struct Stoppable {
+    number: u64,
+    calls: Arc<Calls>,
+    /// Cancelled when the call must end.
+    pub stop: CancellationToken,
+}
+
+impl Switchboard {
+    /// Loads the switches.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn load(store: Arc<Store>) -> Result<Self, StoreError> {
+        let board =
+            Self { store, off: ArcSwap::default(), revision: AtomicI64::new(-1), calls: Arc::new(Calls::default()) };
+        board.reload().await?;
+        Ok(board)
+    }
+
+    /// Lets a call begin, if nothing is off that it needs.
+    ///
+    /// # Errors
+    /// With what is off.
+    pub fn begin(&self, key: ApiKeyId, provider: &str) -> Result<Stoppable, SwitchedOff> {
+        let stop = CancellationToken::new();
+        let number = self.calls.next.fetch_add(1, Ordering::Relaxed);
+        let under_way = UnderWay { key, provider: provider.to_owned(), stop: stop.clone() };
+        // Registered before looking: a switch that is thrown in between stops it.
+        self.calls.lock().insert(number, under_way);
+        let call = Stoppable { number, calls: self.calls.clone(), stop };
+        match self.find(key, provider) {
+            Some(off) => Err(off),
+            None => Ok(call),
+        }
+    }
+
+    /// Reads the switches again if they changed since, and stops the calls under way that may not go on.
+    ///
+    /// # Errors
+    /// When the database fails; the known ones stay.
+    pub async fn reload(&self) -> Result<(), StoreError> {
+        let revision = self.store.switches_revision().await?;
+        if self.revision.load(Ordering::Acquire) == revision {
+            return Ok(());
+        }
+        let off = self.store.switches().await?.into_iter().map(|switch| (switch.scope.clone(), switch));
+        self.off.store(Arc::new(off.collect()));
+        self.revision.store(revision, Ordering::Release);
+        self.stop_calls(|call| self.find(call.key, &call.provider).is_some());
+        Ok(())
+    }
+
+    /// Stops the calls under way of keys that are no longer valid.
+    pub fn stop_keys(&self, is_valid: impl Fn(ApiKeyId) -> bool) {
+        self.stop_calls(|call| !is_valid(call.key));
+    }
+
+    fn find(&self, key: ApiKeyId, provider: &str) -> Option<SwitchedOff> {
+        let off = self.off.load();
+        if off.is_empty() {
+            return None;
+        }
+        let scopes = [SwitchScope::Global, SwitchScope::Key(key), SwitchScope::Provider(provider.to_owned())];
+        scopes.iter().find_map(|scope| off.get(&scope.to_string()).cloned())
+    }
+
+    fn stop_calls(&self, must_stop: impl Fn(&UnderWay) -> bool) {
+        for call in self.calls.lock().values().filter(|call| must_stop(call)) {
+            call.stop.cancel();
+        }
+    }
+}
+
+impl Calls {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, UnderWay>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Stoppable {
+    fn drop(&mut self) {
+        self.calls.lock().remove(&self.number);
+    }
+}
