@@ -3,6 +3,7 @@
 pub mod api_key;
 pub mod budget;
 pub mod id;
+pub mod key_limits;
 pub mod model;
 pub mod money;
 pub mod pricing;

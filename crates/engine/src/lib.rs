@@ -6,6 +6,7 @@ pub mod api_key;
 pub mod completion;
 pub mod conversation;
 pub mod embedding;
+pub mod key_settings;
 pub mod keyring;
 mod message;
 pub mod models;

@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod first_run;
 mod http;
+mod key_view;
 mod serve;
 mod telemetry;
 

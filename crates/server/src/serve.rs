@@ -80,6 +80,9 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     follow.abort();
     upkeep.abort();
     accepting.abort();
+    if let Err(error) = engine.keyring.write_uses().await {
+        tracing::warn!(%error, "when the keys were last used is not written");
+    }
     store.close().await;
     tracing::info!("stopped");
     Ok(())

@@ -12,7 +12,7 @@ mod postgres_url;
 mod project;
 mod turn;
 
-pub use api_key::{ApiKey, KeySecret, NewKeyRow};
+pub use api_key::{ApiKey, KeySecret, KeyUpdate, NewKeyRow, Successor};
 pub use conversation::{Conversation, ConversationPage, MessageStatus, StoredMessage};
 pub use db::{Durability, Location, Store};
 pub use error::StoreError;

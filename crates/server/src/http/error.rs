@@ -2,7 +2,10 @@
 
 use axum::http::{HeaderMap, StatusCode};
 use privet_dialects::{BadRequest, Unsupported, UpstreamFault};
+use privet_domain::key_limits::ModelNotAllowed;
+use privet_engine::api_key::ApiKeyError;
 use privet_engine::completion::CompletionError;
+use privet_engine::key_settings::WrongSetting;
 use privet_providers::ProviderError;
 use privet_store::StoreError;
 
@@ -114,6 +117,40 @@ impl From<StoreError> for ApiError {
                     "store_failed",
                     "The database failed; the server's log says why.",
                 )
+            }
+        }
+    }
+}
+
+impl From<ModelNotAllowed> for ApiError {
+    fn from(error: ModelNotAllowed) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "model_not_allowed", error.to_string()).at("model")
+    }
+}
+
+impl From<WrongSetting> for ApiError {
+    fn from(error: WrongSetting) -> Self {
+        Self::bad_request(format!("{error}.")).at(error.field.as_str())
+    }
+}
+
+impl From<ApiKeyError> for ApiError {
+    fn from(error: ApiKeyError) -> Self {
+        let message = error.to_string();
+        match error {
+            ApiKeyError::Store(error) => error.into(),
+            ApiKeyError::Wrong(error) => error.into(),
+            ApiKeyError::Mistyped => Self::bad_request(message),
+            ApiKeyError::Unknown(id) => {
+                Self::not_found(format!("There is no API key `{id}`; GET /api/keys lists what there is."))
+            }
+            ApiKeyError::Ended(id) => {
+                let message = format!("The API key `{id}` is revoked or expired; make another with POST /api/keys.");
+                Self::new(StatusCode::CONFLICT, "key_ended", message)
+            }
+            ApiKeyError::NoRandomness(_) => {
+                tracing::error!(error = message, "no API key can be made");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
             }
         }
     }

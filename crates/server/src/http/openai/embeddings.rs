@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use privet_dialects::openai::embeddings::IncomingEmbeddings;
 
-use crate::http::authenticate::Authenticated;
+use crate::http::authenticate::{Authenticated, ForEmbeddings};
 use crate::http::body::JsonBody;
 use crate::http::docs::{EmbeddingList, EmbeddingsRequest, OpenAiError};
 use crate::http::router::Http;
@@ -20,6 +20,7 @@ use crate::http::surface::{Failure, OpenAi};
         (status = 200, description = "The vectors", body = EmbeddingList),
         (status = 400, description = "The request is wrong, or its model's provider has no embeddings", body = OpenAiError),
         (status = 401, description = "No valid key", body = OpenAiError),
+        (status = 403, description = "The key has not the scope `embeddings`, or may not use the model", body = OpenAiError),
         (status = 404, description = "Unknown model", body = OpenAiError),
         (status = 408, description = "The body came too slowly", body = OpenAiError),
         (status = 413, description = "The body is too large", body = OpenAiError),
@@ -28,11 +29,11 @@ use crate::http::surface::{Failure, OpenAi};
         (status = 503, description = "The provider or the server is unavailable", body = OpenAiError),
         (status = 504, description = "The provider took too long", body = OpenAiError),
     ),
-    security(("key" = [])),
+    security(("key" = ["embeddings"])),
 )]
 pub(crate) async fn create(
     State(http): State<Http>,
-    _caller: Authenticated<OpenAi>,
+    _caller: Authenticated<OpenAi, ForEmbeddings>,
     body: JsonBody<OpenAi>,
 ) -> Result<Response, Failure<OpenAi>> {
     let incoming = IncomingEmbeddings::parse(body.bytes)?;
