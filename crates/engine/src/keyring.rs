@@ -1,47 +1,96 @@
 //! Who may call: the keys in memory, in step with the store.
 //!
 //! Checking a key touches no database. A change made in this process holds at once; one made by another process (the command
-//! line, another replica) is seen within [`POLL_INTERVAL`].
+//! line, another replica) is seen within [`POLL_INTERVAL`]. When keys were last used is noted in memory and written now and then.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use privet_domain::api_key::{KeyHash, PresentedKey, PublicId};
 use privet_domain::id::{ApiKeyId, ProjectId};
+use privet_domain::key_limits::KeyLimits;
+use privet_domain::scope::Scopes;
 use privet_domain::time::Timestamp;
-use privet_store::{Store, StoreError};
+use privet_store::{KeySecret, Store, StoreError};
+use tokio::sync::watch;
+
+use crate::api_key;
 
 /// How often the store is asked whether keys changed.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// How often the last uses are written.
+const USES_INTERVAL: Duration = Duration::from_secs(2);
+/// A use so soon after the one that was noted is not noted: processors need not hand the number to each other.
+const USE_MICROS: i64 = 100_000;
 
 /// Who calls: what a valid key stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// The key.
     pub key_id: ApiKeyId,
+    /// The first key of its line of rotations: budgets and limits go on under this id.
+    pub family_id: ApiKeyId,
+    /// What its owner calls it.
+    pub key_name: Arc<str>,
     /// The project whose data it sees.
     pub project_id: ProjectId,
+    /// That project's name.
+    pub project: Arc<str>,
     /// The user it belongs to.
     pub user_id: Arc<str>,
-    pub family_id: ApiKeyId,
-    pub project: Arc<str>,
-    pub limits: Arc<privet_domain::key_limits::KeyLimits>,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// What bounds it.
+    pub limits: Arc<KeyLimits>,
 }
 
 struct Entry {
     caller: Caller,
     hash: KeyHash,
     expires_at: Option<Timestamp>,
+    last_use: Arc<LastUse>,
+}
+
+/// When a key was last used, in microseconds: as noted, and as written. 0 is never.
+#[derive(Default)]
+struct LastUse {
+    noted: AtomicI64,
+    written: AtomicI64,
+}
+
+impl LastUse {
+    fn note(&self, now: Timestamp) {
+        let now = now.as_micros();
+        if now.saturating_sub(self.noted.load(Ordering::Relaxed)) >= USE_MICROS {
+            self.noted.fetch_max(now, Ordering::Relaxed);
+        }
+    }
+
+    fn unwritten(&self) -> Option<i64> {
+        let noted = self.noted.load(Ordering::Relaxed);
+        (noted > self.written.load(Ordering::Relaxed)).then_some(noted)
+    }
+}
+
+/// The keys that were not revoked.
+#[derive(Default)]
+struct Keys {
+    entries: HashMap<PublicId, Entry>,
+    ends: HashMap<ApiKeyId, Option<Timestamp>>,
 }
 
 /// The keys that are valid.
 pub struct Keyring {
     store: Arc<Store>,
-    entries: ArcSwap<HashMap<PublicId, Entry>>,
-    revision: AtomicI64,
+    keys: ArcSwap<Keys>,
+    /// Of the valid keys, and of revoked ones until their last use is written. Not locked by requests.
+    uses: Mutex<HashMap<ApiKeyId, Arc<LastUse>>>,
+    revision: watch::Sender<i64>,
+    /// One reads at a time, so that what was read first is not put over what was read later.
+    reloading: tokio::sync::Mutex<()>,
 }
 
 impl Keyring {
@@ -50,7 +99,13 @@ impl Keyring {
     /// # Errors
     /// When the database fails.
     pub async fn load(store: Arc<Store>) -> Result<Self, StoreError> {
-        let keyring = Self { store, entries: ArcSwap::default(), revision: AtomicI64::new(-1) };
+        let keyring = Self {
+            store,
+            keys: ArcSwap::default(),
+            uses: Mutex::default(),
+            revision: watch::Sender::new(-1),
+            reloading: tokio::sync::Mutex::default(),
+        };
         keyring.reload().await?;
         Ok(keyring)
     }
@@ -59,10 +114,25 @@ impl Keyring {
     #[must_use]
     pub fn authenticate(&self, token: &str, now: Timestamp) -> Option<Caller> {
         let presented = PresentedKey::read(token)?;
-        let entries = self.entries.load();
-        let entry = entries.get(&presented.public_id)?;
+        let keys = self.keys.load();
+        let entry = keys.entries.get(&presented.public_id)?;
         let valid = entry.hash.matches(&presented.hash) && entry.expires_at.is_none_or(|end| now < end);
-        valid.then(|| entry.caller.clone())
+        valid.then(|| {
+            entry.last_use.note(now);
+            entry.caller.clone()
+        })
+    }
+
+    /// Whether a key is valid still: a call that it began may go on.
+    #[must_use]
+    pub fn is_valid(&self, id: ApiKeyId, now: Timestamp) -> bool {
+        self.keys.load().ends.get(&id).is_some_and(|end| end.is_none_or(|end| now < end))
+    }
+
+    /// Tells when keys changed; ask [`Keyring::is_valid`] then.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<i64> {
+        self.revision.subscribe()
     }
 
     /// Reads the keys again if they changed since.
@@ -70,42 +140,208 @@ impl Keyring {
     /// # Errors
     /// When the database fails; the keys in memory stay.
     pub async fn reload(&self) -> Result<(), StoreError> {
+        let _alone = self.reloading.lock().await;
         // The revision is read first: a change in between is read twice rather than never.
         let revision = self.store.keys_revision().await?;
-        if self.revision.load(Ordering::Acquire) == revision {
+        if *self.revision.borrow() == revision {
             return Ok(());
         }
-        let entries = self.store.keys().await?.into_iter().filter(|secret| secret.key.revoked_at.is_none());
-        let entries = entries.map(|secret| {
-            let caller = Caller {
-                key_id: secret.key.id,
-                project_id: secret.key.project_id,
-                user_id: Arc::from(secret.key.user_id),
-                family_id: secret.key.id,
-                project: Arc::from(secret.key.project),
-                limits: Arc::default(),
-            };
-            let entry = Entry { caller, hash: secret.hash, expires_at: secret.key.expires_at };
-            (PublicId::from(secret.key.public_id), entry)
-        });
-        self.entries.store(Arc::new(entries.collect()));
-        self.revision.store(revision, Ordering::Release);
+        let secrets = self.store.keys().await?;
+        self.keys.store(Arc::new(self.keys_of(secrets)));
+        self.revision.send_replace(revision);
         Ok(())
     }
 
-    /// Follows changes by other processes, for ever.
+    fn keys_of(&self, secrets: Vec<KeySecret>) -> Keys {
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = Keys::default();
+        for KeySecret { key, hash } in secrets {
+            if key.revoked_at.is_some() {
+                continue;
+            }
+            let (scopes, limits) = match api_key::rights(&key) {
+                Ok(rights) => rights,
+                Err(error) => {
+                    // A key without its limits would be one without limits.
+                    tracing::error!(%error, "an API key is refused; revoke it and make another");
+                    continue;
+                }
+            };
+            let caller = Caller {
+                key_id: key.id,
+                family_id: key.family_id,
+                key_name: Arc::from(key.name),
+                project_id: key.project_id,
+                project: Arc::from(key.project),
+                user_id: Arc::from(key.user_id),
+                scopes,
+                limits: Arc::new(limits),
+            };
+            let last_use = uses.entry(key.id).or_default().clone();
+            keys.ends.insert(key.id, key.expires_at);
+            let entry = Entry { caller, hash, expires_at: key.expires_at, last_use };
+            keys.entries.insert(PublicId::from(key.public_id), entry);
+        }
+        uses.retain(|id, last_use| keys.ends.contains_key(id) || last_use.unwritten().is_some());
+        keys
+    }
+
+    /// Writes when the keys were last used, where that is not written yet.
+    ///
+    /// # Errors
+    /// When the database fails; then it is written the next time.
+    pub async fn write_uses(&self) -> Result<(), StoreError> {
+        let unwritten: Vec<(ApiKeyId, i64, Arc<LastUse>)> = {
+            let uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+            uses.iter().filter_map(|(id, last)| Some((*id, last.unwritten()?, last.clone()))).collect()
+        };
+        if unwritten.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = unwritten.iter().map(|(id, at, _)| (*id, Timestamp::from_micros(*at))).collect();
+        self.store.touch_keys(&rows).await?;
+        for (_, at, last_use) in unwritten {
+            last_use.written.fetch_max(at, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Follows changes by other processes and writes the last uses, for ever.
     pub async fn follow(&self) {
         let mut failing = false;
+        let mut written_at = Instant::now();
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
-            match self.reload().await {
+            let mut outcome = self.reload().await;
+            if outcome.is_ok() && written_at.elapsed() >= USES_INTERVAL {
+                written_at = Instant::now();
+                outcome = self.write_uses().await;
+            }
+            match outcome {
                 Ok(()) => failing = false,
                 Err(error) if !failing => {
                     failing = true;
-                    tracing::error!(%error, "cannot read the API keys; the known ones stay valid until the database answers");
+                    tracing::error!(%error, "cannot follow the API keys; the known ones stay valid until the database answers");
                 }
                 Err(_) => {}
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use privet_domain::api_key::NewApiKey;
+    use privet_store::{Durability, Location};
+    use secrecy::ExposeSecret as _;
+
+    use crate::api_key::{CreatedKey, KeyChange, KeyRequest};
+    use crate::key_settings::KeySettings;
+
+    struct Bed {
+        store: Arc<Store>,
+        keyring: Keyring,
+        _folder: tempfile::TempDir,
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_micros(1_700_000_000_000_000 + second * 1_000_000)
+    }
+
+    async fn bed() -> Bed {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::Folder(folder.path().to_owned());
+        let store = Arc::new(Store::open(&location, Durability::Process).await.unwrap());
+        Bed { keyring: Keyring::load(store.clone()).await.unwrap(), store, _folder: folder }
+    }
+
+    impl Bed {
+        async fn make(&self, request: &KeyRequest) -> CreatedKey {
+            let created = api_key::create(&self.store, request, at(0)).await.unwrap();
+            self.keyring.reload().await.unwrap();
+            created
+        }
+
+        fn caller(&self, key: &CreatedKey, second: i64) -> Option<Caller> {
+            self.keyring.authenticate(key.token.expose_secret(), at(second))
+        }
+
+        async fn last_use(&self, key: &CreatedKey) -> Option<Timestamp> {
+            api_key::find(&self.store, &key.key.public_id).await.unwrap().last_used_at
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_is_all_that_its_key_stands_for() {
+        let bed = bed().await;
+        let request = KeyRequest {
+            user_id: "ada".to_owned(),
+            project: "home".to_owned(),
+            scopes: "read".parse().unwrap(),
+            limits: KeyLimits { concurrency: Some(2), ..KeyLimits::default() },
+            expires_at: Some(at(10)),
+            ..KeyRequest::named("laptop")
+        };
+        let key = bed.make(&request).await;
+        let caller = bed.caller(&key, 9).unwrap();
+        assert_eq!((caller.key_id, caller.family_id), (key.key.id, key.key.id));
+        assert_eq!((&*caller.key_name, &*caller.project, &*caller.user_id), ("laptop", "home", "ada"));
+        assert_eq!((caller.scopes, &*caller.limits), (request.scopes, &request.limits));
+        assert_eq!(bed.caller(&key, 10), None, "it has expired");
+        assert!(bed.keyring.is_valid(key.key.id, at(9)) && !bed.keyring.is_valid(key.key.id, at(10)));
+        let another = NewApiKey::generate().unwrap();
+        assert_eq!(bed.keyring.authenticate(another.token.expose_secret(), at(1)), None);
+    }
+
+    #[tokio::test]
+    async fn a_change_is_told_to_those_who_wait_and_holds_after_the_reload() {
+        let bed = bed().await;
+        let key = bed.make(&KeyRequest::named("laptop")).await;
+        let mut changes = bed.keyring.changes();
+        bed.keyring.reload().await.unwrap();
+        assert!(!changes.has_changed().unwrap(), "nothing changed");
+        let settings = KeySettings { scopes: Some(vec!["chat".to_owned()]), ..KeySettings::default() };
+        let change = KeyChange { settings, ..KeyChange::default() };
+        api_key::update(&bed.store, &key.key.public_id, &change).await.unwrap();
+        bed.keyring.reload().await.unwrap();
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        assert_eq!(bed.caller(&key, 1).unwrap().scopes.to_string(), "chat");
+        api_key::revoke(&bed.store, &key.key.public_id, at(2)).await.unwrap();
+        bed.keyring.reload().await.unwrap();
+        assert!(changes.has_changed().unwrap() && !bed.keyring.is_valid(key.key.id, at(3)));
+        assert_eq!(bed.caller(&key, 3), None);
+    }
+
+    #[tokio::test]
+    async fn the_last_use_is_written_later_and_survives_reloads_and_the_revocation() {
+        let bed = bed().await;
+        let (used, unused) = (bed.make(&KeyRequest::named("used")).await, bed.make(&KeyRequest::named("unused")).await);
+        assert!(bed.caller(&used, 5).is_some());
+        bed.make(&KeyRequest::named("another")).await;
+        assert_eq!(bed.last_use(&used).await, None);
+        bed.keyring.write_uses().await.unwrap();
+        assert_eq!((bed.last_use(&used).await, bed.last_use(&unused).await), (Some(at(5)), None));
+        assert!(bed.caller(&used, 7).is_some() && bed.caller(&used, 6).is_some());
+        api_key::revoke(&bed.store, &used.key.public_id, at(8)).await.unwrap();
+        bed.keyring.reload().await.unwrap();
+        bed.keyring.write_uses().await.unwrap();
+        assert_eq!(bed.last_use(&used).await, Some(at(7)), "the latest use, written after the end");
+    }
+
+    #[tokio::test]
+    async fn a_key_whose_limits_cannot_be_read_is_refused_and_the_others_are_not() {
+        let bed = bed().await;
+        let (sound, damaged) = (bed.make(&KeyRequest::named("sound")).await, bed.make(&KeyRequest::named("x")).await);
+        for limits in [r#"{"budgts":[]}"#, "", r#"{"budgets":["1/day","2/day"]}"#] {
+            let read = api_key::find(&bed.store, &damaged.key.public_id).await.unwrap().limits;
+            let update =
+                privet_store::KeyUpdate { limits: Some((&read, limits)), ..privet_store::KeyUpdate::default() };
+            bed.store.update_key(damaged.key.id, &update).await.unwrap();
+            bed.keyring.reload().await.unwrap();
+            assert_eq!(bed.caller(&damaged, 1), None, "{limits}");
+            assert!(bed.caller(&sound, 1).is_some());
         }
     }
 }

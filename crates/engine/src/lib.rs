@@ -9,6 +9,7 @@ pub mod completion;
 pub mod conversation;
 pub mod embedding;
 pub mod gates;
+pub mod key_settings;
 pub mod keyring;
 pub mod limits;
 mod message;

@@ -6,8 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use privet_domain::id::ApiKeyId;
+use privet_domain::time::Timestamp;
 use privet_store::{Store, StoreError, SwitchedOff};
 use tokio_util::sync::CancellationToken;
+
+use crate::Engine;
+use crate::keyring::POLL_INTERVAL;
 
 /// What can be switched off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +125,37 @@ impl Switchboard {
         for call in self.calls.lock().values().filter(|call| must_stop(call)) {
             call.stop.cancel();
         }
+    }
+}
+
+impl Engine {
+    /// Follows the switches and the keys, for ever: what was switched off or revoked, also by another process, stops within
+    /// [`POLL_INTERVAL`].
+    pub async fn follow_switches(&self) {
+        let mut keys = self.keyring.changes();
+        let mut failing = false;
+        loop {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            match self.switchboard.reload().await {
+                Ok(()) => failing = false,
+                Err(error) if !failing => {
+                    failing = true;
+                    tracing::error!(%error, "cannot read the switches; the known ones hold until the database answers");
+                }
+                Err(_) => {}
+            }
+            // The sender lives as long as the keyring.
+            if keys.has_changed().unwrap_or(false) {
+                keys.mark_unchanged();
+                self.stop_revoked();
+            }
+        }
+    }
+
+    /// Stops the calls under way of revoked keys. A key that has expired finishes what it began.
+    pub fn stop_revoked(&self) {
+        let before_any_expiry = Timestamp::from_micros(i64::MIN);
+        self.switchboard.stop_keys(|id| self.keyring.is_valid(id, before_any_expiry));
     }
 }
 

@@ -61,7 +61,7 @@ enum Command {
     },
     /// Chat in the terminal with a running server; Ctrl-C stops the answer, Ctrl-D leaves
     Chat(chat::ChatArgs),
-    /// Make, list, revoke and rotate API keys
+    /// Make, list, change, revoke and rotate API keys
     Keys {
         #[command(flatten)]
         common: Common,
@@ -142,6 +142,7 @@ impl From<ApiKeyError> for Exit {
     fn from(error: ApiKeyError) -> Self {
         match error {
             ApiKeyError::Store(error) => error.into(),
+            ApiKeyError::Wrong(error) => error.into(),
             error => Self::new(FAILURE, error.to_string()),
         }
     }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use privet_domain::api_key::PresentedKey;
 use privet_domain::time::{Clock as _, SystemClock, Timestamp};
-use privet_engine::api_key::{self, DEFAULT_PROJECT, DEFAULT_USER, KeyRequest};
+use privet_engine::api_key::{self, KeyRequest};
 use privet_store::{ApiKey, Store};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
@@ -41,7 +41,7 @@ pub(crate) async fn first_key(store: &Store, config: &Config) -> anyhow::Result<
     if keys.iter().any(|key| key.name != CHAT_KEY_NAME && is_valid(key, now)) {
         return Ok(FirstKey::Known);
     }
-    Ok(FirstKey::Made(api_key::create(store, &request("first key"), now).await?.token))
+    Ok(FirstKey::Made(api_key::create(store, &KeyRequest::named("first key"), now).await?.token))
 }
 
 /// Imports `PERSONAL_API_KEY`. There is one at a time: a changed one ends the one before.
@@ -51,7 +51,7 @@ async fn take_over_personal_key(store: &Store, personal: &SecretString, now: Tim
             "PERSONAL_API_KEY is short enough to be guessed; take at least {SHORT_KEY_CHARS} random characters"
         );
     }
-    api_key::import(store, &request(PERSONAL_KEY_NAME), personal, now).await?;
+    api_key::import(store, &KeyRequest::named(PERSONAL_KEY_NAME), personal, now).await?;
     let public_id = PresentedKey::read(personal.expose_secret()).map(|key| key.public_id.to_string());
     for key in api_key::list(store).await? {
         let is_present_one = Some(&key.public_id) == public_id.as_ref();
@@ -68,15 +68,6 @@ async fn take_over_personal_key(store: &Store, personal: &SecretString, now: Tim
 
 fn is_valid(key: &ApiKey, now: Timestamp) -> bool {
     key.revoked_at.is_none() && key.expires_at.is_none_or(|end| now < end)
-}
-
-fn request(name: &str) -> KeyRequest {
-    KeyRequest {
-        name: name.to_owned(),
-        user_id: DEFAULT_USER.to_owned(),
-        project: DEFAULT_PROJECT.to_owned(),
-        expires_at: None,
-    }
 }
 
 /// Tells where the server is and gives a line that works when pasted.

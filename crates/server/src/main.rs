@@ -1,9 +1,11 @@
 //! The binary `privet`: your private LLM API.
 
+mod beside;
 mod cli;
 mod config;
 mod first_run;
 mod http;
+mod key_view;
 mod serve;
 mod telemetry;
 

@@ -21,6 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::beside::Beside;
 use crate::config::Config;
 use crate::first_run;
 use crate::http::accept;
@@ -28,8 +29,6 @@ use crate::http::router::{BodyLimits, Http, router};
 
 /// After the calls were ended, so long for their connections to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
-/// Samples of histograms are put into their buckets this often.
-const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// From a hit in memory to a long answer.
 const SECONDS_BUCKETS: [f64; 11] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
@@ -53,15 +52,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let draining = CancellationToken::new();
     let background = TaskTracker::new();
     let metrics = start_metrics()?;
-    let upkeep = metrics.clone();
-    let upkeep = background.spawn(async move {
-        loop {
-            tokio::time::sleep(METRICS_UPKEEP).await;
-            upkeep.run_upkeep();
-        }
-    });
-    let keys = engine.clone();
-    let follow = background.spawn(async move { keys.keyring.follow().await });
+    let beside = Beside::start(&engine, metrics.clone());
     let connections = TaskTracker::new();
     let http = Http {
         engine: engine.clone(),
@@ -81,9 +72,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         () = drain(&engine, &connections, config.server.drain_timeout) => {}
         () = signals.next() => drain(&engine, &connections, Duration::ZERO).await,
     }
-    follow.abort();
-    upkeep.abort();
     accepting.abort();
+    beside.stop(&engine).await;
     store.close().await;
     tracing::info!("stopped");
     Ok(())

@@ -3,14 +3,13 @@
 use privet_domain::api_key::{KeyHash, PublicId};
 use privet_domain::id::{ApiKeyId, ProjectId};
 use privet_domain::time::Timestamp;
-use serde::Serialize;
 use sqlx::types::Uuid;
 
 use crate::db::{Store, reading, writing};
 use crate::error::StoreError;
 
 /// What may be shown of a key.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct ApiKey {
     /// Its id.
     pub id: ApiKeyId,
@@ -20,16 +19,24 @@ pub struct ApiKey {
     pub project: String,
     /// The public part of its text.
     pub public_id: String,
+    /// The first key of its line of rotations; its own id unless it replaced another.
+    pub family_id: ApiKeyId,
     /// What its owner calls it.
     pub name: String,
     /// The user it belongs to.
     pub user_id: String,
+    /// What it may do, as names with spaces between them.
+    pub scopes: String,
+    /// What bounds it, as JSON.
+    pub limits: String,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// When it was last used, to within seconds.
+    pub last_used_at: Option<Timestamp>,
 }
 
 /// A key with what is compared, for the keyring of a server.
@@ -52,8 +59,33 @@ pub struct NewKeyRow<'a> {
     pub name: &'a str,
     /// The user it belongs to.
     pub user_id: &'a str,
+    /// What it may do, as names with spaces between them.
+    pub scopes: &'a str,
+    /// What bounds it, as JSON.
+    pub limits: &'a str,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
+}
+
+/// A key that takes the place of another. All but this it inherits.
+pub struct Successor<'a> {
+    /// The public part of its text.
+    pub public_id: &'a PublicId,
+    /// The hash of its text.
+    pub hash: &'a KeyHash,
+}
+
+/// What to change of a key; `None` leaves it.
+#[derive(Clone, Copy, Default)]
+pub struct KeyUpdate<'a> {
+    /// What its owner calls it.
+    pub name: Option<&'a str>,
+    /// What it may do.
+    pub scopes: Option<&'a str>,
+    /// What bounds it: as it was read, and as it shall be.
+    pub limits: Option<(&'a str, &'a str)>,
+    /// When it ends; `Some(None)` for never.
+    pub expires_at: Option<Option<Timestamp>>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -63,34 +95,18 @@ struct Row {
     project: String,
     public_id: String,
     hash: Vec<u8>,
+    family_id: Uuid,
     name: String,
     user_id: String,
+    scopes: String,
+    limits: String,
     created_at: i64,
     expires_at: Option<i64>,
     revoked_at: Option<i64>,
+    last_used_at: Option<i64>,
 }
 
-const INSERT: &str = "INSERT INTO api_keys (id, project_id, public_id, hash, name, user_id, created_at, expires_at) \
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (public_id) DO NOTHING";
 const BUMP: &str = "UPDATE revisions SET version = version + 1 WHERE name = 'api_keys'";
-
-/// Binds a new key's columns to [`INSERT`] and runs it.
-macro_rules! insert {
-    ($conn:expr, $id:expr, $row:expr, $now:expr) => {
-        sqlx::query(INSERT)
-            .bind($id.as_uuid())
-            .bind($row.project_id.as_uuid())
-            .bind($row.public_id.as_str())
-            .bind($row.hash.as_bytes().as_slice())
-            .bind($row.name)
-            .bind($row.user_id)
-            .bind($now.as_micros())
-            .bind($row.expires_at.map(Timestamp::as_micros))
-            .execute(&mut *$conn)
-            .await?
-            .rows_affected()
-    };
-}
 
 impl Store {
     /// Stores a key. `None` if a key with that public id is there already (an import that was done before).
@@ -100,7 +116,24 @@ impl Store {
     pub async fn insert_key(&self, row: &NewKeyRow<'_>, now: Timestamp) -> Result<Option<ApiKeyId>, StoreError> {
         let id = ApiKeyId::new();
         let inserted = writing!(self, conn => {
-            let inserted = insert!(conn, id, row, now);
+            let inserted = sqlx::query(
+                "INSERT INTO api_keys (id, family_id, project_id, public_id, hash, name, user_id, scopes, limits, \
+                 created_at, expires_at) \
+                 VALUES ($1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (public_id) DO NOTHING",
+            )
+            .bind(id.as_uuid())
+            .bind(row.project_id.as_uuid())
+            .bind(row.public_id.as_str())
+            .bind(row.hash.as_bytes().as_slice())
+            .bind(row.name)
+            .bind(row.user_id)
+            .bind(row.scopes)
+            .bind(row.limits)
+            .bind(now.as_micros())
+            .bind(row.expires_at.map(Timestamp::as_micros))
+            .execute(&mut *conn)
+            .await?
+            .rows_affected();
             sqlx::query(BUMP).execute(&mut *conn).await?;
             inserted
         });
@@ -115,30 +148,100 @@ impl Store {
     pub async fn replace_key(
         &self,
         old: ApiKeyId,
-        successor: &NewKeyRow<'_>,
+        successor: &Successor<'_>,
         overlap_until: Timestamp,
         now: Timestamp,
     ) -> Result<ApiKeyId, StoreError> {
         let id = ApiKeyId::new();
         writing!(self, conn => {
-            let ended = sqlx::query(
-                "UPDATE api_keys SET expires_at = CASE WHEN expires_at < $2 THEN expires_at ELSE $2 END \
-                 WHERE id = $1 AND revoked_at IS NULL",
+            // The old key is locked first, so that what the successor inherits is what it had in the end.
+            let expiry: Option<Option<i64>> = sqlx::query_scalar(
+                "UPDATE api_keys SET name = name WHERE id = $1 AND revoked_at IS NULL RETURNING expires_at",
             )
             .bind(old.as_uuid())
-            .bind(overlap_until.as_micros())
+            .fetch_optional(&mut *conn)
+            .await?;
+            let Some(expiry) = expiry else { return Err(StoreError::NotFound) };
+            let inserted = sqlx::query(
+                "INSERT INTO api_keys (id, project_id, public_id, hash, family_id, name, user_id, scopes, limits, \
+                 created_at, expires_at) \
+                 SELECT $2, project_id, $3, $4, COALESCE(family_id, id), name, user_id, scopes, limits, $5, expires_at \
+                 FROM api_keys WHERE id = $1 ON CONFLICT (public_id) DO NOTHING",
+            )
+            .bind(old.as_uuid())
+            .bind(id.as_uuid())
+            .bind(successor.public_id.as_str())
+            .bind(successor.hash.as_bytes().as_slice())
+            .bind(now.as_micros())
             .execute(&mut *conn)
             .await?
             .rows_affected();
-            if ended != 1 {
-                return Err(StoreError::NotFound);
-            }
-            if insert!(conn, id, successor, now) != 1 {
+            if inserted != 1 {
                 return Err(StoreError::Exists(format!("API key {}", successor.public_id)));
             }
+            let end = expiry.map_or(overlap_until.as_micros(), |expiry| expiry.min(overlap_until.as_micros()));
+            sqlx::query("UPDATE api_keys SET expires_at = $2 WHERE id = $1")
+                .bind(old.as_uuid())
+                .bind(end)
+                .execute(&mut *conn)
+                .await?;
             sqlx::query(BUMP).execute(&mut *conn).await?;
         });
         Ok(id)
+    }
+
+    /// Changes a key.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is unknown or revoked, or its limits are no longer those that were read.
+    pub async fn update_key(&self, id: ApiKeyId, update: &KeyUpdate<'_>) -> Result<(), StoreError> {
+        writing!(self, conn => {
+            let changed = sqlx::query(
+                "UPDATE api_keys SET name = COALESCE($2, name), scopes = COALESCE($3, scopes), \
+                 limits = COALESCE($5, limits), expires_at = CASE WHEN $6 THEN $7 ELSE expires_at END \
+                 WHERE id = $1 AND revoked_at IS NULL AND limits = COALESCE($4, limits)",
+            )
+            .bind(id.as_uuid())
+            .bind(update.name)
+            .bind(update.scopes)
+            .bind(update.limits.map(|(read, _)| read))
+            .bind(update.limits.map(|(_, wanted)| wanted))
+            .bind(update.expires_at.is_some())
+            .bind(update.expires_at.flatten().map(Timestamp::as_micros))
+            .execute(&mut *conn)
+            .await?
+            .rows_affected();
+            if changed != 1 {
+                return Err(StoreError::NotFound);
+            }
+            sqlx::query(BUMP).execute(&mut *conn).await?;
+        });
+        Ok(())
+    }
+
+    /// Notes when keys were last used, all at once. A later use that another server noted stays.
+    ///
+    /// Servers do not read their keys again for it.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing is noted.
+    pub async fn touch_keys(&self, uses: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError> {
+        // In one order everywhere: two servers that note the same keys do not lock each other out.
+        let mut uses = uses.to_vec();
+        uses.sort_unstable();
+        writing!(self, conn => {
+            for (id, at) in &uses {
+                sqlx::query(
+                    "UPDATE api_keys SET last_used_at = $2 \
+                     WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
+                )
+                .bind(id.as_uuid())
+                .bind(at.as_micros())
+                .execute(&mut *conn)
+                .await?;
+            }
+        });
+        Ok(())
     }
 
     /// Revokes a key. Revoking twice is the same as once.
@@ -168,8 +271,10 @@ impl Store {
     pub async fn keys(&self) -> Result<Vec<KeySecret>, StoreError> {
         let rows: Vec<Row> = reading!(self, pool => {
             sqlx::query_as(
-                "SELECT k.id, k.project_id, p.name AS project, k.public_id, k.hash, k.name, k.user_id, k.created_at, \
-                 k.expires_at, k.revoked_at FROM api_keys k JOIN projects p ON p.id = k.project_id ORDER BY k.id",
+                "SELECT k.id, k.project_id, p.name AS project, k.public_id, k.hash, \
+                 COALESCE(k.family_id, k.id) AS family_id, k.name, k.user_id, k.scopes, k.limits, k.created_at, \
+                 k.expires_at, k.revoked_at, k.last_used_at \
+                 FROM api_keys k JOIN projects p ON p.id = k.project_id ORDER BY k.id",
             )
             .fetch_all(pool)
             .await
@@ -199,11 +304,15 @@ impl TryFrom<Row> for KeySecret {
             project_id: row.project_id.into(),
             project: row.project,
             public_id: row.public_id,
+            family_id: row.family_id.into(),
             name: row.name,
             user_id: row.user_id,
+            scopes: row.scopes,
+            limits: row.limits,
             created_at: Timestamp::from_micros(row.created_at),
             expires_at: row.expires_at.map(Timestamp::from_micros),
             revoked_at: row.revoked_at.map(Timestamp::from_micros),
+            last_used_at: row.last_used_at.map(Timestamp::from_micros),
         };
         Ok(Self { key, hash })
     }

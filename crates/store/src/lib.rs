@@ -18,7 +18,7 @@ mod turn;
 mod usage;
 mod writer;
 
-pub use api_key::{ApiKey, KeySecret, NewKeyRow};
+pub use api_key::{ApiKey, KeySecret, KeyUpdate, NewKeyRow, Successor};
 pub use conversation::{Conversation, ConversationPage, MessageStatus, StoredMessage};
 pub use db::{Durability, Location, Store};
 pub use error::StoreError;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use clap::Args;
 use privet_dialects::sse::SseDecoder;
-use privet_domain::time::{Clock as _, SystemClock, Timestamp};
-use privet_engine::api_key::{self, DEFAULT_PROJECT, DEFAULT_USER, KeyRequest};
+use privet_domain::scope::{Scope, Scopes};
+use privet_domain::time::{Clock as _, SystemClock};
+use privet_engine::api_key::{self, KeyRequest};
 use privet_engine::keyring;
 use privet_providers::HttpProvider;
 use rustyline::error::ReadlineError;
@@ -22,7 +23,7 @@ use crate::http::CONVERSATION_HEADER;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A key of one chat ends by itself if the process is killed.
-const KEY_LIFE_MICROS: i64 = 24 * 3600 * 1_000_000;
+const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Args)]
 pub(super) struct ChatArgs {
@@ -87,14 +88,13 @@ async fn key(args: &ChatArgs, config: &Config) -> Result<(SecretString, Option<S
     }
     let now = SystemClock.now();
     let request = KeyRequest {
-        name: CHAT_KEY_NAME.to_owned(),
-        user_id: DEFAULT_USER.to_owned(),
-        project: DEFAULT_PROJECT.to_owned(),
-        expires_at: Some(Timestamp::from_micros(now.as_micros().saturating_add(KEY_LIFE_MICROS))),
+        scopes: Scopes::of(&[Scope::Chat]),
+        expires_at: Some(now.after(KEY_LIFE)),
+        ..KeyRequest::named(CHAT_KEY_NAME)
     };
     let created = api_key::create(&open_store(config).await?, &request, now).await?;
     tokio::time::sleep(keyring::POLL_INTERVAL + Duration::from_millis(50)).await;
-    Ok((created.token, Some(created.id.to_string())))
+    Ok((created.token, Some(created.key.id.to_string())))
 }
 
 impl Session {

@@ -1,4 +1,4 @@
-//! Who calls: an extractor that yields the caller of a valid key.
+//! Who calls: an extractor that yields the caller of a valid key, if the key is good for the route.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use privet_domain::scope::Scope;
 use privet_engine::Engine;
 use privet_engine::keyring::Caller;
 
@@ -13,18 +14,65 @@ use super::error::ApiError;
 use super::router::Http;
 use super::surface::{Failure, Surface};
 
-/// The caller, once the key was found valid.
-pub(crate) struct Authenticated<S: Surface> {
-    pub(crate) caller: Caller,
-    surface: PhantomData<S>,
+/// What a route needs of a key.
+pub(crate) trait Need: Send + Sync + 'static {
+    /// The scope; `None` where any valid key will do.
+    const SCOPE: Option<Scope>;
 }
 
-impl<S: Surface> FromRequestParts<Http> for Authenticated<S> {
+/// Any valid key.
+pub(crate) struct AnyKey;
+/// A key for chats, and for changing what was said.
+pub(crate) struct ForChat;
+/// A key for embeddings.
+pub(crate) struct ForEmbeddings;
+/// A key for reading what the project recorded.
+pub(crate) struct ForRead;
+/// A key for making keys.
+pub(crate) struct ForAdmin;
+
+impl Need for AnyKey {
+    const SCOPE: Option<Scope> = None;
+}
+impl Need for ForChat {
+    const SCOPE: Option<Scope> = Some(Scope::Chat);
+}
+impl Need for ForEmbeddings {
+    const SCOPE: Option<Scope> = Some(Scope::Embeddings);
+}
+impl Need for ForRead {
+    const SCOPE: Option<Scope> = Some(Scope::Read);
+}
+impl Need for ForAdmin {
+    const SCOPE: Option<Scope> = Some(Scope::Admin);
+}
+
+/// The caller, once the key was found valid and good for the route.
+pub(crate) struct Authenticated<S: Surface, N: Need> {
+    pub(crate) caller: Caller,
+    marker: PhantomData<(S, N)>,
+}
+
+impl<S: Surface, N: Need> FromRequestParts<Http> for Authenticated<S, N> {
     type Rejection = Failure<S>;
 
     async fn from_request_parts(parts: &mut Parts, http: &Http) -> Result<Self, Self::Rejection> {
-        Ok(Self { caller: authenticate(&http.engine, &parts.headers)?, surface: PhantomData })
+        let caller = authenticate(&http.engine, &parts.headers)?;
+        permit(&caller, N::SCOPE)?;
+        Ok(Self { caller, marker: PhantomData })
     }
+}
+
+/// Whether the caller's key has the scope.
+fn permit(caller: &Caller, needed: Option<Scope>) -> Result<(), ApiError> {
+    let Some(needed) = needed.filter(|needed| !caller.scopes.allow(*needed)) else { return Ok(()) };
+    let (needed, had, id) = (needed.as_str(), caller.scopes, caller.key_id);
+    let wanted = [&had.to_string().replace(' ', ","), needed].join(",");
+    let message = format!(
+        "This needs a key with the scope `{needed}`; yours has `{had}`. Take another key (`privet keys create --name NAME \
+         --scopes {needed}`), or let an administrator widen this one: `privet keys update {id} --scopes {wanted}`."
+    );
+    Err(ApiError::new(StatusCode::FORBIDDEN, "scope_missing", message).at_gate("scope"))
 }
 
 /// `Authorization: Bearer KEY` and `x-api-key: KEY` are both accepted, on every surface. The words are the lesson's.
@@ -44,7 +92,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn unauthorized(code: &str, message: &str) -> ApiError {
-    let mut error = ApiError::new(StatusCode::UNAUTHORIZED, code, message);
+    let mut error = ApiError::new(StatusCode::UNAUTHORIZED, code, message).at_gate("key");
     error.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     error
 }

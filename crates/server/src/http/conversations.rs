@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::authenticate::Authenticated;
+use super::authenticate::{Authenticated, ForChat, ForRead};
 use super::body::JsonBody;
 use super::docs::NativeError;
 use super::error::{ApiError, shortened};
@@ -147,12 +147,13 @@ impl<T: serde::de::DeserializeOwned + Send> FromRequestParts<Http> for Queried<T
         (status = 200, description = "A page", body = ConversationList),
         (status = 400, description = "The cursor or the limit is wrong", body = NativeError),
         (status = 401, description = "No valid key", body = NativeError),
+        (status = 403, description = "The key has not the scope `read`", body = NativeError),
     ),
-    security(("key" = [])),
+    security(("key" = ["read"])),
 )]
 pub(crate) async fn list(
     State(http): State<Http>,
-    Authenticated { caller, .. }: Authenticated<Native>,
+    Authenticated { caller, .. }: Authenticated<Native, ForRead>,
     Queried(query): Queried<PageQuery>,
 ) -> Result<Json<ConversationList>, Failure<Native>> {
     let limit = query.limit.unwrap_or(PAGE_DEFAULT);
@@ -177,16 +178,17 @@ pub(crate) async fn list(
         (status = 201, description = "The conversation", body = ConversationView),
         (status = 400, description = "The body is wrong", body = NativeError),
         (status = 401, description = "No valid key", body = NativeError),
+        (status = 403, description = "The key has not the scope `chat`", body = NativeError),
         (status = 408, description = "The body came too slowly", body = NativeError),
         (status = 409, description = "The id is taken", body = NativeError),
         (status = 413, description = "The body is too large", body = NativeError),
         (status = 507, description = "The disk is full", body = NativeError),
     ),
-    security(("key" = [])),
+    security(("key" = ["chat"])),
 )]
 pub(crate) async fn create(
     State(http): State<Http>,
-    Authenticated { caller, .. }: Authenticated<Native>,
+    Authenticated { caller, .. }: Authenticated<Native, ForChat>,
     body: JsonBody<Native>,
 ) -> Result<Response, Failure<Native>> {
     let new: Option<NewConversation> = if body.bytes.trim_ascii().is_empty() { None } else { decode(&body.bytes)? };
@@ -203,13 +205,14 @@ pub(crate) async fn create(
         (status = 200, description = "The conversation", body = TranscriptView),
         (status = 400, description = "The path is wrong", body = NativeError),
         (status = 401, description = "No valid key", body = NativeError),
+        (status = 403, description = "The key has not the scope `read`", body = NativeError),
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
     ),
-    security(("key" = [])),
+    security(("key" = ["read"])),
 )]
 pub(crate) async fn read(
     State(http): State<Http>,
-    Authenticated { caller, .. }: Authenticated<Native>,
+    Authenticated { caller, .. }: Authenticated<Native, ForRead>,
     PathId(id): PathId<ConversationId>,
 ) -> Result<Json<TranscriptView>, Failure<Native>> {
     let transcript = conversation::read(&http.engine.store, &caller, id).await.map_err(|error| missing(error, id))?;
@@ -224,13 +227,14 @@ pub(crate) async fn read(
         (status = 204, description = "It is gone"),
         (status = 400, description = "The path is wrong", body = NativeError),
         (status = 401, description = "No valid key", body = NativeError),
+        (status = 403, description = "The key has not the scope `chat`", body = NativeError),
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
     ),
-    security(("key" = [])),
+    security(("key" = ["chat"])),
 )]
 pub(crate) async fn delete(
     State(http): State<Http>,
-    Authenticated { caller, .. }: Authenticated<Native>,
+    Authenticated { caller, .. }: Authenticated<Native, ForChat>,
     PathId(id): PathId<ConversationId>,
 ) -> Result<StatusCode, Failure<Native>> {
     let deleted = http.engine.store.delete_conversation(caller.project_id, id).await;
@@ -245,12 +249,13 @@ pub(crate) async fn delete(
         (status = 200, description = "One conversation a line, as `GET /api/conversations/{id}` shows it",
          body = String, content_type = "application/x-ndjson"),
         (status = 401, description = "No valid key", body = NativeError),
+        (status = 403, description = "The key has not the scope `read`", body = NativeError),
     ),
-    security(("key" = [])),
+    security(("key" = ["read"])),
 )]
 pub(crate) async fn export(
     State(http): State<Http>,
-    Authenticated { caller, .. }: Authenticated<Native>,
+    Authenticated { caller, .. }: Authenticated<Native, ForRead>,
 ) -> Result<Response, Failure<Native>> {
     let lines = stream::try_unfold(Export { http, caller, page: Page::First }, Export::next_lines);
     let mut response = Response::new(Body::from_stream(lines));
@@ -293,9 +298,21 @@ impl Export {
     }
 }
 
-/// Decodes a JSON body of this surface.
+/// Decodes a JSON body of this surface; an error names the field at fault.
 pub(crate) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| ApiError::bad_request(format!("The body is wrong: {error}.")))
+    let wrong = |error: &serde_json::Error| ApiError::bad_request(format!("The body is wrong: {error}."));
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = shortened(&error.path().to_string());
+        let is_whole = error.inner().is_syntax() || error.inner().is_eof() || path == ".";
+        if is_whole {
+            wrong(error.inner())
+        } else {
+            ApiError::bad_request(format!("`{path}` is wrong: {}.", error.inner()))
+        }
+    })?;
+    json.end().map_err(|error| wrong(&error))?;
+    Ok(value)
 }
 
 fn missing(error: StoreError, id: ConversationId) -> ApiError {

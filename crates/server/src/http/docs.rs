@@ -19,6 +19,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
         (name = "Chat", description = "The lesson's endpoint."),
         (name = "OpenAI", description = "For every client that speaks to OpenAI: set its base URL to `/v1` of this server."),
         (name = "Conversations", description = "What was said, kept."),
+        (name = "Keys", description = "Who may call, and how much. For keys with the scope `admin`."),
         (name = "Operations", description = "For those who run the server. No key needed."),
     ),
 )]

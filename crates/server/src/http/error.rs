@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use privet_dialects::{BadRequest, Unsupported, UpstreamFault};
 use privet_engine::admission::Refused;
+use privet_engine::api_key::ApiKeyError;
 use privet_engine::completion::CompletionError;
+use privet_engine::key_settings::WrongSetting;
 use privet_providers::ProviderError;
 use privet_store::StoreError;
 
@@ -13,7 +15,7 @@ use privet_store::StoreError;
 const LESSON_FAILURE: &str = "An error occurred while processing your request";
 
 /// Names the gate that refused a request.
-pub(crate) const GATE_HEADER: &str = "x-privet-gate";
+pub(crate) const GATE_HEADER: HeaderName = HeaderName::from_static("x-privet-gate");
 /// Calls under way end one by one: the next second is as good a guess as any.
 const CROWD_PASSES_IN: Duration = Duration::from_secs(1);
 
@@ -170,6 +172,34 @@ impl From<Refused> for ApiError {
             Refused::Crowded(_) => error.retry_in(CROWD_PASSES_IN),
             Refused::Model(_) | Refused::Unpriced(_) => error.at("model").not_to_repeat(),
             Refused::SwitchedOff(_) | Refused::NoMoney(..) | Refused::Unbounded(_) => error.not_to_repeat(),
+        }
+    }
+}
+
+impl From<WrongSetting> for ApiError {
+    fn from(error: WrongSetting) -> Self {
+        Self::bad_request(format!("{error}.")).at(error.field.as_str())
+    }
+}
+
+impl From<ApiKeyError> for ApiError {
+    fn from(error: ApiKeyError) -> Self {
+        let message = error.to_string();
+        match error {
+            ApiKeyError::Store(error) => error.into(),
+            ApiKeyError::Wrong(error) => error.into(),
+            ApiKeyError::Mistyped => Self::bad_request(message),
+            ApiKeyError::Unknown(id) => {
+                Self::not_found(format!("There is no API key `{id}`; GET /api/keys lists what there is."))
+            }
+            ApiKeyError::Ended(id) => {
+                let message = format!("The API key `{id}` is revoked or expired; make another with POST /api/keys.");
+                Self::new(StatusCode::CONFLICT, "key_ended", message)
+            }
+            ApiKeyError::NoRandomness(_) => {
+                tracing::error!(error = message, "no API key can be made");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use privet_engine::completion::{ChatCommand, CompletionError};
 use privet_engine::router::Target;
 use serde_json::{Map, Value, json};
 
-use super::authenticate::Authenticated;
+use super::authenticate::{Authenticated, ForChat};
 use super::body::JsonBody;
 use super::docs::{LessonChatRequest, LessonError, LessonReply};
 use super::error::ApiError;
@@ -38,6 +38,7 @@ const BAD_MESSAGE: &str =
         (status = 200, description = "The provider's chat completion, with `conversation_id`", body = LessonReply),
         (status = 400, description = "The request is wrong", body = LessonError),
         (status = 401, description = "No valid key", body = LessonError),
+        (status = 403, description = "The key has not the scope `chat`, or may not use the model", body = LessonError),
         (status = 404, description = "Unknown model or conversation", body = LessonError),
         (status = 408, description = "The body came too slowly", body = LessonError),
         (status = 413, description = "The body is too large", body = LessonError),
@@ -45,12 +46,12 @@ const BAD_MESSAGE: &str =
         (status = 503, description = "The server is shutting down", body = LessonError),
         (status = 507, description = "The disk is full", body = LessonError),
     ),
-    security(("key" = [])),
+    security(("key" = ["chat"])),
 )]
 pub(crate) async fn create(
     State(http): State<Http>,
     Extension(request_id): Extension<RequestId>,
-    Authenticated { caller, .. }: Authenticated<Lesson>,
+    Authenticated { caller, .. }: Authenticated<Lesson, ForChat>,
     body: JsonBody<Lesson>,
 ) -> Result<Response, Failure<Lesson>> {
     let request = LessonRequest::parse(&body.bytes)?;

@@ -9,7 +9,7 @@ use privet_store::StoreError;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::authenticate::Authenticated;
+use super::authenticate::{Authenticated, ForChat, ForRead};
 use super::body::JsonBody;
 use super::conversations::{MessageView, PathId, decode};
 use super::docs::NativeError;
@@ -33,13 +33,14 @@ pub(crate) struct MessageEdit {
         (status = 200, description = "The message", body = MessageView),
         (status = 400, description = "The path is wrong", body = NativeError),
         (status = 401, description = "No valid key", body = NativeError),
+        (status = 403, description = "The key has not the scope `read`", body = NativeError),
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
     ),
-    security(("key" = [])),
+    security(("key" = ["read"])),
 )]
 pub(crate) async fn read(
     State(http): State<Http>,
-    Authenticated { caller, .. }: Authenticated<Native>,
+    Authenticated { caller, .. }: Authenticated<Native, ForRead>,
     PathId(id): PathId<MessageId>,
 ) -> Result<Json<MessageView>, Failure<Native>> {
     let message = http.engine.store.message(caller.project_id, id).await.map_err(|error| missing(error, id))?;
@@ -55,16 +56,17 @@ pub(crate) async fn read(
         (status = 200, description = "The message as it is now", body = MessageView),
         (status = 400, description = "The body is wrong", body = NativeError),
         (status = 401, description = "No valid key", body = NativeError),
+        (status = 403, description = "The key has not the scope `chat`", body = NativeError),
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
         (status = 408, description = "The body came too slowly", body = NativeError),
         (status = 413, description = "The body is too large", body = NativeError),
         (status = 507, description = "The disk is full", body = NativeError),
     ),
-    security(("key" = [])),
+    security(("key" = ["chat"])),
 )]
 pub(crate) async fn edit(
     State(http): State<Http>,
-    Authenticated { caller, .. }: Authenticated<Native>,
+    Authenticated { caller, .. }: Authenticated<Native, ForChat>,
     PathId(id): PathId<MessageId>,
     body: JsonBody<Native>,
 ) -> Result<Json<MessageView>, Failure<Native>> {
@@ -85,13 +87,14 @@ pub(crate) async fn edit(
         (status = 204, description = "It is gone"),
         (status = 400, description = "The path is wrong", body = NativeError),
         (status = 401, description = "No valid key", body = NativeError),
+        (status = 403, description = "The key has not the scope `chat`", body = NativeError),
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
     ),
-    security(("key" = [])),
+    security(("key" = ["chat"])),
 )]
 pub(crate) async fn delete(
     State(http): State<Http>,
-    Authenticated { caller, .. }: Authenticated<Native>,
+    Authenticated { caller, .. }: Authenticated<Native, ForChat>,
     PathId(id): PathId<MessageId>,
 ) -> Result<StatusCode, Failure<Native>> {
     http.engine.store.delete_message(caller.project_id, id).await.map_err(|error| missing(error, id))?;

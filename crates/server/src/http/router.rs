@@ -23,7 +23,7 @@ use super::error::{ApiError, shortened};
 use super::linger::linger;
 use super::request_id::identify;
 use super::surface::{Failure, Native, OpenAi};
-use super::{conversations, health, lesson_chat, messages, openai};
+use super::{conversations, health, keys, lesson_chat, messages, openai};
 
 /// What handlers need.
 #[derive(Clone)]
@@ -70,6 +70,9 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(conversations::export))
         .routes(routes!(conversations::read, conversations::delete))
         .routes(routes!(messages::read, messages::edit, messages::delete))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::read, keys::change, keys::revoke))
+        .routes(routes!(keys::rotate))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

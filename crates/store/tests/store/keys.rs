@@ -2,7 +2,7 @@
 
 use privet_domain::api_key::{KeyHash, PublicId};
 use privet_domain::id::{ApiKeyId, ProjectId};
-use privet_store::{NewKeyRow, Store, StoreError};
+use privet_store::{ApiKey, KeyUpdate, NewKeyRow, Store, StoreError, Successor};
 
 use crate::bed::{Bed, at, on_both_databases, project};
 
@@ -13,6 +13,10 @@ on_both_databases!(
     a_key_is_revoked_once_and_for_all,
     an_unknown_key_is_neither_revoked_nor_replaced,
     a_replaced_key_lives_on_for_the_overlap_and_no_longer_than_it_had,
+    a_successor_inherits_all_but_its_text,
+    a_key_is_changed_where_it_is_told_to,
+    limits_that_somebody_else_changed_meanwhile_are_not_overwritten,
+    the_last_use_is_noted_once_and_never_goes_back,
     a_successor_that_exists_already_leaves_the_old_key_alone,
     the_revision_grows_with_each_change,
     a_project_is_made_once,
@@ -37,8 +41,14 @@ impl Material {
             hash: &self.hash,
             name: "laptop",
             user_id: "adam",
+            scopes: "chat",
+            limits: "{}",
             expires_at: None,
         }
+    }
+
+    fn successor(&self) -> Successor<'_> {
+        Successor { public_id: &self.public_id, hash: &self.hash }
     }
 }
 
@@ -61,6 +71,8 @@ async fn a_key_is_listed_with_its_hash_and_project(bed: &Bed) {
     assert_eq!((listed.project_id, listed.project.as_str(), listed.public_id.as_str()), (home, "home", "second"));
     assert_eq!((listed.name.as_str(), listed.user_id.as_str()), ("laptop", "adam"));
     assert_eq!((listed.created_at, listed.expires_at, listed.revoked_at), (at(2), Some(at(99)), None));
+    assert_eq!((listed.family_id, listed.scopes.as_str(), listed.limits.as_str()), (second_id, "chat", "{}"));
+    assert_eq!(listed.last_used_at, None);
     assert!(keys[1].hash.matches(&second.hash) && !keys[0].hash.matches(&second.hash));
 }
 
@@ -104,7 +116,7 @@ async fn an_unknown_key_is_neither_revoked_nor_replaced(bed: &Bed) {
     let outcome = store.revoke_key(ApiKeyId::new(), at(3)).await;
     assert!(matches!(outcome, Err(StoreError::NotFound)), "{outcome:?}");
     for old in [ApiKeyId::new(), revoked] {
-        let outcome = store.replace_key(old, &material("successor").row(home), at(9), at(3)).await;
+        let outcome = store.replace_key(old, &material("successor").successor(), at(9), at(3)).await;
         assert!(matches!(outcome, Err(StoreError::NotFound)), "{outcome:?}");
     }
     assert_eq!(store.keys().await.unwrap().len(), 1, "no successor without a predecessor");
@@ -119,19 +131,98 @@ async fn a_replaced_key_lives_on_for_the_overlap_and_no_longer_than_it_had(bed: 
     let short = store.insert_key(&short, at(1)).await.unwrap().unwrap();
     let mut ends = Vec::new();
     for (old, successor) in [(unlimited, "unlimited 2"), (short, "short 2")] {
-        let new = store.replace_key(old, &material(successor).row(home), at(20), at(2)).await.unwrap();
+        let new = store.replace_key(old, &material(successor).successor(), at(20), at(2)).await.unwrap();
         let keys = store.keys().await.unwrap();
         let end = |id: ApiKeyId| keys.iter().find(|secret| secret.key.id == id).unwrap().key.expires_at;
         ends.push((end(old), end(new)));
     }
-    assert_eq!(ends, [(Some(at(20)), None), (Some(at(10)), None)]);
+    assert_eq!(ends, [(Some(at(20)), None), (Some(at(10)), Some(at(10)))]);
+}
+
+async fn key(store: &Store, id: ApiKeyId) -> ApiKey {
+    store.keys().await.unwrap().into_iter().find(|secret| secret.key.id == id).unwrap().key
+}
+
+async fn a_successor_inherits_all_but_its_text(bed: &Bed) {
+    let store = bed.open().await;
+    let home = project(&store, "home").await;
+    let first = material("first");
+    let row = NewKeyRow { scopes: "read", limits: r#"{"concurrency":3}"#, ..first.row(home) };
+    let first = store.insert_key(&row, at(1)).await.unwrap().unwrap();
+    let second = store.replace_key(first, &material("second").successor(), at(20), at(2)).await.unwrap();
+    let third = store.replace_key(second, &material("third").successor(), at(20), at(3)).await.unwrap();
+    for (id, made) in [(second, at(2)), (third, at(3))] {
+        let key = key(&store, id).await;
+        assert_eq!((key.family_id, key.project_id, key.created_at), (first, home, made));
+        assert_eq!((key.name.as_str(), key.user_id.as_str()), ("laptop", "adam"));
+        assert_eq!((key.scopes.as_str(), key.limits.as_str()), ("read", r#"{"concurrency":3}"#));
+    }
+}
+
+async fn a_key_is_changed_where_it_is_told_to(bed: &Bed) {
+    let store = bed.open().await;
+    let home = project(&store, "home").await;
+    let (id, other) = (inserted(&store, home, "changed").await, inserted(&store, home, "other").await);
+    let fields = |key: ApiKey| (key.name, key.scopes, key.limits, key.expires_at);
+    let before = fields(key(&store, other).await);
+    let revision = store.keys_revision().await.unwrap();
+    store.update_key(id, &KeyUpdate { scopes: Some("chat read"), ..KeyUpdate::default() }).await.unwrap();
+    assert!(store.keys_revision().await.unwrap() > revision);
+    let expected = |scopes: &str, end| ("laptop".to_owned(), scopes.to_owned(), "{}".to_owned(), end);
+    assert_eq!(fields(key(&store, id).await), expected("chat read", None));
+    store.update_key(id, &KeyUpdate { expires_at: Some(Some(at(50))), ..KeyUpdate::default() }).await.unwrap();
+    assert_eq!(fields(key(&store, id).await), expected("chat read", Some(at(50))));
+    let all = KeyUpdate {
+        name: Some("desk"),
+        scopes: Some("admin"),
+        limits: Some(("{}", r#"{"concurrency":3}"#)),
+        expires_at: Some(None),
+    };
+    store.update_key(id, &all).await.unwrap();
+    let changed = ("desk".to_owned(), "admin".to_owned(), r#"{"concurrency":3}"#.to_owned(), None);
+    assert_eq!(fields(key(&store, id).await), changed);
+    assert_eq!(fields(key(&store, other).await), before);
+
+    store.revoke_key(id, at(9)).await.unwrap();
+    for nobody in [id, ApiKeyId::new()] {
+        let outcome = store.update_key(nobody, &KeyUpdate { name: Some("x"), ..KeyUpdate::default() }).await;
+        assert!(matches!(outcome, Err(StoreError::NotFound)), "{outcome:?}");
+    }
+}
+
+async fn limits_that_somebody_else_changed_meanwhile_are_not_overwritten(bed: &Bed) {
+    let store = bed.open().await;
+    let home = project(&store, "home").await;
+    let id = inserted(&store, home, "contended").await;
+    let change = |read, wanted| KeyUpdate { limits: Some((read, wanted)), ..KeyUpdate::default() };
+    store.update_key(id, &change("{}", r#"{"concurrency":1}"#)).await.unwrap();
+    let late = store.update_key(id, &change("{}", r#"{"concurrency":2}"#)).await;
+    assert!(matches!(late, Err(StoreError::NotFound)), "{late:?}");
+    assert_eq!(key(&store, id).await.limits, r#"{"concurrency":1}"#);
+}
+
+async fn the_last_use_is_noted_once_and_never_goes_back(bed: &Bed) {
+    let store = bed.open().await;
+    let home = project(&store, "home").await;
+    let (one, other) = (inserted(&store, home, "one").await, inserted(&store, home, "other").await);
+    let unused = inserted(&store, home, "unused").await;
+    let revision = store.keys_revision().await.unwrap();
+    store.touch_keys(&[]).await.unwrap();
+    store.touch_keys(&[(other, at(7)), (one, at(5)), (ApiKeyId::new(), at(5))]).await.unwrap();
+    store.touch_keys(&[(one, at(4)), (other, at(8))]).await.unwrap();
+    let mut uses = Vec::new();
+    for id in [one, other, unused] {
+        uses.push(key(&store, id).await.last_used_at);
+    }
+    assert_eq!(uses, [Some(at(5)), Some(at(8)), None]);
+    assert_eq!(store.keys_revision().await.unwrap(), revision, "nobody reads the keys again for it");
 }
 
 async fn a_successor_that_exists_already_leaves_the_old_key_alone(bed: &Bed) {
     let store = bed.open().await;
     let home = project(&store, "home").await;
     let (old, _) = (inserted(&store, home, "old").await, inserted(&store, home, "taken").await);
-    let outcome = store.replace_key(old, &material("taken").row(home), at(20), at(2)).await;
+    let outcome = store.replace_key(old, &material("taken").successor(), at(20), at(2)).await;
     assert!(matches!(outcome, Err(StoreError::Exists(_))), "{outcome:?}");
     assert!(store.keys().await.unwrap().iter().all(|secret| secret.key.expires_at.is_none()));
 }
@@ -142,7 +233,7 @@ async fn the_revision_grows_with_each_change(bed: &Bed) {
     let mut revisions = vec![observer.keys_revision().await.unwrap()];
     let id = inserted(&store, home, "first").await;
     revisions.push(observer.keys_revision().await.unwrap());
-    let next = store.replace_key(id, &material("next").row(home), at(9), at(2)).await.unwrap();
+    let next = store.replace_key(id, &material("next").successor(), at(9), at(2)).await.unwrap();
     revisions.push(observer.keys_revision().await.unwrap());
     store.revoke_key(next, at(3)).await.unwrap();
     revisions.push(observer.keys_revision().await.unwrap());

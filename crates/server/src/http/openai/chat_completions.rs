@@ -8,7 +8,7 @@ use privet_dialects::openai::chat_request::IncomingChat;
 use privet_domain::id::{ConversationId, RequestId};
 use privet_engine::completion::ChatCommand;
 
-use crate::http::authenticate::Authenticated;
+use crate::http::authenticate::{Authenticated, ForChat};
 use crate::http::body::JsonBody;
 use crate::http::docs::{ChatCompletion, ChatCompletionRequest, OpenAiError};
 use crate::http::error::{ApiError, shortened};
@@ -29,6 +29,7 @@ use crate::http::surface::{Failure, OpenAi};
         (status = 200, description = "The answer; the header `x-conversation-id` names its conversation", body = ChatCompletion),
         (status = 400, description = "The request is wrong, or its model's provider cannot do it", body = OpenAiError),
         (status = 401, description = "No valid key", body = OpenAiError),
+        (status = 403, description = "The key has not the scope `chat`, or may not use the model", body = OpenAiError),
         (status = 404, description = "Unknown model or conversation", body = OpenAiError),
         (status = 408, description = "The body came too slowly", body = OpenAiError),
         (status = 413, description = "The body is too large", body = OpenAiError),
@@ -38,12 +39,12 @@ use crate::http::surface::{Failure, OpenAi};
         (status = 504, description = "The provider took too long", body = OpenAiError),
         (status = 507, description = "The disk is full", body = OpenAiError),
     ),
-    security(("key" = [])),
+    security(("key" = ["chat"])),
 )]
 pub(crate) async fn create(
     State(http): State<Http>,
     Extension(request_id): Extension<RequestId>,
-    Authenticated { caller, .. }: Authenticated<OpenAi>,
+    Authenticated { caller, .. }: Authenticated<OpenAi, ForChat>,
     headers: HeaderMap,
     body: JsonBody<OpenAi>,
 ) -> Result<Response, Failure<OpenAi>> {

@@ -9,7 +9,7 @@ use privet_dialects::openai::embeddings::IncomingEmbeddings;
 use privet_domain::id::RequestId;
 use privet_engine::embedding::EmbeddingsCommand;
 
-use crate::http::authenticate::Authenticated;
+use crate::http::authenticate::{Authenticated, ForEmbeddings};
 use crate::http::body::JsonBody;
 use crate::http::docs::{EmbeddingList, EmbeddingsRequest, OpenAiError};
 use crate::http::router::Http;
@@ -23,6 +23,7 @@ use crate::http::surface::{Failure, OpenAi};
         (status = 200, description = "The vectors", body = EmbeddingList),
         (status = 400, description = "The request is wrong, or its model's provider has no embeddings", body = OpenAiError),
         (status = 401, description = "No valid key", body = OpenAiError),
+        (status = 403, description = "The key has not the scope `embeddings`, or may not use the model", body = OpenAiError),
         (status = 404, description = "Unknown model", body = OpenAiError),
         (status = 408, description = "The body came too slowly", body = OpenAiError),
         (status = 413, description = "The body is too large", body = OpenAiError),
@@ -31,12 +32,12 @@ use crate::http::surface::{Failure, OpenAi};
         (status = 503, description = "The provider or the server is unavailable", body = OpenAiError),
         (status = 504, description = "The provider took too long", body = OpenAiError),
     ),
-    security(("key" = [])),
+    security(("key" = ["embeddings"])),
 )]
 pub(crate) async fn create(
     State(http): State<Http>,
     Extension(request_id): Extension<RequestId>,
-    Authenticated { caller, .. }: Authenticated<OpenAi>,
+    Authenticated { caller, .. }: Authenticated<OpenAi, ForEmbeddings>,
     body: JsonBody<OpenAi>,
 ) -> Result<Response, Failure<OpenAi>> {
     let incoming = IncomingEmbeddings::parse(body.bytes)?;

@@ -3,15 +3,18 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use privet_domain::key_limits::ModelNotAllowed;
+use privet_engine::admission::Refused;
+use privet_engine::keyring::Caller;
 use privet_engine::models::OfferedModel;
 
-use crate::http::authenticate::Authenticated;
+use crate::http::authenticate::{AnyKey, Authenticated};
 use crate::http::docs::{Model, ModelList, OpenAiError};
 use crate::http::error::{ApiError, shortened};
 use crate::http::router::Http;
 use crate::http::surface::{Failure, OpenAi};
 
-/// The models that can be asked for: aliases of the configuration, then those of each provider.
+/// The models that the key may use: aliases of the configuration, then those of each provider.
 #[utoipa::path(
     get, path = "/v1/models", tag = "OpenAI",
     responses(
@@ -22,9 +25,10 @@ use crate::http::surface::{Failure, OpenAi};
 )]
 pub(crate) async fn list(
     State(http): State<Http>,
-    _caller: Authenticated<OpenAi>,
+    Authenticated { caller, .. }: Authenticated<OpenAi, AnyKey>,
 ) -> Result<Json<ModelList>, Failure<OpenAi>> {
-    let models = http.engine.models.list(&http.engine.router).await;
+    let mut models = http.engine.models.list(&http.engine.router).await;
+    models.retain(|model| permit(&http, &caller, &model.id).is_ok());
     Ok(Json(ModelList { object: "list", data: models.into_iter().map(Model::from).collect() }))
 }
 
@@ -35,13 +39,14 @@ pub(crate) async fn list(
     responses(
         (status = 200, description = "The model", body = Model),
         (status = 401, description = "No valid key", body = OpenAiError),
+        (status = 403, description = "The key may not use the model", body = OpenAiError),
         (status = 404, description = "Unknown model", body = OpenAiError),
     ),
     security(("key" = [])),
 )]
 pub(crate) async fn read(
     State(http): State<Http>,
-    _caller: Authenticated<OpenAi>,
+    Authenticated { caller, .. }: Authenticated<OpenAi, AnyKey>,
     model: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Model>, Failure<OpenAi>> {
     let Path(model) = model.map_err(|_| no_text())?;
@@ -52,17 +57,26 @@ pub(crate) async fn read(
         let message = format!("The model `{model}` does not exist here; GET /v1/models lists what there is.");
         ApiError::not_found(message).at("model")
     });
-    Ok(Json(Model::from(found?)))
+    let found = found?;
+    permit(&http, &caller, &found.id).map_err(Refused::from)?;
+    Ok(Json(Model::from(found)))
 }
 
 /// The same for a name whose slashes were not escaped: most clients put it into the path as it is.
 pub(crate) async fn read_with_slashes(
     http: State<Http>,
-    caller: Authenticated<OpenAi>,
+    caller: Authenticated<OpenAi, AnyKey>,
     name: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Model>, Failure<OpenAi>> {
     let Path((head, rest)) = name.map_err(|_| no_text())?;
     read(http, caller, Ok(Path(format!("{head}/{rest}")))).await
+}
+
+/// Whether the key may use a model, by its own name or by the alias it is listed under.
+fn permit(http: &Http, caller: &Caller, id: &str) -> Result<(), ModelNotAllowed> {
+    let target = http.engine.router.resolve(Some(id)).ok();
+    let resolved = target.map(|target| format!("{}/{}", target.provider.name(), target.model));
+    caller.limits.permit(id, resolved.as_deref().unwrap_or(id))
 }
 
 fn no_text() -> ApiError {

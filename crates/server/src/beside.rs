@@ -1,0 +1,51 @@
+//! What runs beside the requests: following keys and switches, tending the shares of the budgets, late settlements, the log of
+//! refusals, the upkeep of metrics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use privet_engine::Engine;
+use tokio::task::JoinSet;
+
+/// Samples of histograms are put into their buckets this often.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// The tasks beside the requests; dropped, they end.
+pub(crate) struct Beside(JoinSet<()>);
+
+impl Beside {
+    pub(crate) fn start(engine: &Arc<Engine>, metrics: PrometheusHandle) -> Self {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            loop {
+                tokio::time::sleep(METRICS_UPKEEP).await;
+                metrics.run_upkeep();
+            }
+        });
+        let own = engine.clone();
+        tasks.spawn(async move { own.keyring.follow().await });
+        let own = engine.clone();
+        tasks.spawn(async move { own.follow_switches().await });
+        let own = engine.clone();
+        tasks.spawn(async move { own.budgets.tend().await });
+        let own = engine.clone();
+        tasks.spawn(async move { own.settle_late().await });
+        let own = engine.clone();
+        tasks.spawn(async move { own.refusals.follow(&own.store).await });
+        Self(tasks)
+    }
+
+    /// Ends the tasks, and does a last time what they would have done.
+    pub(crate) async fn stop(mut self, engine: &Engine) {
+        self.0.shutdown().await;
+        engine.settle_last().await;
+        engine.refusals.write(&engine.store).await;
+        if let Err(error) = engine.keyring.write_uses().await {
+            tracing::warn!(%error, "when the keys were last used is not written");
+        }
+        if let Err(error) = engine.budgets.return_all().await {
+            tracing::warn!(%error, "the share of the budgets is not returned; the next server takes it back");
+        }
+    }
+}
