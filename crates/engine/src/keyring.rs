@@ -208,24 +208,30 @@ impl Keyring {
 
     /// Follows changes by other processes and writes the last uses, for ever.
     pub async fn follow(&self) {
-        let mut failing = false;
+        let (mut reading_fails, mut writing_fails) = (false, false);
         let mut written_at = Instant::now();
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
-            let mut outcome = self.reload().await;
-            if outcome.is_ok() && written_at.elapsed() >= USES_INTERVAL {
+            let read = self.reload().await;
+            tell_once(&mut reading_fails, read, "the API keys are not read; the known ones stay valid");
+            if written_at.elapsed() >= USES_INTERVAL {
                 written_at = Instant::now();
-                outcome = self.write_uses().await;
-            }
-            match outcome {
-                Ok(()) => failing = false,
-                Err(error) if !failing => {
-                    failing = true;
-                    tracing::error!(%error, "cannot follow the API keys; the known ones stay valid until the database answers");
-                }
-                Err(_) => {}
+                let written = self.write_uses().await;
+                tell_once(&mut writing_fails, written, "the last use of API keys is not written; it will be later");
             }
         }
+    }
+}
+
+/// Logs the first failure of several.
+fn tell_once(failing: &mut bool, outcome: Result<(), StoreError>, what: &str) {
+    match outcome {
+        Ok(()) => *failing = false,
+        Err(error) if !*failing => {
+            *failing = true;
+            tracing::error!(%error, "{what}");
+        }
+        Err(_) => {}
     }
 }
 

@@ -19,8 +19,19 @@ fn err(output: &Output) -> String {
 
 #[tokio::test]
 async fn help_says_what_there_is() {
-    for command in ["", "serve", "chat", "keys", "keys create", "conversations", "config", "migrate", "seed", "version"]
-    {
+    for command in [
+        "",
+        "serve",
+        "chat",
+        "keys",
+        "keys create",
+        "keys update",
+        "conversations",
+        "config",
+        "migrate",
+        "seed",
+        "version",
+    ] {
         let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let output = run(&arguments, &[]).await;
         assert_eq!(output.status.code(), Some(0), "{command}");
@@ -45,6 +56,8 @@ async fn exit_codes_tell_programs_what_happened() {
         (2, vec!["nonsense"]),
         (2, vec!["keys", "create"]),
         (2, vec!["keys", "create", "--name", "x", "--expires", "yesterday"]),
+        (1, vec!["keys", "update", "nobody", "--rate", "60/1m"]),
+        (2, vec!["keys", "update", "nobody", "--concurrency", "few"]),
         (2, vec!["conversations", "show", "not-an-id"]),
         (69, vec!["chat", "hello", "--url", "http://127.0.0.1:9"]),
         (78, vec!["config", "show", "--config", &broken]),

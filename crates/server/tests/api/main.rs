@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod command_line;
+mod keys;
 mod lesson;
 mod openai;
 mod openai_stream;
@@ -12,4 +13,5 @@ mod operations;
 mod provider_faults;
 mod shutdown;
 mod stand;
+mod tenants;
 mod together;
