@@ -86,6 +86,8 @@ pub struct Price {
     pub output_tokens_max: Option<u64>,
     /// The most tokens that one picture of the input is counted as.
     pub image_tokens_max: Option<u64>,
+    /// Whether the provider writes to its cache unasked, and has it paid.
+    pub caches_unasked: bool,
 }
 
 /// What a call may need at most, counted before it is made.
@@ -122,6 +124,10 @@ pub struct CostLine {
     pub nanos_per_million: Nanos,
 }
 
+/// Service tiers by which no provider charges more than the standard.
+const TIERS_NOT_DEARER: [&str; 8] =
+    ["auto", "default", "standard", "standard_only", "on_demand", "flex", "batch", "scale"];
+
 /// The most tokens that a picture is counted as where the price book does not say.
 ///
 /// The dearest tiles of OpenAI's and Anthropic's documentation are below it, but for `gpt-4o-mini`, which has a row.
@@ -130,15 +136,21 @@ pub const IMAGE_TOKENS_MAX: u64 = 6_000;
 impl Price {
     /// The most that a call can cost: all its input and the largest output at the highest rates that can apply.
     ///
-    /// `None` when it cannot be told: an unknown size without a known context, or an amount beyond all money.
+    /// `None` when it cannot be told: an unknown size without a known context, a service tier without a price that may be
+    /// dearer than the standard, or an amount beyond all money.
     #[must_use]
     pub fn most(&self, ask: &Ask<'_>) -> Option<Nanos> {
+        let is_priced = |tier| self.tiers.contains_key(tier) || TIERS_NOT_DEARER.contains(&tier);
+        if !ask.tier.is_none_or(is_priced) {
+            return None;
+        }
         let (input, image, audio) = self.input_tokens(ask)?;
         let output = ask.output_tokens;
         let total = input.checked_add(image)?.checked_add(audio)?;
         self.applicable(ask, total)
             .map(|rates| {
-                let writes = ask.writes_cache.then_some(rates.cache_write_5m.max(rates.cache_write_1h));
+                let writes =
+                    (ask.writes_cache || self.caches_unasked).then_some(rates.cache_write_5m.max(rates.cache_write_1h));
                 let of_input = rates.input.max(rates.cached_input).max(writes.unwrap_or(Nanos::ZERO));
                 let of_output = [
                     Some(rates.output),
@@ -180,22 +192,30 @@ impl Price {
         sum(&lines.iter().map(|line| (line.tokens, line.nanos_per_million)).collect::<Vec<_>>())
     }
 
-    /// The bill, line by line; lines of no tokens are left out.
+    /// The bill, line by line; lines of no tokens are left out. The kinds never sum up to more than all input or all output,
+    /// whatever the provider says of them.
     #[must_use]
     pub fn lines(&self, usage: &Usage, tier: Option<&str>) -> Vec<CostLine> {
         let rates = self.rates_for(usage.input, tier);
-        let apart =
-            usage.cached_input + usage.cache_write_5m + usage.cache_write_1h + usage.audio_input + usage.image_input;
+        let (mut input, mut output) = (usage.input, usage.output);
+        // Where kinds overlap, the usually dearer one is taken first.
+        let audio_input = take(&mut input, usage.audio_input);
+        let cache_write_1h = take(&mut input, usage.cache_write_1h);
+        let cache_write_5m = take(&mut input, usage.cache_write_5m);
+        let image_input = take(&mut input, usage.image_input);
+        let cached_input = take(&mut input, usage.cached_input);
+        let audio_output = take(&mut output, usage.audio_output);
+        let image_output = take(&mut output, usage.image_output);
         let lines = [
-            ("input", usage.input.saturating_sub(apart), rates.input),
-            ("cached_input", usage.cached_input, rates.cached_input),
-            ("cache_write_5m", usage.cache_write_5m, rates.cache_write_5m),
-            ("cache_write_1h", usage.cache_write_1h, rates.cache_write_1h),
-            ("audio_input", usage.audio_input, rates.audio_input),
-            ("image_input", usage.image_input, rates.image_input),
-            ("output", usage.output.saturating_sub(usage.audio_output + usage.image_output), rates.output),
-            ("audio_output", usage.audio_output, rates.audio_output),
-            ("image_output", usage.image_output, rates.image_output),
+            ("input", input, rates.input),
+            ("cached_input", cached_input, rates.cached_input),
+            ("cache_write_5m", cache_write_5m, rates.cache_write_5m),
+            ("cache_write_1h", cache_write_1h, rates.cache_write_1h),
+            ("audio_input", audio_input, rates.audio_input),
+            ("image_input", image_input, rates.image_input),
+            ("output", output, rates.output),
+            ("audio_output", audio_output, rates.audio_output),
+            ("image_output", image_output, rates.image_output),
         ];
         let said = lines.into_iter().filter(|(_, tokens, _)| *tokens > 0);
         said.map(|(kind, tokens, nanos_per_million)| CostLine { kind, tokens, nanos_per_million }).collect()
@@ -239,9 +259,18 @@ impl Price {
     }
 }
 
+/// Takes tokens of one kind out of all that are left.
+fn take(left: &mut u64, wanted: u64) -> u64 {
+    let taken = wanted.min(*left);
+    *left -= taken;
+    taken
+}
+
 /// Tokens times their prices, rounded up once.
 fn sum(lines: &[(u64, Nanos)]) -> Option<Nanos> {
-    let exact: i128 = lines.iter().map(|&(tokens, price)| i128::from(tokens) * i128::from(price.as_i64())).sum();
+    let exact = lines.iter().try_fold(0_i128, |sum, &(tokens, price)| {
+        sum.checked_add(i128::from(tokens).checked_mul(i128::from(price.as_i64()))?)
+    })?;
     let nanos = exact / TOKENS_PER_PRICE + i128::from(exact % TOKENS_PER_PRICE > 0);
     i64::try_from(nanos).ok().map(Nanos::new)
 }
@@ -321,6 +350,7 @@ mod tests {
             context_tokens: Some(1_000_000),
             output_tokens_max: Some(64_000),
             image_tokens_max: None,
+            caches_unasked: false,
         }
     }
 
@@ -383,6 +413,42 @@ mod tests {
         let price = Price { context_tokens: None, ..price() };
         assert_eq!(price.most(&Ask { unknown_parts: 1, ..Ask::default() }), None);
         assert_eq!(price.most(&Ask { text_tokens: u64::MAX, ..Ask::default() }), None);
+        let dearer = Ask { tier: Some("ultrafast"), ..Ask::default() };
+        assert_eq!(price.most(&dearer), None, "a tier without a price");
+        assert!(price.most(&Ask { tier: Some("flex"), ..dearer }).is_some());
+    }
+
+    #[test]
+    fn a_cache_that_is_written_unasked_is_held_for() {
+        let price = Price { caches_unasked: true, ..price() };
+        let ask = Ask { text_tokens: 100, ..Ask::default() };
+        let usage = Usage { input: 100, cache_write_5m: 100, ..Usage::default() };
+        assert!(price.most(&ask) >= price.cost(&usage, None));
+    }
+
+    #[test]
+    fn counts_beyond_all_sense_do_no_harm() {
+        let all = u64::MAX;
+        let hostile = Usage {
+            input: all,
+            cached_input: all,
+            cache_write_5m: all,
+            cache_write_1h: all,
+            audio_input: all,
+            image_input: all,
+            output: all,
+            reasoning: all,
+            audio_output: all,
+            image_output: all,
+        };
+        assert_eq!(price().cost(&hostile, None), None);
+        let most = Ask { text_tokens: all, audio_tokens: all, images: all, output_tokens: all, ..Ask::default() };
+        assert_eq!(Price { context_tokens: None, ..price() }.most(&most), None);
+        assert_eq!(price().most(&most), None);
+        // Parts that exceed the whole are cut to it.
+        let lying = Usage { input: 10, cached_input: all, output: 1, audio_output: all, ..Usage::default() };
+        let lines = price().lines(&lying, None);
+        assert_eq!(lines.iter().map(|line| line.tokens).collect::<Vec<_>>(), [10, 1]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod error;
 mod layers;
+mod prices;
 mod providers;
 mod setting;
 mod toml_file;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use privet_domain::model::ModelName;
+use privet_domain::pricing::PriceBook;
 use privet_engine::RecordMode;
 use privet_providers::ProviderSettings;
 use privet_store::{Durability, Location};
@@ -43,6 +45,9 @@ pub(crate) struct Config {
     /// Whether it stands in `.env`, where a shell does not see it.
     pub(crate) personal_api_key_in_dot_env: bool,
     pub(crate) log: LogSettings,
+    /// What tokens cost.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the engine's budgets will take it"))]
+    pub(crate) prices: PriceBook,
     /// Every value with its origin, secrets redacted.
     pub(crate) shown: Vec<Shown>,
 }
@@ -111,6 +116,7 @@ impl Config {
         let personal = personal.parse(setting::api_key)?;
         let personal_api_key = (!personal.is_empty()).then(|| SecretString::from(personal));
         let default_model = value("default_model");
+        let prices = prices::book(&value("prices"), layers.folder())?;
         let providers = providers::configured(&layers, &mut shown)?;
         let aliases = providers::aliases(&layers, &mut shown)?;
         let default_model = providers::default_model(&default_model, &providers, &aliases)?;
@@ -127,6 +133,7 @@ impl Config {
             personal_api_key,
             personal_api_key_in_dot_env,
             log,
+            prices,
             shown,
         })
     }

@@ -19,6 +19,7 @@ pub struct WireUsage {
 #[serde(default)]
 struct PromptDetails {
     cached_tokens: Option<u64>,
+    cache_write_tokens: Option<u64>,
     audio_tokens: Option<u64>,
     image_tokens: Option<u64>,
 }
@@ -37,6 +38,7 @@ impl From<WireUsage> for Usage {
         let completion = wire.completion_tokens_details.unwrap_or_default();
         Self {
             input: wire.prompt_tokens.unwrap_or(0),
+            cache_write_5m: prompt.cache_write_tokens.unwrap_or(0),
             cached_input: prompt.cached_tokens.unwrap_or(0),
             audio_input: prompt.audio_tokens.unwrap_or(0),
             image_input: prompt.image_tokens.unwrap_or(0),

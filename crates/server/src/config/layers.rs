@@ -99,6 +99,11 @@ impl Layers {
         Ok(layers)
     }
 
+    /// The folder of the configuration file.
+    pub(super) fn folder(&self) -> &std::path::Path {
+        std::path::Path::new(&self.file_path).parent().unwrap_or(std::path::Path::new(""))
+    }
+
     /// The value of one of [`SETTINGS`].
     pub(super) fn value(&self, key: &str) -> Value {
         let unlisted = Setting { key: "", environment: &[], default: "", secret: false };

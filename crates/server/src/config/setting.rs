@@ -47,6 +47,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     secret("database_url", &["PRIVET_DATABASE_URL", "DATABASE_URL"]),
     open("durability", &["PRIVET_DURABILITY"], "full"),
     open("history.record", &["PRIVET_HISTORY_RECORD"], "all"),
+    open("prices", &["PRIVET_PRICES"], ""),
     open("log.format", &["PRIVET_LOG_FORMAT"], "auto"),
     open("log.filter", &["PRIVET_LOG_FILTER", "RUST_LOG"], "info"),
 ];
