@@ -21,6 +21,7 @@ pub mod seed;
 mod settlement;
 pub mod switchboard;
 pub mod thread;
+pub mod usage;
 
 use std::sync::Arc;
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use privet_domain::pricing::PriceBook;
 use privet_domain::time::SystemClock;
 use privet_engine::budget::{BudgetRules, Budgets};
 use privet_engine::keyring::Keyring;
@@ -136,7 +135,7 @@ async fn engine(store: Arc<Store>, config: &Config) -> anyhow::Result<Arc<Engine
         router,
         budgets,
         switchboard,
-        prices: PriceBook::default(),
+        prices: config.prices.clone(),
         limits,
         clock,
         record: config.record,

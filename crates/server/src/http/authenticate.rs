@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use privet_domain::id::RequestId;
 use privet_domain::scope::Scope;
 use privet_engine::Engine;
 use privet_engine::keyring::Caller;
@@ -59,6 +60,28 @@ impl<S: Surface, N: Need> FromRequestParts<Http> for Authenticated<S, N> {
     async fn from_request_parts(parts: &mut Parts, http: &Http) -> Result<Self, Self::Rejection> {
         let caller = authenticate(&http.engine, &parts.headers)?;
         permit(&caller, N::SCOPE)?;
+        Ok(Self { caller, marker: PhantomData })
+    }
+}
+
+/// A caller that is about to spend: its request counts against the rates of its key, before its body is read.
+pub(crate) struct Spending<S: Surface, N: Need> {
+    pub(crate) caller: Caller,
+    marker: PhantomData<(S, N)>,
+}
+
+impl<S: Surface, N: Need> FromRequestParts<Http> for Spending<S, N> {
+    type Rejection = Failure<S>;
+
+    async fn from_request_parts(parts: &mut Parts, http: &Http) -> Result<Self, Self::Rejection> {
+        let Authenticated { caller, .. } = Authenticated::<S, N>::from_request_parts(parts, http).await?;
+        let counted = http.engine.count_request(&caller);
+        if let Err(refused) = &counted
+            && let Some(id) = parts.extensions.get::<RequestId>()
+        {
+            http.engine.note_refusal(&caller, *id, None, refused);
+        }
+        counted?;
         Ok(Self { caller, marker: PhantomData })
     }
 }

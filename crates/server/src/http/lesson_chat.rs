@@ -13,7 +13,7 @@ use privet_engine::completion::{ChatCommand, CompletionError};
 use privet_engine::router::Target;
 use serde_json::{Map, Value, json};
 
-use super::authenticate::{Authenticated, ForChat};
+use super::authenticate::{ForChat, Spending};
 use super::body::JsonBody;
 use super::docs::{LessonChatRequest, LessonError, LessonReply};
 use super::error::ApiError;
@@ -51,7 +51,7 @@ const BAD_MESSAGE: &str =
 pub(crate) async fn create(
     State(http): State<Http>,
     Extension(request_id): Extension<RequestId>,
-    Authenticated { caller, .. }: Authenticated<Lesson, ForChat>,
+    Spending { caller, .. }: Spending<Lesson, ForChat>,
     body: JsonBody<Lesson>,
 ) -> Result<Response, Failure<Lesson>> {
     let request = LessonRequest::parse(&body.bytes)?;

@@ -8,7 +8,7 @@ use privet_dialects::openai::chat_request::IncomingChat;
 use privet_domain::id::{ConversationId, RequestId};
 use privet_engine::completion::ChatCommand;
 
-use crate::http::authenticate::{Authenticated, ForChat};
+use crate::http::authenticate::{ForChat, Spending};
 use crate::http::body::JsonBody;
 use crate::http::docs::{ChatCompletion, ChatCompletionRequest, OpenAiError};
 use crate::http::error::{ApiError, shortened};
@@ -44,7 +44,7 @@ use crate::http::surface::{Failure, OpenAi};
 pub(crate) async fn create(
     State(http): State<Http>,
     Extension(request_id): Extension<RequestId>,
-    Authenticated { caller, .. }: Authenticated<OpenAi, ForChat>,
+    Spending { caller, .. }: Spending<OpenAi, ForChat>,
     headers: HeaderMap,
     body: JsonBody<OpenAi>,
 ) -> Result<Response, Failure<OpenAi>> {

@@ -9,7 +9,7 @@ use privet_dialects::openai::embeddings::IncomingEmbeddings;
 use privet_domain::id::RequestId;
 use privet_engine::embedding::EmbeddingsCommand;
 
-use crate::http::authenticate::{Authenticated, ForEmbeddings};
+use crate::http::authenticate::{ForEmbeddings, Spending};
 use crate::http::body::JsonBody;
 use crate::http::docs::{EmbeddingList, EmbeddingsRequest, OpenAiError};
 use crate::http::router::Http;
@@ -37,7 +37,7 @@ use crate::http::surface::{Failure, OpenAi};
 pub(crate) async fn create(
     State(http): State<Http>,
     Extension(request_id): Extension<RequestId>,
-    Authenticated { caller, .. }: Authenticated<OpenAi, ForEmbeddings>,
+    Spending { caller, .. }: Spending<OpenAi, ForEmbeddings>,
     body: JsonBody<OpenAi>,
 ) -> Result<Response, Failure<OpenAi>> {
     let incoming = IncomingEmbeddings::parse(body.bytes)?;
