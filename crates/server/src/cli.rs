@@ -8,14 +8,18 @@ mod chat;
 mod config;
 mod conversations;
 mod keys;
+mod kill;
 mod migrate;
 mod seed;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use privet_engine::api_key::ApiKeyError;
+use privet_engine::keyring;
 use privet_store::{Store, StoreError};
 
 use crate::config::{Config, ConfigError, Flags, Surroundings};
@@ -90,6 +94,16 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Show what was spent: by key, user, model and day, and where the budgets stand
+    Usage(usage::UsageArgs),
+    /// Say why a request cost what it cost, or why it was refused
+    Explain(usage::ExplainArgs),
+    /// List or settle the calls whose process died, which hold money still
+    Reconcile(usage::ReconcileArgs),
+    /// Switch everything, a key or a provider off at once; without a flag, list what is off
+    Kill(kill::KillArgs),
+    /// Switch it on again
+    Resume(kill::ResumeArgs),
     /// Fill a fresh database with sample conversations, the same for the same seed
     Seed(seed::SeedArgs),
     /// Print the version
@@ -185,6 +199,11 @@ async fn dispatch(command: Command) -> Result<(), Exit> {
         Command::Conversations { common, command } => conversations::run(&common, command).await,
         Command::Config { common, command } => config::run(&common, &command),
         Command::Migrate { common, dry_run } => migrate::run(&common, dry_run).await,
+        Command::Usage(args) => usage::run(args).await,
+        Command::Explain(args) => usage::explain(args).await,
+        Command::Reconcile(args) => usage::reconcile(args).await,
+        Command::Kill(args) => kill::kill(args).await,
+        Command::Resume(args) => kill::resume(args).await,
         Command::Seed(args) => seed::run(args).await,
         Command::Version { common } => {
             let version = env!("CARGO_PKG_VERSION");
@@ -211,6 +230,11 @@ async fn open_store(config: &Config) -> Result<Store, Exit> {
         Exit::new(FAILURE, format!("cannot make the data folder {}: {error}", config.data.display()))
     })?;
     Ok(Store::open(&config.database, config.durability).await?)
+}
+
+/// When a command that changed something ends, a running server knows of the change.
+async fn until_servers_know() {
+    tokio::time::sleep(keyring::POLL_INTERVAL + Duration::from_millis(50)).await;
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<(), Exit> {

@@ -17,5 +17,7 @@ mod reply;
 mod request_id;
 pub(crate) mod router;
 mod surface;
+mod switches;
+mod usage;
 
 pub(crate) use reply::CONVERSATION_HEADER;

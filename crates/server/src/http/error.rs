@@ -8,6 +8,7 @@ use privet_engine::admission::Refused;
 use privet_engine::api_key::ApiKeyError;
 use privet_engine::completion::CompletionError;
 use privet_engine::key_settings::WrongSetting;
+use privet_engine::switchboard::SwitchError;
 use privet_providers::ProviderError;
 use privet_store::StoreError;
 
@@ -200,6 +201,19 @@ impl From<ApiKeyError> for ApiError {
                 tracing::error!(error = message, "no API key can be made");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
             }
+        }
+    }
+}
+
+impl From<SwitchError> for ApiError {
+    fn from(error: SwitchError) -> Self {
+        let message = format!("{error}.");
+        match error {
+            SwitchError::Form(_) => Self::bad_request(message).at("scope"),
+            SwitchError::UnknownKey(_) | SwitchError::UnknownProvider { .. } | SwitchError::NotOff(_) => {
+                Self::not_found(message).at("scope")
+            }
+            SwitchError::Store(error) => error.into(),
         }
     }
 }
