@@ -7,6 +7,7 @@ pub mod completion;
 pub mod conversation;
 pub mod embedding;
 pub mod keyring;
+pub mod limits;
 mod message;
 pub mod models;
 pub mod router;

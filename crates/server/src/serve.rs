@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::first_run;
 use crate::http::accept;
+use crate::http::door::Door;
 use crate::http::router::{BodyLimits, Http, router};
 
 /// After the calls were ended, so long for their connections to close.
@@ -61,6 +62,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let connections = TaskTracker::new();
     let http = Http {
         engine: engine.clone(),
+        door: Arc::new(Door::new(&config.door)),
         body_limits: BodyLimits { bytes_max: config.server.body_bytes_max, timeout: config.server.body_timeout },
         metrics: metrics.clone(),
         connections: connections.clone(),

@@ -13,6 +13,9 @@ use super::error::ApiError;
 use super::router::Http;
 use super::surface::{Failure, Surface};
 
+/// The code of a key that is not one of ours, or not any more.
+const INVALID_KEY: &str = "invalid_api_key";
+
 /// The caller, once the key was found valid.
 pub(crate) struct Authenticated<S: Surface> {
     pub(crate) caller: Caller,
@@ -23,7 +26,16 @@ impl<S: Surface> FromRequestParts<Http> for Authenticated<S> {
     type Rejection = Failure<S>;
 
     async fn from_request_parts(parts: &mut Parts, http: &Http) -> Result<Self, Self::Rejection> {
-        Ok(Self { caller: authenticate(&http.engine, &parts.headers)?, surface: PhantomData })
+        let address = http.door.enter(parts, S::COUNTED)?;
+        match authenticate(&http.engine, &parts.headers) {
+            Ok(caller) => Ok(Self { caller, surface: PhantomData }),
+            Err(error) => {
+                if error.code == INVALID_KEY {
+                    http.door.refused_key(address)?;
+                }
+                Err(error.into())
+            }
+        }
     }
 }
 
@@ -34,7 +46,7 @@ fn authenticate(engine: &Arc<Engine>, headers: &HeaderMap) -> Result<Caller, Api
         return Err(unauthorized("missing_api_key", "Unauthorized: No token provided"));
     };
     let caller = engine.keyring.authenticate(token, engine.clock.now());
-    caller.ok_or_else(|| unauthorized("invalid_api_key", "Unauthorized: Invalid token"))
+    caller.ok_or_else(|| unauthorized(INVALID_KEY, "Unauthorized: Invalid token"))
 }
 
 /// The scheme's name is case-insensitive (RFC 9110, section 11.1).

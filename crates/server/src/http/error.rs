@@ -1,11 +1,22 @@
 //! What an error is to a client: its status, its stable code and its words. The only place that decides a status.
 
-use axum::http::{HeaderMap, StatusCode};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use privet_dialects::{BadRequest, Unsupported, UpstreamFault};
 use privet_engine::completion::CompletionError;
 use privet_providers::ProviderError;
 use privet_store::StoreError;
 
+use super::rate_status::{RateStatus, whole_seconds};
+
+/// Which gate refused a request.
+pub(crate) static X_PRIVET_GATE: HeaderName = HeaderName::from_static("x-privet-gate");
+
+/// The code of a request that came too early.
+const RATE_LIMITED: &str = "rate_limited";
+/// The lesson's words for it.
+const LESSON_TOO_MANY: &str = "Too many requests";
 /// The lesson's answer to any failure of the provider.
 const LESSON_FAILURE: &str = "An error occurred while processing your request";
 
@@ -48,6 +59,18 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
+    /// The refusal of a request that came too early for a rate limit: which one, and when to come back.
+    pub(crate) fn rate_limited(gate: &'static str, status: RateStatus, wait: Duration, what: &str) -> Self {
+        // Nobody is told to come back at once: he would be refused again.
+        let seconds = whole_seconds(wait).max(1);
+        let message = format!("{what} Repeat the request in {seconds} s.");
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, RATE_LIMITED, message);
+        status.write(&mut error.headers);
+        error.headers.insert(header::RETRY_AFTER, seconds.into());
+        error.headers.insert(X_PRIVET_GATE.clone(), HeaderValue::from_static(gate));
+        error
+    }
+
     /// With the field of the request that is wrong.
     pub(crate) fn at(self, param: &str) -> Self {
         Self { param: Some(param.to_owned()), ..self }
@@ -65,9 +88,13 @@ impl ApiError {
         }
     }
 
-    /// The words for `/api/chat`, which says the same of every failure of a provider.
+    /// The words for `/api/chat`, which says the same of every failure of a provider and of every rate limit.
     pub(crate) fn lesson_message(&self) -> &str {
-        if self.provider_failed { LESSON_FAILURE } else { &self.message }
+        match self.code.as_str() {
+            _ if self.provider_failed => LESSON_FAILURE,
+            RATE_LIMITED => LESSON_TOO_MANY,
+            _ => &self.message,
+        }
     }
 
     /// The same error with the status that the lesson's endpoint has for a failure of the provider.
