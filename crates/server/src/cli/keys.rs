@@ -1,14 +1,11 @@
 //! `privet keys`.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use privet_domain::key_limits::KeyLimits;
 use privet_domain::scope::Scopes;
 use privet_domain::time::{Clock as _, SystemClock, Timestamp};
 use privet_engine::api_key::{self, CreatedKey, DEFAULT_PROJECT, DEFAULT_USER, KeyChange, KeyRequest};
 use privet_engine::key_settings::{KeyField, KeySettings, WrongSetting, end_at, read_life, read_name};
-use privet_engine::keyring;
 use privet_store::{ApiKey, Store};
 use secrecy::ExposeSecret as _;
 use serde_json::json;

@@ -135,8 +135,10 @@ pub(super) async fn reconcile(args: ReconcileArgs) -> Result<(), Exit> {
             if args.common.json {
                 let rows: Vec<_> = calls
                     .iter()
-                    .map(|call| json!({"id": call.id, "hold_nanos": call.hold.as_i64(), "created_at": call.created_at,
-                                       "provider": call.provider, "model": call.model, "key_id": call.key_id}))
+                    .map(|call| {
+                        json!({"id": call.id, "hold_nanos": call.hold.as_i64(), "created_at": call.created_at,
+                                       "provider": call.provider, "model": call.model, "key_id": call.key_id})
+                    })
                     .collect();
                 return print_json(&rows);
             }
@@ -157,7 +159,10 @@ pub(super) async fn reconcile(args: ReconcileArgs) -> Result<(), Exit> {
         let id = read_id(&id)?;
         calls.retain(|call| call.id == id);
         if calls.is_empty() {
-            return Err(Exit::new(FAILURE, format!("`{id}` is no call whose process died; `privet reconcile` lists them")));
+            return Err(Exit::new(
+                FAILURE,
+                format!("`{id}` is no call whose process died; `privet reconcile` lists them"),
+            ));
         }
     }
     let now = SystemClock.now();
@@ -176,13 +181,9 @@ pub(super) async fn reconcile(args: ReconcileArgs) -> Result<(), Exit> {
 fn budgets(config: &Config, key: Option<&ApiKey>) -> Result<Vec<privet_domain::budget::Budget>, Exit> {
     let Some(key) = key else { return Ok(config.budgets.clone()) };
     let (_, limits) = api_key::rights(key)?;
-    let rules = BudgetRules::new(config.budgets.clone(), config.limits.engine.time_zone.clone());
-    let spender = Spender {
-        family_id: key.family_id,
-        user_id: &key.user_id,
-        project: &key.project,
-        allowances: &limits.budgets,
-    };
+    let rules = BudgetRules::new(config.budgets.clone(), config.limits.time_zone.clone());
+    let spender =
+        Spender { family_id: key.family_id, user_id: &key.user_id, project: &key.project, allowances: &limits.budgets };
     Ok(rules.of(&spender).iter().map(|rule| rule.budget.clone()).collect())
 }
 
@@ -221,7 +222,8 @@ fn name_of(keys: &[ApiKey], id: &str) -> String {
 }
 
 fn read_id(text: &str) -> Result<RequestId, Exit> {
-    text.parse().map_err(|_| Exit::new(USAGE, format!("`{text}` is no request's id: those are UUIDs, as in x-request-id")))
+    text.parse()
+        .map_err(|_| Exit::new(USAGE, format!("`{text}` is no request's id: those are UUIDs, as in x-request-id")))
 }
 
 fn instant(flag: &str, text: &str) -> Result<Timestamp, Exit> {

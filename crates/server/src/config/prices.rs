@@ -201,8 +201,9 @@ impl<'a> Table<'a> {
         let Some((line, value)) = self.fields.get("aliases") else { return Ok(Vec::new()) };
         let wrong = |problem: &str| self.file.wrong(*line, format!("`aliases`: {problem}"));
         let DeValue::Array(items) = value.get_ref() else { return Err(wrong("write a list of names in brackets")) };
-        let name =
-            |item: &Spanned<DeValue<'_>>| model(&scalar(item).unwrap_or_default()).map_err(|remedy| wrong(&remedy));
+        let name = |item: &Spanned<DeValue<'_>>| {
+            model(&scalar(item.get_ref()).unwrap_or_default()).map_err(|remedy| wrong(&remedy))
+        };
         items.iter().map(name).collect()
     }
 
@@ -227,7 +228,7 @@ impl<'a> Table<'a> {
 
     fn read<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, ConfigError> {
         let Some((line, value)) = self.fields.get(key) else { return Ok(None) };
-        let text = scalar(value).unwrap_or_else(|| "a list or table".to_owned());
+        let text = scalar(value.get_ref()).unwrap_or_else(|| "a list or table".to_owned());
         read(&text).map(Some).map_err(|remedy| ConfigError::Value {
             place: self.file.at(*line),
             key: key.to_owned(),

@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::docs::ApiDoc;
+use super::door::Door;
 use super::error::{ApiError, shortened};
 use super::linger::linger;
 use super::request_id::identify;
@@ -29,6 +30,8 @@ use super::{conversations, health, keys, lesson_chat, messages, openai, switches
 #[derive(Clone)]
 pub(crate) struct Http {
     pub(crate) engine: Arc<Engine>,
+    /// The limits of addresses.
+    pub(crate) door: Arc<Door>,
     pub(crate) body_limits: BodyLimits,
     pub(crate) metrics: PrometheusHandle,
     /// Every task that works for a connection.
