@@ -46,7 +46,7 @@ pub(crate) struct Config {
     pub(crate) personal_api_key_in_dot_env: bool,
     pub(crate) log: LogSettings,
     /// What tokens cost.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the engine's budgets will take it"))]
+    #[expect(dead_code, reason = "the engine's budgets will take it")]
     pub(crate) prices: PriceBook,
     /// Every value with its origin, secrets redacted.
     pub(crate) shown: Vec<Shown>,
