@@ -19,8 +19,20 @@ fn err(output: &Output) -> String {
 
 #[tokio::test]
 async fn help_says_what_there_is() {
-    for command in ["", "serve", "chat", "keys", "keys create", "conversations", "config", "migrate", "seed", "version"]
-    {
+    for command in [
+        "",
+        "serve",
+        "chat",
+        "keys",
+        "keys create",
+        "conversations",
+        "config",
+        "migrate",
+        "seed",
+        "drill",
+        "drill attack",
+        "version",
+    ] {
         let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let output = run(&arguments, &[]).await;
         assert_eq!(output.status.code(), Some(0), "{command}");
