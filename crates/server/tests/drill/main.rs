@@ -3,10 +3,9 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 const PRIVET: &str = env!("CARGO_BIN_EXE_privet");
 const REQUESTS: u64 = 2000;
@@ -103,14 +102,14 @@ async fn ctrl_c_ends_the_drill_and_the_server_under_attack_and_leaves_no_files()
 }
 
 #[cfg(target_os = "linux")]
-async fn ended(drill: Child) -> std::process::Output {
-    tokio::time::timeout(Duration::from_secs(30), drill.wait_with_output()).await.unwrap().unwrap()
+async fn ended(drill: tokio::process::Child) -> std::process::Output {
+    tokio::time::timeout(std::time::Duration::from_secs(30), drill.wait_with_output()).await.unwrap().unwrap()
 }
 
 /// Waits until the drill has a child that serves. The drill itself gives up on a server that does not start.
 #[cfg(target_os = "linux")]
 async fn server_of(drill: u32) -> String {
-    let mut clock = tokio::time::interval(Duration::from_millis(20));
+    let mut clock = tokio::time::interval(std::time::Duration::from_millis(20));
     loop {
         clock.tick().await;
         let children = children_of(drill);
