@@ -147,6 +147,7 @@ impl<T: serde::de::DeserializeOwned + Send> FromRequestParts<Http> for Queried<T
         (status = 200, description = "A page", body = ConversationList),
         (status = 400, description = "The cursor or the limit is wrong", body = NativeError),
         (status = 401, description = "No valid key", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
     ),
     security(("key" = [])),
 )]
@@ -180,6 +181,7 @@ pub(crate) async fn list(
         (status = 408, description = "The body came too slowly", body = NativeError),
         (status = 409, description = "The id is taken", body = NativeError),
         (status = 413, description = "The body is too large", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
         (status = 507, description = "The disk is full", body = NativeError),
     ),
     security(("key" = [])),
@@ -204,6 +206,7 @@ pub(crate) async fn create(
         (status = 400, description = "The path is wrong", body = NativeError),
         (status = 401, description = "No valid key", body = NativeError),
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
     ),
     security(("key" = [])),
 )]
@@ -225,6 +228,7 @@ pub(crate) async fn read(
         (status = 400, description = "The path is wrong", body = NativeError),
         (status = 401, description = "No valid key", body = NativeError),
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
     ),
     security(("key" = [])),
 )]
@@ -245,6 +249,7 @@ pub(crate) async fn delete(
         (status = 200, description = "One conversation a line, as `GET /api/conversations/{id}` shows it",
          body = String, content_type = "application/x-ndjson"),
         (status = 401, description = "No valid key", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
     ),
     security(("key" = [])),
 )]

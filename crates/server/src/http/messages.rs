@@ -34,6 +34,7 @@ pub(crate) struct MessageEdit {
         (status = 400, description = "The path is wrong", body = NativeError),
         (status = 401, description = "No valid key", body = NativeError),
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
     ),
     security(("key" = [])),
 )]
@@ -58,6 +59,7 @@ pub(crate) async fn read(
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
         (status = 408, description = "The body came too slowly", body = NativeError),
         (status = 413, description = "The body is too large", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
         (status = 507, description = "The disk is full", body = NativeError),
     ),
     security(("key" = [])),
@@ -86,6 +88,7 @@ pub(crate) async fn edit(
         (status = 400, description = "The path is wrong", body = NativeError),
         (status = 401, description = "No valid key", body = NativeError),
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
     ),
     security(("key" = [])),
 )]

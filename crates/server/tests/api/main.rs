@@ -6,6 +6,7 @@
 mod bad_input;
 mod command_line;
 mod lesson;
+mod limits_address;
 mod openai;
 mod openai_stream;
 mod operations;
