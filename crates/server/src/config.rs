@@ -160,7 +160,7 @@ impl ServerLimits {
 mod tests {
     use super::*;
 
-    fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    pub(super) fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("privet.toml");
         std::fs::write(&file, toml).unwrap();

@@ -109,7 +109,11 @@ impl IncomingChat {
         let object = &self.object;
         let is_set = |key: &str| object.get(key).is_some_and(|json| json != b"null");
         // A number or a truth is a setting; no model reads it.
-        let may_hold_text = |key: &str| object.get(key).is_some_and(|json| json.starts_with(b"\"") || json.starts_with(b"[") || json.starts_with(b"{"));
+        let may_hold_text = |key: &str| {
+            object
+                .get(key)
+                .is_some_and(|json| json.starts_with(b"\"") || json.starts_with(b"[") || json.starts_with(b"{"))
+        };
         for key in object.keys().filter(|key| !NOT_TEXT.contains(key) && may_hold_text(key)) {
             size.text(object.get(key).map_or(0, <[u8]>::len));
             if SEARCHES.contains(&key) {

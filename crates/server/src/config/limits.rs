@@ -172,3 +172,151 @@ fn models(text: &str) -> Result<Vec<String>, String> {
     });
     models.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::load;
+
+    fn refused(toml: &str) -> String {
+        load(toml, &[]).unwrap_err()
+    }
+
+    fn rate_of(text: &str) -> Option<Rate> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn by_default_the_lessons_limits_hold_and_nobody_is_trusted() {
+        let config = load("", &[]).unwrap();
+        let expected = DoorSettings { chat: rate_of("1/10s"), refused: rate_of("5/1m"), ..DoorSettings::default() };
+        assert_eq!((config.door, config.limits), (expected, LimitSettings::default()));
+        assert_eq!(config.budgets, []);
+    }
+
+    #[test]
+    fn limits_are_read_from_sections_inline_tables_and_lists() {
+        let toml = "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"cloudflare\"]\n[limits]\n\
+                    address = { chat = \"off\", api = \"60/1m\" }\n\
+                    key = { requests = \"20/minute\", tokens = \"100000/1m\", concurrency = 4 }\n\
+                    concurrency = 8\ntime_zone = \"Europe/Warsaw\"\noutput_tokens = 100\nbudget_wait = \"1s\"\n\
+                    unpriced = [\"ollama/qwen3\", \"ollama/library/x\"]\n";
+        let config = load(toml, &[]).unwrap();
+        assert_eq!(
+            config.door,
+            DoorSettings {
+                trusted_proxies: TrustedProxies::parse("10.0.0.0/8,cloudflare").unwrap(),
+                chat: None,
+                api: rate_of("60/1m"),
+                refused: rate_of("5/1m"),
+            }
+        );
+        assert_eq!(
+            config.limits,
+            LimitSettings {
+                key: KeyDefaults { requests: rate_of("20/1m"), tokens: rate_of("100000/1m"), concurrency: Some(4) },
+                concurrency: 8,
+                time_zone: "Europe/Warsaw".parse().unwrap(),
+                output_tokens: 100,
+                budget_wait: Duration::from_secs(1),
+                unpriced: vec!["ollama/qwen3".to_owned(), "ollama/library/x".to_owned()],
+            }
+        );
+        let shown = config.shown.iter().find(|shown| shown.key == "server.trusted_proxies").unwrap();
+        assert_eq!(shown.value, "10.0.0.0/8, cloudflare");
+        assert!(shown.origin.ends_with("privet.toml:2"), "{}", shown.origin);
+    }
+
+    #[test]
+    fn the_environment_sets_limits_too() {
+        let environment = [
+            ("PRIVET_LIMITS_ADDRESS_CHAT", "5/1s"),
+            ("PRIVET_SERVER_TRUSTED_PROXIES", "10.0.0.0/8,cloudflare"),
+            ("PRIVET_LIMITS_UNPRICED", "ollama/a, ollama/b"),
+        ];
+        let config = load("[server]\ntrusted_proxies = 2\n", &environment).unwrap();
+        assert_eq!(config.door.chat, rate_of("5/1s"));
+        assert_eq!(config.door.trusted_proxies, TrustedProxies::parse("10.0.0.0/8, cloudflare").unwrap());
+        assert_eq!(config.limits.unpriced, ["ollama/a", "ollama/b"]);
+        let error = load("", &[("PRIVET_LIMITS_ADDRES_CHAT", "1/1s")]).unwrap_err();
+        assert!(error.contains("did you mean `PRIVET_LIMITS_ADDRESS_CHAT`?"), "{error}");
+    }
+
+    #[test]
+    fn budgets_are_read_with_their_scope_and_calendar_and_shown() {
+        let toml = "[limits]\ntime_zone = \"America/New_York\"\n\n[[budgets]]\nlimit = \"10.00/month\"\nuser = \"ola\"\n\
+                    time_zone = \"Europe/Warsaw\"\n\n[[budgets]]\nlimit = \"1/day\"\n\n[[budgets]]\n\
+                    key = \"01890000-0000-7000-8000-000000000000\"\nlimit = \"5/total UTC\"\n\n\
+                    [[budgets]]\nproject = \"web\"\nlimit = \"7/week\"\n";
+        let config = load(toml, &[]).unwrap();
+        let told: Vec<(String, String)> =
+            config.budgets.iter().map(|budget| (budget.id(), budget.zone.to_string())).collect();
+        let expected = [
+            ("user/ola/month", "Europe/Warsaw"),
+            ("global/day", "America/New_York"),
+            ("key/01890000-0000-7000-8000-000000000000/total", "UTC"),
+            ("project/web/week", "America/New_York"),
+        ];
+        assert_eq!(told, expected.map(|(id, zone)| (id.to_owned(), zone.to_owned())));
+        let shown = config.shown.iter().find(|shown| shown.key == "budgets.user/ola/month").unwrap();
+        assert_eq!(shown.value, "10.00/month Europe/Warsaw");
+        assert!(shown.origin.ends_with("privet.toml:4"), "{}", shown.origin);
+    }
+
+    #[test]
+    fn a_wrong_budget_is_refused_with_its_line_and_what_is_right() {
+        let row = |fields: &str| refused(&format!("# budgets\n\n[[budgets]]\n{fields}\n"));
+        for (fields, line, hint) in [
+            ("limit = \"-1/day\"", 4, "negative"),
+            ("user = \"ola\"\nlimit = \"1/year\"", 5, "day, week, month or total"),
+            ("limit = 5", 4, "AMOUNT/PERIOD"),
+            ("user = \"ola\"", 3, "needs a `limit`"),
+            ("limit = \"1/day\"\ntime_zone = \"Mars/Olympus\"", 5, "`Mars/Olympus`: no time zone is called so"),
+            ("limit = \"1/day Mars/Olympus\"", 4, "`Mars/Olympus` is unknown"),
+            ("limit = \"1/day UTC\"\ntime_zone = \"UTC\"", 5, "name it once"),
+            ("limit = \"1/day\"\nusr = \"ola\"", 5, "did you mean `budgets.user`?"),
+            ("limit = \"1/day\"\nuser = \"ola\"\nproject = \"web\"", 6, "names a `user` already"),
+            ("limit = \"1/day\"\nkey = \"ola\"", 5, "a UUID"),
+            ("limit = \"1/day\"\nuser = \" \"", 5, "write a name"),
+            ("limit = [\"1/day\", \"2/week\"]", 4, "one value, not a list"),
+            ("limit = { day = 1 }", 4, "takes a value"),
+        ] {
+            let error = row(fields);
+            assert!(error.starts_with(&format!("/privet.toml:{line}: ")) && error.contains(hint), "{fields}: {error}");
+        }
+    }
+
+    #[test]
+    fn two_budgets_for_the_same_are_refused_with_both_lines() {
+        let error = refused(
+            "[[budgets]]\nlimit = \"1/day\"\nuser = \"ola\"\n[[budgets]]\nlimit = \"2/week\"\nuser = \"ola\"\n\
+             [[budgets]]\nlimit = \"3/day\"\nuser = \"ola\"\n",
+        );
+        assert!(error.starts_with("/privet.toml:7: overlapping budgets"), "{error}");
+        assert!(error.contains("/privet.toml:1 ") && error.contains("`user/ola/day`"), "{error}");
+    }
+
+    #[test]
+    fn wrong_limits_are_refused_with_their_line_and_what_is_right() {
+        for (toml, line, hint) in [
+            ("[limits]\naddress = { chat = \"often\" }", 2, "write N/PERIOD"),
+            ("[limits]\naddress = { chat = \"1/400d\" }", 2, "at most 366 days"),
+            ("[limits]\naddress = { caht = \"1/10s\" }", 2, "did you mean `limits.address.chat`?"),
+            ("[limits]\naddress = \"1/10s\"", 2, "`limits.address` is unknown"),
+            ("[limits.key]\n\nconcurrency = 0", 3, "a whole number above 0, or \"off\""),
+            ("[limits]\nconcurrency = -1", 2, "a whole number above 0"),
+            ("[limits]\ntime_zone = \"Warsaw\"", 2, "Europe/Warsaw"),
+            ("[limits]\nbudget_wait = \"soon\"", 2, "write a time"),
+            ("[limits]\nunpriced = [\"qwen3\"]", 2, "`qwen3` is no model"),
+            ("[limits]\nconcurrency = [1, 2]", 2, "one value, not a list"),
+            ("[server]\n\ntrusted_proxies = [\"10.0.0.0/8\", \"10.0.0.0/64\"]", 3, "`10.0.0.0/64` is no range"),
+            ("[server]\ntrusted_proxies = [[\"10.0.0.0/8\"]]", 2, "list of values"),
+            ("[budgets]\nlimit = \"1/day\"", 2, "write [[budgets]]"),
+            ("budgets = [{limit = \"1/day\"}, 7]", 1, "mixes tables and values"),
+            ("[[limits]]\nconcurrency = 1", 1, "write [limits]"),
+        ] {
+            let error = refused(toml);
+            assert!(error.starts_with(&format!("/privet.toml:{line}: ")) && error.contains(hint), "{toml}: {error}");
+        }
+    }
+}

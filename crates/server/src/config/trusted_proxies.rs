@@ -8,7 +8,8 @@ use ipnet::IpNet;
 /// More proxies than anybody has in a row.
 const HOPS_MAX: usize = 16;
 
-/// Cloudflare's addresses, from <https://www.cloudflare.com/ips-v4> and <https://www.cloudflare.com/ips-v6>, as of 2026-11.
+/// Cloudflare's addresses, from <https://www.cloudflare.com/ips-v4> and
+/// <https://www.cloudflare.com/ips-v6>; written down in 2026-11.
 const CLOUDFLARE: [&str; 22] = [
     "173.245.48.0/20",
     "103.21.244.0/22",

@@ -42,6 +42,7 @@ const BAD_MESSAGE: &str =
         (status = 404, description = "Unknown model or conversation", body = LessonError),
         (status = 408, description = "The body came too slowly", body = LessonError),
         (status = 413, description = "The body is too large", body = LessonError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = LessonError),
         (status = 500, description = "The provider failed", body = LessonError),
         (status = 503, description = "The server is shutting down", body = LessonError),
         (status = 507, description = "The disk is full", body = LessonError),

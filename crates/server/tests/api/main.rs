@@ -7,6 +7,7 @@ mod bad_input;
 mod command_line;
 mod keys;
 mod lesson;
+mod limits_address;
 mod money;
 mod openai;
 mod openai_stream;

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 
 use crate::stand::{Answer, Stand, ask, ask_streamed};
 
-/// No pause between two requests of one address.
-const CONFIG: &str = "[limits]\naddress = \"off\"\n";
+const CONFIG: &str = "[limits]\n";
 const MODEL: &str = "openai/gpt-4o";
 
 /// A key that `privet keys create` made.
@@ -113,7 +112,11 @@ async fn hit_by_two_hundred_at_once_a_key_serves_what_it_affords_as_soon_as_hold
 async fn wire_30_a_hundred_parallel_calls_against_a_dollar_never_exceed_it() {
     let stand = Stand::with_config(CONFIG).await;
     // Five cents each: twenty are affordable.
-    stand.mock.script(Behaviour::text("ok").usage(Usage { input_tokens: 12, output_tokens: 4_997, ..Usage::default() }));
+    stand.mock.script(Behaviour::text("ok").usage(Usage {
+        input_tokens: 12,
+        output_tokens: 4_997,
+        ..Usage::default()
+    }));
     let key = stand.create_key(&["--budget", "1.00/day"]).await;
     let mut body = ask(MODEL, "a long story please");
     body["max_tokens"] = 5_000.into();
@@ -314,11 +317,16 @@ async fn every_cent_is_explained() {
     let answer = stand.chat_as(&key, ask(MODEL, "hey")).await;
     let explained = stand.explain(&key, &answer).await;
     assert_eq!(explained["facts"]["cost_nanos"], CALL_NANOS);
-    assert_eq!(explained["facts"]["bill"][0], json!({"kind": "input", "tokens": 100, "nanos_per_million": 2_500_000_000_i64}));
+    assert_eq!(
+        explained["facts"]["bill"][0],
+        json!({"kind": "input", "tokens": 100, "nanos_per_million": 2_500_000_000_i64})
+    );
     let id = answer.header("x-request-id").unwrap();
     let output = stand.privet(&["explain", id]).await;
     let text = String::from_utf8(output.stdout).unwrap();
-    for part in ["cost $0.00075", "100 tokens of input at $2.50 a million", "50 tokens of output at $10.00 a million", "key/"] {
+    for part in
+        ["cost $0.00075", "100 tokens of input at $2.50 a million", "50 tokens of output at $10.00 a million", "key/"]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     let usage = stand.privet(&["usage", "--key", &key.id, "--json"]).await;
@@ -375,7 +383,9 @@ async fn a_rate_of_twenty_a_minute_lets_exactly_twenty_through() {
     let answers = join_all((0..60).map(|_| stand.chat_as(&key, ask(MODEL, "hey")))).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 20);
     let refused = answers.iter().find(|answer| answer.status == 429).unwrap();
-    for header in ["retry-after", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "x-ratelimit-limit-requests"] {
+    for header in
+        ["retry-after", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "x-ratelimit-limit-requests"]
+    {
         assert!(refused.header(header).is_some(), "{header}: {refused:?}");
     }
     assert_eq!(refused.header("x-privet-gate"), Some("rate"));
