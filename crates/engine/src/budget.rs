@@ -73,12 +73,68 @@ pub enum ReserveError {
     Store(#[from] StoreError),
 }
 
+/// Whether other servers spend from the same budgets at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// None does: whoever did before is dead, and this one takes all that is left of a budget at once.
+    Alone,
+    /// Others may: each takes a part and returns it, and one that gives no sign of life is fenced.
+    Shared,
+}
+
+impl Sharing {
+    /// As the database allows it: the one server of a SQLite file is alone.
+    #[must_use]
+    pub fn of(store: &Store) -> Self {
+        if store.is_shared() { Self::Shared } else { Self::Alone }
+    }
+
+    /// Until when a replica is taken for alive without another sign.
+    fn expiry(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Alone => Timestamp::from_micros(i64::MAX - 1),
+            Self::Shared => now.after(tending::LEASE),
+        }
+    }
+
+    /// At the start of a replica, those are dead that gave no sign since then.
+    fn dead_before(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Alone => Timestamp::from_micros(i64::MAX),
+            Self::Shared => now,
+        }
+    }
+
+    /// The part that is taken of what is left of a budget, as its denominator.
+    const fn share(self) -> i64 {
+        match self {
+            Self::Alone => 1,
+            Self::Shared => SHARE_OF_MANY,
+        }
+    }
+}
+
+/// What the budgets of a server are made of.
+pub struct BudgetParts {
+    /// Where they are kept.
+    pub store: Arc<Store>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Which budgets bound whom.
+    pub rules: BudgetRules,
+    /// So long a request waits for money that calls under way hold.
+    pub wait: Duration,
+    /// Who else spends from them.
+    pub sharing: Sharing,
+}
+
 /// The budgets of a server.
 pub struct Budgets {
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     rules: BudgetRules,
     wait: Duration,
+    sharing: Sharing,
     slices: Mutex<Slices>,
     /// Told whenever money comes back.
     returned: Notify,
@@ -100,21 +156,16 @@ pub struct Reservation {
 }
 
 impl Budgets {
-    /// Begins to spend as a new replica. On SQLite, where there is one server, whoever was before is fenced at once.
+    /// Begins to spend as a new replica, and fences those that are dead.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn start(
-        store: Arc<Store>,
-        clock: Arc<dyn Clock>,
-        rules: BudgetRules,
-        wait: Duration,
-    ) -> Result<Arc<Self>, StoreError> {
+    pub async fn start(parts: BudgetParts) -> Result<Arc<Self>, StoreError> {
+        let BudgetParts { store, clock, rules, wait, sharing } = parts;
         let replica_id = ReplicaId::new();
         let now = clock.now();
-        store.register_replica(replica_id, expiry(&store, now), now).await?;
-        let expired_before = if store.is_shared() { now } else { Timestamp::from_micros(i64::MAX) };
-        let fenced = store.fence_replicas(replica_id, expired_before, now).await?;
+        store.register_replica(replica_id, sharing.expiry(now), now).await?;
+        let fenced = store.fence_replicas(replica_id, sharing.dead_before(now), now).await?;
         if fenced > 0 {
             tracing::info!(fenced, "took back what servers before this one had not spent");
         }
@@ -123,6 +174,7 @@ impl Budgets {
             clock,
             rules,
             wait,
+            sharing,
             slices: Mutex::new(Slices::new(replica_id)),
             returned: Notify::new(),
             waiting: AtomicUsize::new(0),
@@ -215,7 +267,6 @@ impl Budgets {
     /// Asks the store for more of what is short.
     async fn grow(&self, rules: &[Arc<Rule>], most: Nanos) -> Result<(), StoreError> {
         let _one_at_a_time = self.growing.lock().await;
-        let share = if self.store.is_shared() { SHARE_OF_MANY } else { 1 };
         for rule in rules {
             let now = self.clock.now();
             let (replica_id, wish) = {
@@ -232,7 +283,7 @@ impl Budgets {
                 charge: wish.charge.clone(),
                 limit: rule.budget.amount,
                 need: wish.need,
-                share,
+                share: self.sharing.share(),
                 at: now,
             };
             let grant = self.store.grant(&request).await?;
@@ -249,7 +300,7 @@ impl Budgets {
         }
         let now = self.clock.now();
         let replica_id = ReplicaId::new();
-        self.store.register_replica(replica_id, expiry(&self.store, now), now).await?;
+        self.store.register_replica(replica_id, self.sharing.expiry(now), now).await?;
         *self.lock() = Slices::new(replica_id);
         tracing::warn!(%replica_id, "another server took this one for dead; it goes on as a new one");
         Ok(())
@@ -269,11 +320,6 @@ impl Budgets {
     fn lock(&self) -> MutexGuard<'_, Slices> {
         self.slices.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// How long a replica is taken for alive without a sign. The one server of a SQLite file gives none.
-fn expiry(store: &Store, now: Timestamp) -> Timestamp {
-    if store.is_shared() { now.after(tending::LEASE) } else { Timestamp::from_micros(i64::MAX - 1) }
 }
 
 /// A place among those that wait.

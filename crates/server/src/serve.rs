@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use privet_domain::time::SystemClock;
-use privet_engine::budget::{BudgetRules, Budgets};
+use privet_engine::budget::{BudgetParts, BudgetRules, Budgets, Sharing};
 use privet_engine::keyring::Keyring;
 use privet_engine::router::Router;
 use privet_engine::switchboard::Switchboard;
@@ -128,7 +128,14 @@ async fn engine(store: Arc<Store>, config: &Config) -> anyhow::Result<Arc<Engine
     let clock = Arc::new(SystemClock);
     let limits = config.limits.clone();
     let rules = BudgetRules::new(config.budgets.clone(), limits.time_zone.clone());
-    let budgets = Budgets::start(store.clone(), clock.clone(), rules, limits.budget_wait).await?;
+    let budgets = BudgetParts {
+        store: store.clone(),
+        clock: clock.clone(),
+        rules,
+        wait: limits.budget_wait,
+        sharing: Sharing::of(&store),
+    };
+    let budgets = Budgets::start(budgets).await?;
     let switchboard = Switchboard::load(store.clone()).await?;
     Ok(Engine::new(EngineParts {
         store,

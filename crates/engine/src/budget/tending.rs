@@ -5,7 +5,7 @@ use std::time::Duration;
 use privet_domain::time::Timestamp;
 use privet_store::StoreError;
 
-use super::Budgets;
+use super::{Budgets, Sharing};
 
 /// A server that gives no sign of life for so long is fenced by the others.
 pub(super) const LEASE: Duration = Duration::from_secs(10);
@@ -15,9 +15,9 @@ const TEND_INTERVAL: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(5);
 
 impl Budgets {
-    /// Tends the slices, for ever. With SQLite there is nothing to do.
+    /// Tends the slices, for ever. For a server that is alone there is nothing to do.
     pub async fn tend(&self) {
-        if !self.store.is_shared() {
+        if self.sharing == Sharing::Alone {
             return;
         }
         let mut looked_at = self.clock.now();
