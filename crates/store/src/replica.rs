@@ -39,6 +39,10 @@ pub struct GrantRequest {
 pub struct Grant {
     /// How much more it may spend.
     pub granted: Nanos,
+    /// What it was granted in all, this included.
+    pub in_all: Nanos,
+    /// What it has settled of that.
+    pub settled: Nanos,
     /// What other replicas were granted.
     pub elsewhere: Nanos,
     /// What of that live ones have not settled: it may come back by itself.
@@ -155,8 +159,9 @@ impl Store {
             if lives != 1 {
                 return Err(StoreError::Fenced);
             }
-            let (all, others, open): (i64, i64, i64) = sqlx::query_as(
+            let (all, settled, others, open): (i64, i64, i64, i64) = sqlx::query_as(
                 "SELECT CAST(COALESCE(SUM(granted_nanos), 0) AS BIGINT), \
+                 CAST(COALESCE(SUM(CASE WHEN replica_id = $3 THEN settled_nanos ELSE 0 END), 0) AS BIGINT), \
                  CAST(COALESCE(SUM(CASE WHEN replica_id <> $3 THEN granted_nanos ELSE 0 END), 0) AS BIGINT), \
                  CAST(COALESCE(SUM(CASE WHEN replica_id <> $3 AND replica_id IN (SELECT id FROM replicas WHERE fenced_at IS NULL) \
                  THEN granted_nanos - settled_nanos ELSE 0 END), 0) AS BIGINT) \
@@ -185,7 +190,13 @@ impl Store {
                     .execute(&mut *conn)
                     .await?;
             }
-            Grant { granted: Nanos::new(given), elsewhere: Nanos::new(others), elsewhere_open: Nanos::new(open) }
+            Grant {
+                granted: Nanos::new(given),
+                in_all: Nanos::new(all.saturating_sub(others).saturating_add(given)),
+                settled: Nanos::new(settled),
+                elsewhere: Nanos::new(others),
+                elsewhere_open: Nanos::new(open),
+            }
         });
         Ok(grant)
     }

@@ -32,6 +32,8 @@ struct Slice {
     granted: Nanos,
     settled: Nanos,
     held: Nanos,
+    /// Whether the store was asked since the slice is remembered.
+    is_known: bool,
     /// What others were granted, and what of it they had not settled, when the store was last asked.
     elsewhere: Nanos,
     elsewhere_open: Nanos,
@@ -155,6 +157,7 @@ impl Slices {
                 granted: Nanos::ZERO,
                 settled: Nanos::ZERO,
                 held: Nanos::ZERO,
+                is_known: false,
                 elsewhere: Nanos::ZERO,
                 elsewhere_open: Nanos::ZERO,
                 short_at: None,
@@ -181,7 +184,11 @@ impl Slices {
             return;
         }
         if let Some(slice) = self.slices.get_mut(&request.charge) {
-            slice.granted = slice.granted.saturating_add(grant.granted);
+            // The store knows better what this server has: of a window that was forgotten, and after an answer that got lost.
+            slice.granted = grant.in_all;
+            if !std::mem::replace(&mut slice.is_known, true) {
+                slice.settled = grant.settled;
+            }
             slice.elsewhere = grant.elsewhere;
             slice.elsewhere_open = grant.elsewhere_open;
             slice.short_at = (grant.granted < request.need).then(Instant::now);

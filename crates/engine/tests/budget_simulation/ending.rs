@@ -11,11 +11,12 @@ use privet_domain::time::Clock as _;
 use privet_engine::budget::{ReserveError, Sharing};
 use privet_engine::usage::Reconciliation;
 
+use crate::ledger::Reader;
 use crate::world::World;
 
 impl World {
-    /// Settles, reconciles and fences everything, and looks for what is missing.
-    pub(crate) async fn end(mut self) {
+    /// Settles, reconciles and fences everything, and looks for what is missing. Gives back the connection.
+    pub(crate) async fn end(mut self) -> Reader {
         self.reserved.clear();
         while let Some(held) = self.held.pop() {
             if self.processes.iter().any(|process| process.number == held.process) {
@@ -59,6 +60,7 @@ impl World {
             let refused = last.budgets.reserve(&rules, more, more).await;
             assert!(matches!(refused, Err(ReserveError::NoMoney(_))), "{left} of {window:?} are left, not {more:?}");
         }
+        self.reader
     }
 
     /// Sums what was paid by the calendar, which is computed here once more, by the time that each call's own clock showed.

@@ -11,4 +11,6 @@ mod invariants;
 mod ledger;
 mod schedules;
 mod step;
+mod together;
+mod windows;
 mod world;

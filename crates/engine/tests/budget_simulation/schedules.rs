@@ -46,15 +46,15 @@ async fn play(bed: &Bed, seeds: Range<u64>) {
         }
         Err(_) => seeds,
     };
+    let mut reader = bed.reader().await;
     for seed in seeds {
-        let mut reader = bed.reader().await;
         reader.clear().await;
         let mut world = World::new(&store, reader, seed).await;
         for _ in 0..STEPS {
             world.step().await;
             world.check().await;
         }
-        world.end().await;
+        reader = world.end().await;
     }
     store.close().await;
 }
