@@ -69,7 +69,11 @@ impl HandClock {
     }
 
     pub(crate) fn set(&self, text: &str) {
-        self.micros.store(Timestamp::parse(text).unwrap().as_micros(), Ordering::Relaxed);
+        self.set_to(Timestamp::parse(text).unwrap());
+    }
+
+    pub(crate) fn set_to(&self, now: Timestamp) {
+        self.micros.store(now.as_micros(), Ordering::Relaxed);
     }
 
     pub(crate) fn step(&self, seconds: i64) {

@@ -21,16 +21,16 @@ impl World {
     /// One step, by chance.
     pub(crate) async fn step(&mut self) {
         match self.chance.below(100) {
-            0..30 => self.reserve().await,
-            30..50 => self.hold().await,
-            50..53 => self.give_up(),
-            53..68 => self.settle().await,
-            68..71 => self.settle_again().await,
-            71..74 => self.crash(),
-            74..77 if self.processes.len() < PROCESSES_MAX => self.start_process().await,
-            77..86 => self.tend().await,
-            86..88 => self.return_all().await,
-            88..93 => self.set_clock(),
+            0..28 => self.reserve().await,
+            28..48 => self.hold().await,
+            48..51 => self.give_up(),
+            51..66 => self.settle().await,
+            66..69 => self.settle_again().await,
+            69..72 => self.crash(),
+            72..75 if self.processes.len() < PROCESSES_MAX => self.start_process().await,
+            75..84 => self.tend().await,
+            84..86 => self.return_all().await,
+            86..93 => self.set_clock(),
             93..95 => self.change_budget(),
             95..97 => self.learn(),
             97..99 => self.reconcile().await,
@@ -205,10 +205,12 @@ impl World {
     }
 
     fn set_clock(&mut self) {
-        if self.chance.is(20) {
-            self.clock.set(self.chance.of(&MOMENTS));
-        } else {
-            self.clock.step(self.chance.of(&STEPS_OF_THE_CLOCK));
+        self.seen.push(self.clock.now());
+        match self.chance.below(10) {
+            0 => self.clock.set(self.chance.of(&MOMENTS)),
+            // Where something is still held.
+            1..4 => self.clock.set_to(self.chance.of(&self.seen)),
+            _ => self.clock.step(self.chance.of(&STEPS_OF_THE_CLOCK)),
         }
         self.note(format!("the clock shows {}", self.clock.now()));
     }

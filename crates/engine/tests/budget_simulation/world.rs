@@ -59,6 +59,8 @@ pub(crate) struct World {
     pub(crate) reader: Reader,
     pub(crate) chance: Chance,
     pub(crate) clock: HandClock,
+    /// What the clock showed before.
+    pub(crate) seen: Vec<Timestamp>,
     pub(crate) sharing: Sharing,
     pub(crate) rules: Vec<Arc<Rule>>,
     pub(crate) processes: Vec<Process>,
@@ -107,6 +109,7 @@ impl World {
             reader,
             chance,
             clock,
+            seen: Vec::new(),
             sharing,
             rules,
             processes: Vec::new(),
