@@ -8,3 +8,5 @@ mod client;
 mod command_line;
 mod history;
 mod kill;
+mod money;
+mod purse;
