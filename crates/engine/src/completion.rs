@@ -210,6 +210,10 @@ async fn begin(
             Err(CompletionError::Store(StoreError::Fenced)) => {
                 engine.budgets.begin_anew(admission.hold.replica_id).await?
             }
+            Err(CompletionError::Store(error)) => {
+                engine.give_up(admission, &error);
+                return Err(error.into());
+            }
             Err(error) => return Err(error),
         }
     }

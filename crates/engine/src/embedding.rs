@@ -103,7 +103,10 @@ async fn begin(engine: &Engine, command: &EmbeddingsCommand, target: &Target) ->
             }
             // Another server took this one for dead: the money must be had anew.
             Err(StoreError::Fenced) => engine.budgets.begin_anew(admission.hold.replica_id).await?,
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                engine.give_up(admission, &error);
+                return Err(error.into());
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use privet_domain::time::Timestamp;
 use privet_store::{Hold, Outcome, Settlement, Store, StoreError, TurnEnd, UsageSource};
 
 use crate::Engine;
-use crate::admission::{Terms, ask};
+use crate::admission::{Admission, Terms, ask};
 use crate::budget::Budgets;
 
 /// Settlements that could not be written are tried again so often.
@@ -69,6 +69,19 @@ impl Engine {
             Err(_) => self.settle_alone(settlement).await,
         }
         written
+    }
+
+    /// Ends a call whose hold could not be written, or was it? Where the database did not say, the money stays reserved until a
+    /// settlement at nothing is durable, which takes the place of a hold that was written after all.
+    pub(crate) fn give_up(&self, admission: Admission, error: &StoreError) {
+        let is_unwritten = matches!(error, StoreError::NotFound | StoreError::Fenced | StoreError::DiskFull);
+        // What no budget bounds is not kept either, or a database that is down would fill the memory.
+        if is_unwritten || admission.hold.charges.is_empty() {
+            return;
+        }
+        let (hold, terms) = admission.is_durable();
+        let nothing = Used { outcome: Outcome::Failed, tokens: TokensUsed::Nothing, tier: None };
+        self.unsettled.push(settlement(&OpenCall { hold, terms }, nothing, self.clock.now()));
     }
 
     async fn settle_alone(&self, settlement: Settlement) {

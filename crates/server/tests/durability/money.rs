@@ -262,6 +262,29 @@ async fn killed_between_answer_and_commit(mut till: Till) {
     assert_eq!(ask(&till.as_key(&key), false).await, Outcome::NoMoney, "the rest is held");
 }
 
+#[tokio::test]
+async fn money_of_a_hold_in_doubt_is_free_again_once_the_database_answers() {
+    let till = Till::sqlite().await;
+    let (_, key) = key_for_one_and_a_half(&till).await;
+    let api = till.as_key(&key);
+    till.database.execute("ALTER TABLE holds RENAME TO lost").await;
+    assert_eq!(status(&api).await, 503, "the hold cannot be written");
+    assert_eq!(status(&api).await, 402, "nor is it known that it was not");
+    till.database.execute("ALTER TABLE lost RENAME TO holds").await;
+    let free = async {
+        while status(&api).await != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(ROUND_MAX, free).await.unwrap();
+}
+
+async fn status(api: &Api) -> u16 {
+    let request = api.http.post(format!("{}/v1/chat/completions", api.url)).bearer_auth(&api.key);
+    let request = request.header("content-type", "application/json").body(body(false));
+    request.send().await.unwrap().status().as_u16()
+}
+
 /// What a call holds, and a key that can hold it once.
 async fn key_for_one_and_a_half(till: &Till) -> (i64, Key) {
     let probe = till.key(NANOS).await;
