@@ -107,43 +107,66 @@ impl Store {
         expired_before: Timestamp,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
-        let fenced = writing!(self, conn => {
-            let fenced: Vec<Uuid> = sqlx::query_scalar(
-                "UPDATE replicas SET fenced_at = $3 WHERE fenced_at IS NULL AND id <> $1 AND expires_at < $2 RETURNING id",
+        let expired: Vec<Uuid> = reading!(self, pool => {
+            sqlx::query_scalar("SELECT id FROM replicas WHERE fenced_at IS NULL AND id <> $1 AND expires_at < $2 ORDER BY id")
+                .bind(but.as_uuid())
+                .bind(expired_before.as_micros())
+                .fetch_all(pool)
+                .await
+        })?;
+        let mut fenced = 0;
+        // Each in a transaction of its own: two that fence at once and lock many rows would lock each other out.
+        for replica in expired {
+            fenced += usize::from(self.fence_replica(replica, expired_before, now).await?);
+        }
+        Ok(fenced)
+    }
+
+    /// Fences a replica, unless it is fenced or gave a sign of life meanwhile.
+    async fn fence_replica(
+        &self,
+        replica: Uuid,
+        expired_before: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        writing!(self, conn => {
+            let fenced = sqlx::query(
+                "UPDATE replicas SET fenced_at = $3 WHERE id = $1 AND fenced_at IS NULL AND expires_at < $2",
             )
-            .bind(but.as_uuid())
+            .bind(replica)
             .bind(expired_before.as_micros())
             .bind(now.as_micros())
-            .fetch_all(&mut *conn)
-            .await?;
-            for replica in &fenced {
-                sqlx::query("UPDATE budget_slices SET granted_nanos = settled_nanos WHERE replica_id = $1")
+            .execute(&mut *conn)
+            .await?
+            .rows_affected();
+            if fenced != 1 {
+                return Ok(false);
+            }
+            sqlx::query("UPDATE budget_slices SET granted_nanos = settled_nanos WHERE replica_id = $1")
+                .bind(replica)
+                .execute(&mut *conn)
+                .await?;
+            let open: Vec<(i64, String)> =
+                sqlx::query_as("SELECT hold_nanos, charges FROM holds WHERE replica_id = $1")
                     .bind(replica)
+                    .fetch_all(&mut *conn)
+                    .await?;
+            for (nanos, charges) in open {
+                for charge in read_charges(&charges)? {
+                    sqlx::query(
+                        "UPDATE budget_slices SET granted_nanos = granted_nanos + $4 \
+                         WHERE budget = $1 AND window_start = $2 AND replica_id = $3",
+                    )
+                    .bind(&*charge.budget)
+                    .bind(charge.window_start.as_micros())
+                    .bind(replica)
+                    .bind(nanos)
                     .execute(&mut *conn)
                     .await?;
-                let open: Vec<(i64, String)> =
-                    sqlx::query_as("SELECT hold_nanos, charges FROM holds WHERE replica_id = $1")
-                        .bind(replica)
-                        .fetch_all(&mut *conn)
-                        .await?;
-                for (nanos, charges) in open {
-                    for charge in read_charges(&charges)? {
-                        sqlx::query(
-                            "UPDATE budget_slices SET granted_nanos = granted_nanos + $4 \
-                             WHERE budget = $1 AND window_start = $2 AND replica_id = $3",
-                        )
-                        .bind(&*charge.budget)
-                        .bind(charge.window_start.as_micros())
-                        .bind(replica)
-                        .bind(nanos)
-                        .execute(&mut *conn)
-                        .await?;
-                    }
                 }
             }
-            fenced.len()
         });
-        Ok(fenced)
+        Ok(true)
     }
 
     /// Grants a replica more of a window, as far as there is more. One that gets less than it needs is noted, so that others

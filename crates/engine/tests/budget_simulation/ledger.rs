@@ -89,6 +89,23 @@ impl Reader {
         }
     }
 
+    /// How many slices hold and settle more than they were granted, at one instant; with a single budget.
+    pub(crate) async fn overdrawn_slices(&mut self) -> i64 {
+        let found: Vec<(i64,)> = rows!(
+            self,
+            "SELECT count(*) FROM budget_slices s WHERE s.granted_nanos < s.settled_nanos + COALESCE((SELECT \
+             CAST(sum(h.hold_nanos) AS BIGINT) FROM holds h WHERE h.replica_id = s.replica_id), 0)"
+        );
+        found[0].0
+    }
+
+    /// What is granted at one instant.
+    pub(crate) async fn granted_in_all(&mut self) -> i64 {
+        let found: Vec<(i64,)> =
+            rows!(self, "SELECT CAST(COALESCE(sum(granted_nanos), 0) AS BIGINT) FROM budget_slices");
+        found[0].0
+    }
+
     /// Forgets everything, for the next schedule on the same database.
     pub(crate) async fn clear(&mut self) {
         let all = "DELETE FROM holds; DELETE FROM calls; DELETE FROM budget_slices; DELETE FROM budget_windows; \

@@ -7,6 +7,7 @@
 mod bed;
 mod chance;
 mod ending;
+mod fencing;
 mod invariants;
 mod ledger;
 mod schedules;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use privet_domain::budget::{Budget, BudgetScope, ZoneName};
 use privet_domain::id::{ApiKeyId, ProjectId, RequestId};
 use privet_domain::money::Nanos;
-use privet_domain::time::{Clock, SystemClock};
+use privet_domain::time::{Clock as _, SystemClock};
 use privet_engine::budget::{BudgetParts, BudgetRules, Budgets, ReserveError, Rule, Sharing};
-use privet_store::{CallKind, Hold, Store};
+use privet_store::{CallKind, Hold, Store, StoreError};
 use tokio::task::JoinSet;
 
 use crate::bed::Bed;
@@ -17,7 +17,7 @@ use crate::ledger::{Ledger, Reader};
 use crate::step::settlement;
 use crate::world::rule;
 
-const DOLLAR: i64 = 1_000_000_000;
+pub(crate) const DOLLAR: i64 = 1_000_000_000;
 const CALLS: usize = 1_000;
 const SEEDS: std::ops::Range<u64> = 0..20;
 /// A call holds at most so much: what is left of the budget in the end is less.
@@ -53,23 +53,12 @@ async fn spend_a_dollar_again_and_again(bed: &Bed, servers: usize) {
 }
 
 async fn spend_a_dollar(store: &Arc<Store>, servers: usize, seed: u64, reader: &mut Reader) {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let budget = Budget::new(BudgetScope::Global, &"1.00/total".parse().unwrap(), &ZoneName::utc());
     let rules: Arc<[Arc<Rule>]> = Arc::from([rule(budget)]);
-    let mut all = Vec::new();
-    for _ in 0..servers {
-        let parts = BudgetParts {
-            store: store.clone(),
-            clock: clock.clone(),
-            rules: BudgetRules::new(Vec::new(), ZoneName::utc()),
-            wait: WAIT,
-            sharing: Sharing::of(store),
-        };
-        all.push(Budgets::start(parts).await.unwrap());
-    }
+    let all = self::servers(store, servers, WAIT).await;
     let mut tending = JoinSet::new();
     for budgets in &all {
-        tending.spawn(tend(budgets.clone(), clock.clone()));
+        tending.spawn(tend(budgets.clone()));
     }
     let mut chance = Chance(seed);
     let mut calls = JoinSet::new();
@@ -85,11 +74,27 @@ async fn spend_a_dollar(store: &Arc<Store>, servers: usize, seed: u64, reader: &
     judge(&reader.ledger().await, spent, seed);
 }
 
+/// So many servers of one database.
+pub(crate) async fn servers(store: &Arc<Store>, count: usize, wait: Duration) -> Vec<Arc<Budgets>> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let parts = BudgetParts {
+            store: store.clone(),
+            clock: Arc::new(SystemClock),
+            rules: BudgetRules::new(Vec::new(), ZoneName::utc()),
+            wait,
+            sharing: if count == 1 { Sharing::of(store) } else { Sharing::Shared },
+        };
+        all.push(Budgets::start(parts).await.unwrap());
+    }
+    all
+}
+
 /// One server's upkeep, as often as it can be: those who wait on the others depend on it.
-async fn tend(budgets: Arc<Budgets>, clock: Arc<dyn Clock>) {
-    let mut looked_at = clock.now();
+async fn tend(budgets: Arc<Budgets>) {
+    let mut looked_at = SystemClock.now();
     loop {
-        let now = clock.now();
+        let now = SystemClock.now();
         budgets.tend_once(looked_at).await.unwrap();
         looked_at = now;
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -97,32 +102,56 @@ async fn tend(budgets: Arc<Budgets>, clock: Arc<dyn Clock>) {
 }
 
 /// What it cost, if there was money for it.
-async fn call(store: &Store, budgets: &Arc<Budgets>, rules: &Arc<[Arc<Rule>]>, held: i64, cost: i64) -> Option<i64> {
-    let reservation = match budgets.reserve(rules, Nanos::new(held), Nanos::new(held)).await {
-        Ok(reservation) => reservation,
-        Err(ReserveError::NoMoney(_)) => return None,
-        Err(ReserveError::Store(error)) => panic!("{error}"),
-    };
-    let hold = Arc::new(Hold {
-        id: RequestId::new(),
-        replica_id: reservation.replica_id,
-        project_id: ProjectId::new(),
-        key_id: ApiKeyId::new(),
-        user_id: "ola".into(),
-        kind: CallKind::Chat,
-        provider: "openai".to_owned(),
-        model: "gpt-4o".to_owned(),
-        amount: reservation.amount,
-        price: None,
-        charges: reservation.charges.clone(),
-        at: SystemClock.now(),
-    });
-    store.begin_call(hold.clone(), None).await.unwrap();
-    reservation.keep();
-    tokio::task::yield_now().await;
-    store.end_call(settlement(&hold, cost), None).await.unwrap();
-    budgets.settled(&hold, Nanos::new(cost));
-    Some(cost)
+pub(crate) async fn call(
+    store: &Store,
+    budgets: &Arc<Budgets>,
+    rules: &Arc<[Arc<Rule>]>,
+    held: i64,
+    cost: i64,
+) -> Option<i64> {
+    loop {
+        let reservation = match budgets.reserve(rules, Nanos::new(held), Nanos::new(held)).await {
+            Ok(reservation) => reservation,
+            Err(ReserveError::NoMoney(_) | ReserveError::Store(StoreError::Fenced)) => return None,
+            Err(ReserveError::Store(error)) => panic!("{error}"),
+        };
+        let hold = Arc::new(Hold {
+            id: RequestId::new(),
+            replica_id: reservation.replica_id,
+            project_id: ProjectId::new(),
+            key_id: ApiKeyId::new(),
+            user_id: "ola".into(),
+            kind: CallKind::Chat,
+            provider: "openai".to_owned(),
+            model: "gpt-4o".to_owned(),
+            amount: reservation.amount,
+            price: None,
+            charges: reservation.charges.clone(),
+            at: SystemClock.now(),
+        });
+        match store.begin_call(hold.clone(), None).await {
+            Ok(()) => reservation.keep(),
+            // Taken for dead: the money must be had anew.
+            Err(StoreError::Fenced) => {
+                drop(reservation);
+                tend_fenced(budgets).await;
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        tokio::task::yield_now().await;
+        store.end_call(settlement(&hold, cost), None).await.unwrap();
+        budgets.settled(&hold, Nanos::new(cost));
+        return Some(cost);
+    }
+}
+
+/// Begins anew if it was fenced. That may happen in the middle of it; then the next time does.
+pub(crate) async fn tend_fenced(budgets: &Budgets) {
+    match budgets.tend_once(SystemClock.now()).await {
+        Ok(()) | Err(StoreError::Fenced) => {}
+        Err(error) => panic!("{error}"),
+    }
 }
 
 fn judge(ledger: &Ledger, spent: i64, seed: u64) {

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::client::{Api, Random, builder};
 use crate::purse::{Database, Purse};
 
-const ROUNDS: u64 = 20;
+const ROUNDS: u64 = 50;
 const CLIENTS: usize = 6;
 const ROUND_MAX: Duration = Duration::from_secs(60);
 /// Nobody waits long for the money of a server that was killed a moment ago.
