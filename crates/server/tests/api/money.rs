@@ -515,3 +515,83 @@ async fn another_projects_usage_is_not_shown() {
     assert_eq!(get(format!("/api/usage/{}", answer.header("x-request-id").unwrap())).await.status, 404);
     assert_eq!(get("/api/usage".to_owned()).await.json()["calls"], 0);
 }
+
+#[tokio::test]
+async fn wire_34_every_route_that_reaches_a_provider_is_in_the_ledger() {
+    let stand = Stand::with_config(CONFIG).await;
+    let key = stand.create_key(&["--budget", "1.00/day"]).await;
+    let document = stand.get("/openapi.json").await.json();
+    let bodies = [
+        ask(MODEL, "hey"),
+        ask_streamed("anthropic/claude-sonnet-4-5", "hey"),
+        json!({"model": "openai/text-embedding-3-small", "input": "hey"}),
+    ];
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        // The others need an administrator, or read what is there.
+        if methods.get("post").is_none() || path.starts_with("/api/keys") || path.starts_with("/api/switches") {
+            continue;
+        }
+        for body in &bodies {
+            let before = (stand.mock.stats().calls, stand.usage(&key).await["calls"].as_u64().unwrap());
+            let request = stand.client.post(format!("{}{path}", stand.server.url())).bearer_auth(&key.text);
+            Answer::of(request.header("content-type", "application/json").body(body.to_string())).await;
+            let after = (stand.mock.stats().calls, stand.usage(&key).await["calls"].as_u64().unwrap());
+            assert_eq!(after.1 - before.1, after.0 - before.0, "{path} with {body}");
+        }
+    }
+    assert_eq!(stand.usage(&key).await["settled_nanos"], stand.bill());
+    assert!(stand.mock.stats().calls >= 5, "{:?}", stand.mock.stats());
+}
+
+#[tokio::test]
+async fn fault_19_a_client_that_leaves_is_let_go_within_half_a_second_and_its_hold_settled() {
+    let stand = Stand::with_config(CONFIG).await;
+    let key = stand.create_key(&["--budget", "1.00/day"]).await;
+    for stream in [false, true] {
+        stand.mock.reset();
+        stand.mock.script(Behaviour::text("one two three four").hang());
+        let before = stand.usage(&key).await["settled_nanos"].as_i64().unwrap();
+        let body = if stream { ask_streamed(MODEL, "hey") } else { ask(MODEL, "hey") };
+        let request = stand.client.post(format!("{}/v1/chat/completions", stand.server.url()));
+        let request = request.bearer_auth(&key.text).header("content-type", "application/json").body(body.to_string());
+        let waiting = tokio::spawn(request.send());
+        stand.mock.wait_for(|stats| stats.in_flight == 1).await;
+        let left_at = std::time::Instant::now();
+        waiting.abort();
+        stand.mock.wait_for(|stats| stats.cancelled == 1).await;
+        assert!(left_at.elapsed().as_millis() <= 500, "streamed: {stream}, {:?}", left_at.elapsed());
+        assert!(settled_above(&stand, &key, before).await - before >= stand.bill());
+        assert_eq!(stand.usage(&key).await["held_nanos"], 0);
+    }
+}
+
+#[tokio::test]
+async fn fault_26_a_provider_at_another_address_gets_no_key_of_the_one_before() {
+    let (one, other) =
+        (privet_testkit::upstream::MockUpstream::start().await, privet_testkit::upstream::MockUpstream::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let server = |url: String| {
+        privet_testkit::privet_process::PrivetProcess::builder(crate::stand::PRIVET)
+            .data_dir(folder.path())
+            .env("OPENAI_BASE_URL", format!("{url}/v1"))
+    };
+    let ask_it = async |server: &privet_testkit::privet_process::PrivetProcess| {
+        let request = crate::stand::client().post(format!("{}/v1/chat/completions", server.url()));
+        let request = request.bearer_auth(server.key()).header("content-type", "application/json");
+        Answer::of(request.body(ask(MODEL, "hey").to_string())).await.status
+    };
+    let mut first = server(one.base_url()).env("OPENAI_API_KEY", crate::stand::PROVIDER_KEY).start().await;
+    assert_eq!(ask_it(&first).await, 200);
+    assert!(one.requests()[0].headers["authorization"].contains(crate::stand::PROVIDER_KEY));
+    first.terminate().await.unwrap();
+    let second = server(other.base_url()).start().await;
+    assert_eq!(ask_it(&second).await, 200);
+    assert!(!other.requests()[0].headers.contains_key("authorization"), "{:?}", other.requests());
+    // Nothing of a provider's key is ever stored.
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(
+            !bytes.windows(crate::stand::PROVIDER_KEY.len()).any(|part| part == crate::stand::PROVIDER_KEY.as_bytes())
+        );
+    }
+}
