@@ -13,7 +13,7 @@ use privet_store::{CallKind, Hold, StoreError, SwitchedOff};
 
 use crate::Engine;
 use crate::budget::{NoMoney, Remedy, Reservation, ReserveError, Spender};
-use crate::gates::{Crowded, Permit, RateStanding};
+use crate::gates::{Crowded, Place, RateStanding};
 use crate::keyring::Caller;
 use crate::router::Target;
 use crate::switchboard::Stoppable;
@@ -68,7 +68,9 @@ pub(crate) struct Terms {
     pub(crate) token_rates: Vec<Rate>,
     pub(crate) counted_tokens: u64,
     pub(crate) stoppable: Stoppable,
-    _permit: Permit,
+    /// Those of the key and of the server, given back with the call.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) places: (Option<Place>, Place),
 }
 
 /// Why a call may not be made.
@@ -146,17 +148,18 @@ impl Engine {
 
     /// Lets a call in and reserves the most that it can cost.
     pub(crate) async fn admit(&self, applicant: Applicant<'_>) -> Result<Admission, AdmissionError> {
-        let Applicant { caller, request_id, kind, asked_model, target, size, output, tier } = applicant;
+        let Applicant { caller, request_id, kind, asked_model, target, mut size, output, tier } = applicant;
         let (provider, model) = (target.provider.name(), target.model.as_str());
         let stoppable = self.switchboard.begin(caller.key_id, provider).map_err(Refused::SwitchedOff)?;
         let name = format!("{provider}/{model}");
         caller.limits.permit(asked_model.unwrap_or(&name), &name).map_err(Refused::Model)?;
+        size.text_tokens = size.text_tokens.saturating_add(self.hidden_input.of(&name));
         let token_rates = or_default(&caller.limits.tokens, self.limits.key.tokens);
         let counted_tokens = size.text_tokens / BYTES_PER_TOKEN;
         self.gates.take_tokens(caller.family_id, &token_rates, counted_tokens).map_err(Refused::Tokens)?;
         let of_key = caller.limits.concurrency.or(self.limits.key.concurrency);
-        let permit = self.gates.take_place(caller.family_id, of_key, self.limits.concurrency);
-        let permit = permit.map_err(Refused::Crowded)?;
+        let place_of_key = of_key.map(|most| self.gates.take_place_of_key(caller.family_id, most)).transpose();
+        let place_of_key = place_of_key.map_err(Refused::Crowded)?;
 
         let spender = Spender {
             family_id: caller.family_id,
@@ -177,6 +180,8 @@ impl Engine {
                 Refused::NoMoney(lack, fitting.map(|all| all / quote.answers)).into()
             }
         })?;
+        // Those who wait for money take no place from the others.
+        let place = self.gates.take_place(self.limits.concurrency).map_err(Refused::Crowded)?;
         let mut output_tokens = quote.ask.output_tokens;
         if let Some(price) = price.as_ref().filter(|_| reservation.amount < quote.most) {
             output_tokens = price.affordable_output(&quote.ask, reservation.amount).unwrap_or(0);
@@ -205,7 +210,7 @@ impl Engine {
             token_rates,
             counted_tokens,
             stoppable,
-            _permit: permit,
+            places: (place_of_key, place),
         };
         Ok(Admission { hold: Arc::new(hold), output_limit, terms, reservation })
     }

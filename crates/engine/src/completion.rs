@@ -320,9 +320,8 @@ fn max_tokens_field(target: &Target) -> Option<MaxTokensField> {
 }
 
 impl Engine {
-    /// Counts a refusal and keeps it for whoever asks why.
+    /// Keeps a refusal for whoever asks why.
     pub fn note_refusal(&self, caller: &Caller, request_id: RequestId, model: Option<&str>, refused: &Refused) {
-        metrics::counter!("privet_refusals_total", "gate" => refused.gate()).increment(1);
         self.refusals.note(Refusal {
             id: request_id,
             at: self.clock.now(),

@@ -27,13 +27,6 @@ pub struct RateStanding {
     pub retry_in: Duration,
 }
 
-/// A place among the calls at once, given back when dropped.
-#[derive(Debug)]
-pub struct Permit {
-    _of_key: Option<Place>,
-    _of_all: Place,
-}
-
 /// Too many calls at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crowded {
@@ -116,35 +109,37 @@ impl Gates {
         }
     }
 
-    /// Takes a place for a call of a key, if there is one.
+    /// Takes a place among the calls of a key, if there is one.
     ///
     /// # Errors
     /// When too many are under way.
-    pub fn take_place(&self, key: ApiKeyId, of_key_max: Option<u32>, of_all_max: u32) -> Result<Permit, Crowded> {
-        let mut all = lock(&self.under_way.all);
-        if *all >= of_all_max {
-            return Err(Crowded::Server(of_all_max));
+    pub fn take_place_of_key(&self, key: ApiKeyId, most: u32) -> Result<Place, Crowded> {
+        let mut by_key = lock(&self.under_way.by_key);
+        let count = by_key.entry(key).or_default();
+        if *count >= most {
+            return Err(Crowded::Key(most));
         }
-        let of_key = match of_key_max {
-            None => None,
-            Some(most) => {
-                let mut by_key = lock(&self.under_way.by_key);
-                let count = by_key.entry(key).or_default();
-                if *count >= most {
-                    return Err(Crowded::Key(most));
-                }
-                *count += 1;
-                Some(Place { under_way: self.under_way.clone(), key: Some(key) })
-            }
-        };
+        *count += 1;
+        Ok(Place { under_way: self.under_way.clone(), key: Some(key) })
+    }
+
+    /// Takes a place among the calls of the server, if there is one.
+    ///
+    /// # Errors
+    /// When too many are under way.
+    pub fn take_place(&self, most: u32) -> Result<Place, Crowded> {
+        let mut all = lock(&self.under_way.all);
+        if *all >= most {
+            return Err(Crowded::Server(most));
+        }
         *all += 1;
-        Ok(Permit { _of_key: of_key, _of_all: Place { under_way: self.under_way.clone(), key: None } })
+        Ok(Place { under_way: self.under_way.clone(), key: None })
     }
 }
 
-/// One of the counted places; of a key, or of all.
+/// A place among the calls at once, of a key or of the server; given back when dropped.
 #[derive(Debug)]
-struct Place {
+pub struct Place {
     under_way: Arc<UnderWay>,
     key: Option<ApiKeyId>,
 }
@@ -216,11 +211,12 @@ mod tests {
     #[tokio::test]
     async fn places_come_back() {
         let (gates, key) = (Gates::default(), ApiKeyId::new());
-        let one = gates.take_place(key, Some(1), 2).unwrap();
-        assert_eq!(gates.take_place(key, Some(1), 2).unwrap_err(), Crowded::Key(1));
-        let other = gates.take_place(ApiKeyId::new(), None, 2).unwrap();
-        assert_eq!(gates.take_place(ApiKeyId::new(), None, 2).unwrap_err(), Crowded::Server(2));
-        drop((one, other));
-        gates.take_place(key, Some(1), 1).unwrap();
+        let (of_key, of_all) = (gates.take_place_of_key(key, 1).unwrap(), gates.take_place(1).unwrap());
+        assert_eq!(gates.take_place_of_key(key, 1).unwrap_err(), Crowded::Key(1));
+        assert_eq!(gates.take_place(1).unwrap_err(), Crowded::Server(1));
+        gates.take_place_of_key(ApiKeyId::new(), 1).unwrap();
+        drop((of_key, of_all));
+        gates.take_place_of_key(key, 1).unwrap();
+        gates.take_place(1).unwrap();
     }
 }

@@ -18,6 +18,9 @@ use crate::budget::Budgets;
 /// Settlements that could not be written are tried again so often.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// No call has so many tokens: a provider that says so says nothing.
+const TOKENS_MAX: u64 = 1_000_000_000;
+
 /// A call whose hold is durable. It must be settled.
 pub(crate) struct OpenCall {
     pub(crate) hold: Arc<Hold>,
@@ -62,6 +65,11 @@ impl Engine {
         let tokens = settlement.usage.input.saturating_add(settlement.usage.output);
         let uncounted = tokens.saturating_sub(call.terms.counted_tokens);
         self.gates.add_tokens(call.terms.family_id, &call.terms.token_rates, uncounted);
+        if settlement.source == UsageSource::Reported {
+            let hold = &settlement.hold;
+            let bound = bound(&call.terms.size, 0).input;
+            self.hidden_input.learn(&format!("{}/{}", hold.provider, hold.model), bound, &settlement.usage);
+        }
         measure(&settlement);
         let written = self.store.end_call(settlement.clone(), turn).await;
         match &written {
@@ -141,8 +149,13 @@ fn measure(settlement: &Settlement) {
 }
 
 /// What a call cost. Pure.
-fn settlement(call: &OpenCall, used: Used, at: Timestamp) -> Settlement {
+fn settlement(call: &OpenCall, mut used: Used, at: Timestamp) -> Settlement {
     let OpenCall { hold, terms } = call;
+    if let TokensUsed::Reported(usage) | TokensUsed::ReportedInput(usage, _) = used.tokens
+        && usage.input.max(usage.output) > TOKENS_MAX
+    {
+        used.tokens = TokensUsed::Unreadable;
+    }
     let size = &terms.size;
     let bounded_output = |bytes: u64| bytes.min(terms.output_tokens);
     let (usage, source) = match used.tokens {
@@ -166,7 +179,7 @@ fn settlement(call: &OpenCall, used: Used, at: Timestamp) -> Settlement {
                     let most = price.most(&ask(size, usage.output, terms.requested_tier.as_deref()));
                     most.map_or(hold.amount, |most| most.min(hold.amount))
                 }
-                _ => price.cost(&usage, tier).unwrap_or(Nanos::MAX),
+                _ => price.cost(&usage, tier).unwrap_or(hold.amount),
             };
             let lines = price.lines(&usage, tier);
             let lines: Vec<_> = lines.iter().map(|line| (line.kind, line.tokens, line.nanos_per_million)).collect();
@@ -178,4 +191,102 @@ fn settlement(call: &OpenCall, used: Used, at: Timestamp) -> Settlement {
 
 fn bound(size: &privet_dialects::openai::request_size::RequestSize, output: u64) -> Usage {
     Usage { input: size.text_tokens.saturating_add(size.audio_tokens), output, ..Usage::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use privet_dialects::openai::request_size::RequestSize;
+    use privet_domain::id::{ApiKeyId, ProjectId, ReplicaId, RequestId};
+    use privet_domain::pricing::{Price, Rates};
+    use privet_store::{CallKind, Durability, Location};
+
+    use super::*;
+    use crate::gates::Gates;
+    use crate::switchboard::Switchboard;
+
+    const INPUT_NANOS: i64 = 1_000;
+    const OUTPUT_NANOS: i64 = 2_000;
+
+    /// A call of at most 100 tokens in and 50 out.
+    async fn call() -> (OpenCall, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::Folder(folder.path().to_owned());
+        let store = Arc::new(Store::open(&location, Durability::Process).await.unwrap());
+        let switchboard = Switchboard::load(store).await.unwrap();
+        let key = ApiKeyId::new();
+        let million = |nanos: i64| Nanos::new(nanos * 1_000_000);
+        let price = Price {
+            model: "test/model".to_owned(),
+            from: Timestamp::from_micros(0),
+            source: String::new(),
+            standard: Rates::flat(million(INPUT_NANOS), million(OUTPUT_NANOS)),
+            long_context: None,
+            tiers: std::collections::BTreeMap::new(),
+            context_tokens: None,
+            output_tokens_max: None,
+            image_tokens_max: None,
+            caches_unasked: false,
+        };
+        let hold = Hold {
+            id: RequestId::new(),
+            replica_id: ReplicaId::new(),
+            project_id: ProjectId::new(),
+            key_id: key,
+            user_id: "owner".into(),
+            kind: CallKind::Chat,
+            provider: "test".to_owned(),
+            model: "model".to_owned(),
+            amount: Nanos::new(100 * INPUT_NANOS + 50 * OUTPUT_NANOS),
+            price: None,
+            charges: Vec::new(),
+            at: Timestamp::from_micros(0),
+        };
+        let terms = Terms {
+            price: Some(Arc::new(price)),
+            family_id: key,
+            size: RequestSize { text_tokens: 100, ..RequestSize::default() },
+            output_tokens: 50,
+            requested_tier: None,
+            token_rates: Vec::new(),
+            counted_tokens: 25,
+            stoppable: switchboard.begin(key, "test").unwrap(),
+            places: (None, Gates::default().take_place(1).unwrap()),
+        };
+        (OpenCall { hold: Arc::new(hold), terms }, folder)
+    }
+
+    async fn cost(tokens: TokensUsed) -> (i64, UsageSource) {
+        let (call, _folder) = call().await;
+        let used = Used { outcome: Outcome::Cut, tokens, tier: None };
+        let settlement = settlement(&call, used, Timestamp::from_micros(1));
+        (settlement.cost.as_i64(), settlement.source)
+    }
+
+    #[tokio::test]
+    async fn what_the_provider_counted_is_charged_and_else_the_most_that_can_have_been() {
+        let counted = |input, output| Usage { input, output, ..Usage::default() };
+        for (tokens, expected, source) in [
+            (TokensUsed::Nothing, 0, UsageSource::Nothing),
+            (TokensUsed::Reported(counted(10, 5)), 10 * INPUT_NANOS + 5 * OUTPUT_NANOS, UsageSource::Reported),
+            // Anthropic tells the input at once, the output at the end.
+            (TokensUsed::ReportedInput(counted(10, 1), 20), 10 * INPUT_NANOS + 20 * OUTPUT_NANOS, UsageSource::Bounded),
+            (
+                TokensUsed::ReportedInput(counted(10, 30), 20),
+                10 * INPUT_NANOS + 30 * OUTPUT_NANOS,
+                UsageSource::Reported,
+            ),
+            (TokensUsed::Bytes(20), 100 * INPUT_NANOS + 20 * OUTPUT_NANOS, UsageSource::Bounded),
+            (TokensUsed::Bytes(1_000_000), 100 * INPUT_NANOS + 50 * OUTPUT_NANOS, UsageSource::Bounded),
+            (TokensUsed::Unreadable, 100 * INPUT_NANOS + 50 * OUTPUT_NANOS, UsageSource::Bounded),
+        ] {
+            assert_eq!(cost(tokens).await, (expected, source), "{tokens:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_count_that_no_call_can_have_is_none() {
+        let usage = Usage { input: u64::MAX, output: u64::MAX, reasoning: u64::MAX, ..Usage::default() };
+        let most = 100 * INPUT_NANOS + 50 * OUTPUT_NANOS;
+        assert_eq!(cost(TokensUsed::Reported(usage)).await, (most, UsageSource::Bounded));
+    }
 }

@@ -75,7 +75,15 @@ pub(super) async fn kill(args: KillArgs) -> Result<(), Exit> {
         }
         return Ok(());
     };
-    let providers: Vec<&str> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
+    let mut providers: Vec<&str> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
+    if let Some(name) = args.what.provider.as_deref().filter(|name| !providers.contains(name)) {
+        // The server may have another configuration, and a stop must not wait for the right one.
+        eprintln!(
+            "No provider is called `{name}` in this configuration ({}); it is off all the same.",
+            providers.join(", ")
+        );
+        providers.push(name);
+    }
     let scope = SwitchScope::read(&scope, &store, &providers).await?;
     let switch = switchboard::switched_off(&scope, args.reason, SystemClock.now());
     store.switch_off(&switch).await?;

@@ -52,11 +52,23 @@ impl Stand {
     }
 }
 
-/// What a call of 100 tokens in and 50 out costs with gpt-4o, in nano-dollars.
-const CALL_NANOS: i64 = 100 * 2_500 + 50 * 10_000;
+/// What a call of 20 tokens in and 50 out costs with gpt-4o, in nano-dollars.
+const CALL_NANOS: i64 = 20 * 2_500 + 50 * 10_000;
 
-fn hundred_in_fifty_out() -> Behaviour {
-    Behaviour::text("ok").usage(Usage { input_tokens: 100, output_tokens: 50, ..Usage::default() })
+fn twenty_in_fifty_out() -> Behaviour {
+    Behaviour::text("ok").usage(Usage { input_tokens: 20, output_tokens: 50, ..Usage::default() })
+}
+
+/// A request whose answer has the 50 tokens that it allows.
+fn ask_for_fifty() -> Value {
+    let mut body = ask(MODEL, "hey");
+    body["max_tokens"] = 50.into();
+    body
+}
+
+/// A daily budget of so many tenths of a call.
+fn tenths_of_a_call(tenths: i64) -> String {
+    format!("{}/day", dollars(tenths * CALL_NANOS / 10))
 }
 
 fn dollars(nanos: i64) -> String {
@@ -64,48 +76,72 @@ fn dollars(nanos: i64) -> String {
 }
 
 #[tokio::test]
-async fn a_key_that_affords_ten_calls_serves_exactly_ten() {
+async fn a_key_that_affords_ten_calls_serves_exactly_ten_one_after_another() {
     let stand = Stand::with_config(CONFIG).await;
-    stand.mock.script(hundred_in_fifty_out());
-    for limit in [Some(50), None] {
-        stand.mock.reset();
-        stand.mock.script(hundred_in_fifty_out());
-        let key = stand.create_key(&["--budget", &format!("{}/day", dollars(10 * CALL_NANOS))]).await;
-        let mut body = ask(MODEL, "hey");
-        if let Some(limit) = limit {
-            body["max_tokens"] = limit.into();
-        }
-        let mut statuses = Vec::new();
-        for _ in 0..12 {
-            statuses.push(stand.chat_as(&key, body.clone()).await.status);
-        }
-        assert_eq!(statuses, [[200; 10].as_slice(), &[402; 2]].concat(), "with a limit of {limit:?}");
-        let usage = stand.usage(&key).await;
-        assert_eq!(usage["settled_nanos"], 10 * CALL_NANOS);
-        assert_eq!(usage["held_nanos"], 0);
-        assert_eq!(stand.bill(), 10 * CALL_NANOS, "the provider's own bill");
+    stand.mock.script(twenty_in_fifty_out());
+    let key = stand.create_key(&["--budget", &tenths_of_a_call(105)]).await;
+    let mut statuses = Vec::new();
+    for _ in 0..12 {
+        statuses.push(stand.chat_as(&key, ask_for_fifty()).await.status);
     }
+    assert_eq!(statuses, [[200; 10].as_slice(), &[402; 2]].concat());
+    let usage = stand.usage(&key).await;
+    assert_eq!((&usage["settled_nanos"], &usage["held_nanos"]), (&json!(10 * CALL_NANOS), &json!(0)));
+    assert_eq!(stand.bill(), 10 * CALL_NANOS, "the provider's own bill");
+}
+
+#[tokio::test]
+async fn without_an_output_limit_a_small_budget_is_spent_to_its_end_as_well() {
+    let stand = Stand::with_config(CONFIG).await;
+    // A hundredth of what 4096 tokens would be.
+    let budget = 5_000_000;
+    let key = stand.create_key(&["--budget", &format!("{}/day", dollars(budget))]).await;
+    let mut served = 0;
+    while stand.chat_as(&key, ask(MODEL, "hey")).await.status == 200 {
+        served += 1;
+    }
+    assert!(served >= 50, "{served}");
+    assert_eq!(stand.usage(&key).await["settled_nanos"], stand.bill());
+    assert!(stand.bill() <= budget && stand.bill() * 100 >= budget * 95, "{} of {budget}", stand.bill());
 }
 
 #[tokio::test]
 async fn hit_by_two_hundred_at_once_a_key_serves_what_it_affords_as_soon_as_holds_settle() {
     let stand = Stand::with_config(CONFIG).await;
-    for limit in [Some(50), None] {
-        stand.mock.reset();
-        stand.mock.script(hundred_in_fifty_out());
-        let key = stand.create_key(&["--budget", &format!("{}/day", dollars(10 * CALL_NANOS))]).await;
-        let mut body = ask(MODEL, "hey");
-        if let Some(limit) = limit {
-            body["max_tokens"] = limit.into();
-        }
-        let answers = join_all((0..200).map(|_| stand.chat_as(&key, body.clone()))).await;
-        let served = answers.iter().filter(|answer| answer.status == 200).count();
-        assert_eq!(served, 10, "with a limit of {limit:?}");
-        assert!(answers.iter().all(|answer| [200, 402].contains(&answer.status)));
-        let usage = stand.usage(&key).await;
-        assert_eq!(usage["settled_nanos"], 10 * CALL_NANOS);
-        assert_eq!(stand.bill(), 10 * CALL_NANOS);
-    }
+    stand.mock.script(twenty_in_fifty_out());
+    let key = stand.create_key(&["--budget", &tenths_of_a_call(105)]).await;
+    let answers = join_all((0..200).map(|_| stand.chat_as(&key, ask_for_fifty()))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 10);
+    assert!(answers.iter().all(|answer| [200, 402].contains(&answer.status)));
+    assert_eq!(stand.usage(&key).await["settled_nanos"], stand.bill());
+
+    stand.mock.reset();
+    let budget = 5_000_000;
+    let key = stand.create_key(&["--budget", &format!("{}/day", dollars(budget))]).await;
+    join_all((0..200).map(|_| stand.chat_as(&key, ask(MODEL, "hey")))).await;
+    assert_eq!(stand.usage(&key).await["settled_nanos"], stand.bill());
+    assert!(stand.bill() <= budget && stand.bill() * 100 >= budget * 95, "{} of {budget}", stand.bill());
+}
+
+#[tokio::test]
+async fn a_provider_that_adds_to_the_input_overruns_once_and_is_held_for_from_then_on() {
+    let stand = Stand::with_config(CONFIG).await;
+    stand.mock.script(Behaviour::text("ok").usage(Usage {
+        input_tokens: 5_000,
+        output_tokens: 50,
+        ..Usage::default()
+    }));
+    let key = stand.create_key(&["--budget", "1.00/day"]).await;
+    let first = stand.chat_as(&key, ask_for_fifty()).await;
+    let first = stand.explain(&key, &first).await;
+    assert!(
+        first["facts"]["cost_nanos"].as_i64() > first["facts"]["hold_nanos"].as_i64(),
+        "nobody could know: {first}"
+    );
+    assert!(stand.server.logs().contains("check the model's row"), "{}", stand.server.logs());
+    let second = stand.chat_as(&key, ask_for_fifty()).await;
+    let second = stand.explain(&key, &second).await;
+    assert_eq!(second["facts"]["cost_nanos"], second["facts"]["hold_nanos"], "{second}");
 }
 
 #[tokio::test]
@@ -131,10 +167,9 @@ async fn wire_30_a_hundred_parallel_calls_against_a_dollar_never_exceed_it() {
 #[tokio::test]
 async fn wire_04_an_exhausted_budget_is_402_and_says_what_helps() {
     let stand = Stand::with_config(CONFIG).await;
-    stand.mock.script(hundred_in_fifty_out());
-    let key = stand.create_key(&["--budget", &format!("{}/day", dollars(CALL_NANOS))]).await;
-    let mut body = ask(MODEL, "hey");
-    body["max_tokens"] = 50.into();
+    stand.mock.script(twenty_in_fifty_out());
+    let key = stand.create_key(&["--budget", &tenths_of_a_call(11)]).await;
+    let mut body = ask_for_fifty();
     assert_eq!(stand.chat_as(&key, body.clone()).await.status, 200);
     let refused = stand.chat_as(&key, body.clone()).await;
     assert_eq!(refused.status, 402);
@@ -143,7 +178,7 @@ async fn wire_04_an_exhausted_budget_is_402_and_says_what_helps() {
     let error = &refused.json()["error"];
     assert_eq!((&error["type"], &error["code"]), (&json!("insufficient_quota"), &json!("budget_exhausted")));
     let message = error["message"].as_str().unwrap();
-    assert!(message.contains("$0.00 left of $0.00075") && message.contains("full again at"), "{message}");
+    assert!(message.contains("$0.000055 left of $0.000605") && message.contains("full again at"), "{message}");
 
     body["max_tokens"] = 100_000.into();
     let never = stand.chat_as(&key, body).await;
@@ -312,20 +347,20 @@ async fn an_answer_without_usage_is_charged_at_the_most_that_its_bytes_can_be() 
 #[tokio::test]
 async fn every_cent_is_explained() {
     let stand = Stand::with_config(CONFIG).await;
-    stand.mock.script(hundred_in_fifty_out());
+    stand.mock.script(twenty_in_fifty_out());
     let key = stand.create_key(&["--budget", "1.00/day"]).await;
     let answer = stand.chat_as(&key, ask(MODEL, "hey")).await;
     let explained = stand.explain(&key, &answer).await;
     assert_eq!(explained["facts"]["cost_nanos"], CALL_NANOS);
     assert_eq!(
         explained["facts"]["bill"][0],
-        json!({"kind": "input", "tokens": 100, "nanos_per_million": 2_500_000_000_i64})
+        json!({"kind": "input", "tokens": 20, "nanos_per_million": 2_500_000_000_i64})
     );
     let id = answer.header("x-request-id").unwrap();
     let output = stand.privet(&["explain", id]).await;
     let text = String::from_utf8(output.stdout).unwrap();
     for part in
-        ["cost $0.00075", "100 tokens of input at $2.50 a million", "50 tokens of output at $10.00 a million", "key/"]
+        ["cost $0.00055", "20 tokens of input at $2.50 a million", "50 tokens of output at $10.00 a million", "key/"]
     {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -340,13 +375,12 @@ async fn every_cent_is_explained() {
 async fn the_tightest_of_several_budgets_holds() {
     let config = format!(
         "{CONFIG}\n[[budgets]]\nlimit = \"{}/month\"\nuser = \"ola\"\n\n[[budgets]]\nlimit = \"{}/total\"\nproject = \"shop\"\n",
-        dollars(3 * CALL_NANOS),
-        dollars(5 * CALL_NANOS)
+        dollars(31 * CALL_NANOS / 10),
+        dollars(51 * CALL_NANOS / 10)
     );
     let stand = Stand::with_config(&config).await;
-    stand.mock.script(hundred_in_fifty_out());
-    let mut body = ask(MODEL, "hey");
-    body["max_tokens"] = 50.into();
+    stand.mock.script(twenty_in_fifty_out());
+    let body = ask_for_fifty();
     let ola = stand.create_key(&["--user", "ola", "--project", "shop", "--budget", "100.00/day"]).await;
     let adam = stand.create_key(&["--user", "adam", "--project", "shop"]).await;
     let mut served = Vec::new();
@@ -363,10 +397,9 @@ async fn the_tightest_of_several_budgets_holds() {
 #[tokio::test]
 async fn a_successor_of_a_key_goes_on_with_its_budget() {
     let stand = Stand::with_config(CONFIG).await;
-    stand.mock.script(hundred_in_fifty_out());
-    let mut body = ask(MODEL, "hey");
-    body["max_tokens"] = 50.into();
-    let old = stand.create_key(&["--budget", &format!("{}/day", dollars(2 * CALL_NANOS))]).await;
+    stand.mock.script(twenty_in_fifty_out());
+    let body = ask_for_fifty();
+    let old = stand.create_key(&["--budget", &tenths_of_a_call(21)]).await;
     assert_eq!(stand.chat_as(&old, body.clone()).await.status, 200);
     let output = stand.privet(&["keys", "rotate", &old.id, "--json"]).await;
     let made: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -402,16 +435,16 @@ async fn a_key_may_use_its_models_its_tokens_and_its_places_alone() {
     assert_eq!(stand.chat_as(&narrow, ask("gpt-4o-mini", "hey")).await.status, 200, "the bare name is the same model");
     assert_eq!(stand.chat_as(&narrow, ask("anthropic/claude-sonnet-4-5", "hey")).await.status, 200);
 
-    stand.mock.script(hundred_in_fifty_out());
-    let few_tokens = stand.create_key(&["--token-rate", "300/1m"]).await;
+    stand.mock.script(twenty_in_fifty_out());
+    let few_tokens = stand.create_key(&["--token-rate", "140/1m"]).await;
     let statuses = [(); 4].map(|()| ask(MODEL, "hey"));
     let mut served = Vec::new();
     for body in statuses {
         served.push(stand.chat_as(&few_tokens, body).await.status);
     }
-    assert_eq!(served, [200, 200, 429, 429], "150 tokens a call");
+    assert_eq!(served, [200, 200, 429, 429], "70 tokens a call");
 
-    stand.mock.script(hundred_in_fifty_out().first_byte_delay_ms(500));
+    stand.mock.script(twenty_in_fifty_out().first_byte_delay_ms(500));
     let one_place = stand.create_key(&["--concurrency", "1"]).await;
     let answers = join_all((0..5).map(|_| stand.chat_as(&one_place, ask(MODEL, "hey")))).await;
     let gate = |answer: &Answer| answer.header("x-privet-gate").map(str::to_owned);
@@ -481,4 +514,84 @@ async fn another_projects_usage_is_not_shown() {
     assert_eq!(get("/api/usage?project=theirs".to_owned()).await.status, 404);
     assert_eq!(get(format!("/api/usage/{}", answer.header("x-request-id").unwrap())).await.status, 404);
     assert_eq!(get("/api/usage".to_owned()).await.json()["calls"], 0);
+}
+
+#[tokio::test]
+async fn wire_34_every_route_that_reaches_a_provider_is_in_the_ledger() {
+    let stand = Stand::with_config(CONFIG).await;
+    let key = stand.create_key(&["--budget", "1.00/day"]).await;
+    let document = stand.get("/openapi.json").await.json();
+    let bodies = [
+        ask(MODEL, "hey"),
+        ask_streamed("anthropic/claude-sonnet-4-5", "hey"),
+        json!({"model": "openai/text-embedding-3-small", "input": "hey"}),
+    ];
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        // The others need an administrator, or read what is there.
+        if methods.get("post").is_none() || path.starts_with("/api/keys") || path.starts_with("/api/switches") {
+            continue;
+        }
+        for body in &bodies {
+            let before = (stand.mock.stats().calls, stand.usage(&key).await["calls"].as_u64().unwrap());
+            let request = stand.client.post(format!("{}{path}", stand.server.url())).bearer_auth(&key.text);
+            Answer::of(request.header("content-type", "application/json").body(body.to_string())).await;
+            let after = (stand.mock.stats().calls, stand.usage(&key).await["calls"].as_u64().unwrap());
+            assert_eq!(after.1 - before.1, after.0 - before.0, "{path} with {body}");
+        }
+    }
+    assert_eq!(stand.usage(&key).await["settled_nanos"], stand.bill());
+    assert!(stand.mock.stats().calls >= 5, "{:?}", stand.mock.stats());
+}
+
+#[tokio::test]
+async fn fault_19_a_client_that_leaves_is_let_go_within_half_a_second_and_its_hold_settled() {
+    let stand = Stand::with_config(CONFIG).await;
+    let key = stand.create_key(&["--budget", "1.00/day"]).await;
+    for stream in [false, true] {
+        stand.mock.reset();
+        stand.mock.script(Behaviour::text("one two three four").hang());
+        let before = stand.usage(&key).await["settled_nanos"].as_i64().unwrap();
+        let body = if stream { ask_streamed(MODEL, "hey") } else { ask(MODEL, "hey") };
+        let request = stand.client.post(format!("{}/v1/chat/completions", stand.server.url()));
+        let request = request.bearer_auth(&key.text).header("content-type", "application/json").body(body.to_string());
+        let waiting = tokio::spawn(request.send());
+        stand.mock.wait_for(|stats| stats.in_flight == 1).await;
+        let left_at = std::time::Instant::now();
+        waiting.abort();
+        stand.mock.wait_for(|stats| stats.cancelled == 1).await;
+        assert!(left_at.elapsed().as_millis() <= 500, "streamed: {stream}, {:?}", left_at.elapsed());
+        assert!(settled_above(&stand, &key, before).await - before >= stand.bill());
+        assert_eq!(stand.usage(&key).await["held_nanos"], 0);
+    }
+}
+
+#[tokio::test]
+async fn fault_26_a_provider_at_another_address_gets_no_key_of_the_one_before() {
+    let (one, other) =
+        (privet_testkit::upstream::MockUpstream::start().await, privet_testkit::upstream::MockUpstream::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let server = |url: String| {
+        privet_testkit::privet_process::PrivetProcess::builder(crate::stand::PRIVET)
+            .data_dir(folder.path())
+            .env("OPENAI_BASE_URL", format!("{url}/v1"))
+    };
+    let ask_it = async |server: &privet_testkit::privet_process::PrivetProcess| {
+        let request = crate::stand::client().post(format!("{}/v1/chat/completions", server.url()));
+        let request = request.bearer_auth(server.key()).header("content-type", "application/json");
+        Answer::of(request.body(ask(MODEL, "hey").to_string())).await.status
+    };
+    let mut first = server(one.base_url()).env("OPENAI_API_KEY", crate::stand::PROVIDER_KEY).start().await;
+    assert_eq!(ask_it(&first).await, 200);
+    assert!(one.requests()[0].headers["authorization"].contains(crate::stand::PROVIDER_KEY));
+    first.terminate().await.unwrap();
+    let second = server(other.base_url()).start().await;
+    assert_eq!(ask_it(&second).await, 200);
+    assert!(!other.requests()[0].headers.contains_key("authorization"), "{:?}", other.requests());
+    // Nothing of a provider's key is ever stored.
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(
+            !bytes.windows(crate::stand::PROVIDER_KEY.len()).any(|part| part == crate::stand::PROVIDER_KEY.as_bytes())
+        );
+    }
 }
