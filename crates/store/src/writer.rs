@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use privet_domain::money::Nanos;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -77,7 +78,7 @@ impl Store {
             TurnEnd::Finish(finish) => TurnWrite::Finish(finish),
             TurnEnd::Withdraw(withdrawal) => TurnWrite::Withdraw(withdrawal),
         });
-        let costs_nothing = turn.is_none() && !settlement.hold.holds_money();
+        let costs_nothing = turn.is_none() && !settlement.hold.holds_money() && settlement.cost == Nanos::ZERO;
         let write = Write { turn, ledger: Some(LedgerWrite::Settle(Box::new(settlement))) };
         if costs_nothing {
             // Nobody waits for the disk to learn that nothing is owed.

@@ -50,12 +50,11 @@ impl Budgets {
         self.return_unused(&wanted, IDLE).await
     }
 
-    /// Returns all that is free and ends: nothing can be reserved after it.
+    /// Ends, and returns all that is free: nothing can be held after it.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn retire(&self) -> Result<(), StoreError> {
-        self.return_unused(&[], Duration::ZERO).await?;
         self.store.retire_replica(self.replica_id(), self.clock.now()).await
     }
 

@@ -27,10 +27,9 @@ impl World {
         self.note("all that live have settled".to_owned());
         if self.chance.is(50) {
             for process in &self.processes {
-                // The fenced have nothing to return.
-                let _fenced = process.budgets.return_all().await;
+                process.budgets.retire().await.unwrap();
             }
-            self.note("all that live have returned what is free".to_owned());
+            self.note("all that live have retired".to_owned());
         }
         self.processes.clear();
         let last = self.process(Sharing::Alone, 0).await;

@@ -29,7 +29,7 @@ impl World {
             69..72 => self.crash(),
             72..75 if self.processes.len() < PROCESSES_MAX => self.start_process().await,
             75..84 => self.tend().await,
-            84..86 => self.return_all().await,
+            84..86 => self.retire().await,
             86..93 => self.set_clock(),
             93..95 => self.change_budget(),
             95..97 => self.learn(),
@@ -49,6 +49,10 @@ impl World {
         let process = &self.processes[self.chance.place(self.processes.len())];
         let mut rules: Vec<Arc<Rule>> = process.rules.clone();
         rules.retain(|_| self.chance.is(75));
+        if rules.is_empty() {
+            // What no budget bounds has no ceiling.
+            return;
+        }
         let tightest = rules.iter().map(|rule| rule.budget.amount.as_i64()).min().unwrap_or(100);
         let most = self.chance.up_to(tightest / 2 + tightest / 20 + 1);
         let least = if self.chance.is(60) { most } else { self.chance.up_to(most) };
@@ -188,20 +192,19 @@ impl World {
         self.note(format!("process {number} tends"));
     }
 
-    async fn return_all(&mut self) {
+    /// A process ends in order, though calls of its may be open.
+    async fn retire(&mut self) {
         if self.processes.is_empty() {
             return;
         }
         let process = &self.processes[self.chance.place(self.processes.len())];
-        let (number, replica) = (process.number, process.budgets.replica_id().as_uuid());
-        match process.budgets.return_all().await {
-            Ok(()) => self.note(format!("process {number} returns all that is free")),
-            Err(StoreError::Fenced) => {
-                assert!(self.is_fenced(replica));
-                self.note(format!("process {number} returns nothing: it is fenced"));
-            }
-            Err(error) => panic!("process {number} returns: {error}"),
+        let number = process.number;
+        process.budgets.retire().await.unwrap();
+        // Some go on for a moment, and must find that they may not.
+        if self.chance.is(50) {
+            self.end_process(number);
         }
+        self.note(format!("process {number} retires"));
     }
 
     fn set_clock(&mut self) {

@@ -118,7 +118,7 @@ async fn a_window_is_filled_once(bed: &Bed) {
     spender.clock.set("2026-03-29T22:00:00Z");
     spender.has_left(1, "back on the day after").await;
     spender.clock.set("2026-03-29T12:00:00Z");
-    spender.budgets.return_all().await.unwrap();
+    spender.budgets.retire().await.unwrap();
     spender.budgets = start(&spender.store, &spender.clock).await;
     spender.has_left(100, "after a restart").await;
 }

@@ -1,7 +1,7 @@
 //! The ledger: a hold before each call, and a settlement in its place, once.
 
 use futures_util::future::join_all;
-use privet_domain::id::{ConversationId, RequestId};
+use privet_domain::id::{ConversationId, ReplicaId, RequestId};
 use privet_domain::money::Nanos;
 use privet_store::{Outcome, Settlement, Standing, StoreError, TurnEnd, UsageSource};
 
@@ -20,6 +20,8 @@ on_both_databases!(
     a_hold_is_not_written_twice,
     a_hold_of_an_unknown_replica_is_refused,
     a_call_that_no_budget_bounds_is_in_the_ledger,
+    a_call_that_costs_nothing_holds_nothing_and_is_in_the_ledger_once,
+    what_a_call_cost_is_durable_when_it_is_settled_though_nothing_was_held,
     three_hundred_calls_at_once_are_each_settled_once,
     a_damaged_charge_is_an_error,
 );
@@ -155,7 +157,7 @@ async fn a_hold_is_not_written_twice(bed: &Bed) {
 
 async fn a_hold_of_an_unknown_replica_is_refused(bed: &Bed) {
     let store = bed.open().await;
-    let refused = store.begin_call(hold(privet_domain::id::ReplicaId::new(), 7, &[]), None).await;
+    let refused = store.begin_call(hold(ReplicaId::new(), 7, &[window("global/day")]), None).await;
     assert!(matches!(refused, Err(StoreError::Fenced)), "{refused:?}");
 }
 
@@ -168,6 +170,25 @@ async fn a_call_that_no_budget_bounds_is_in_the_ledger(bed: &Bed) {
     let call = store.settled_call(held.id).await.unwrap();
     assert_eq!((&*call.source, call.tier, call.bill), ("bounded", None, None));
     assert!(matches!(store.settled_call(RequestId::new()).await, Err(StoreError::NotFound)));
+}
+
+async fn a_call_that_costs_nothing_holds_nothing_and_is_in_the_ledger_once(bed: &Bed) {
+    let store = bed.open().await;
+    let held = hold(replica(&store).await, 0, &[]);
+    store.begin_call(held.clone(), None).await.unwrap();
+    assert!(store.open_calls(None).await.unwrap().is_empty());
+    store.end_call(settlement(&held, 0, at(2)), None).await.unwrap();
+    store.end_call(settlement(&held, 0, at(3)), None).await.unwrap();
+    store.close().await;
+    let call = bed.open().await.settled_call(held.id).await.unwrap();
+    assert_eq!((call.cost, call.settled_at), (Nanos::ZERO, at(2)));
+}
+
+async fn what_a_call_cost_is_durable_when_it_is_settled_though_nothing_was_held(bed: &Bed) {
+    let store = bed.open().await;
+    let held = hold(replica(&store).await, 0, &[]);
+    store.end_call(settlement(&held, 5, at(2)), None).await.unwrap();
+    assert_eq!(store.settled_call(held.id).await.unwrap().cost, Nanos::new(5));
 }
 
 async fn three_hundred_calls_at_once_are_each_settled_once(bed: &Bed) {

@@ -19,6 +19,7 @@ on_both_databases!(
     a_fenced_replicas_hold_is_refused_while_settlements_beside_it_pass,
     fencing_takes_back_what_is_neither_settled_nor_held,
     a_settlement_after_the_fencing_returns_the_unused_part,
+    a_retired_replica_returns_what_it_neither_settled_nor_holds,
     only_the_expired_are_fenced_and_never_oneself,
     a_window_that_came_up_short_is_wanted,
     abandoned_calls_are_those_of_the_fenced,
@@ -164,6 +165,22 @@ async fn a_settlement_after_the_fencing_returns_the_unused_part(bed: &Bed) {
     store.end_call(settlement(&held, 15, at(2)), None).await.unwrap();
     assert_eq!(grant(&store, next, &window, 100, 100).await, 25);
     assert_eq!(total(bed).await, 100);
+}
+
+async fn a_retired_replica_returns_what_it_neither_settled_nor_holds(bed: &Bed) {
+    let store = bed.open().await;
+    let (retired, window) = (replica(&store).await, window("global/day"));
+    grant(&store, retired, &window, 100, 90).await;
+    let held = hold(retired, 30, std::slice::from_ref(&window));
+    store.begin_call(held.clone(), None).await.unwrap();
+    store.retire_replica(retired, at(2)).await.unwrap();
+    store.retire_replica(retired, at(3)).await.unwrap();
+    let next = replica(&store).await;
+    assert_eq!(grant(&store, next, &window, 100, 100).await, 70);
+    store.end_call(settlement(&held, 10, at(4)), None).await.unwrap();
+    assert_eq!(grant(&store, next, &window, 100, 100).await, 20);
+    let refused = store.begin_call(hold(retired, 1, &[window]), None).await;
+    assert!(matches!(refused, Err(StoreError::Fenced)), "{refused:?}");
 }
 
 async fn only_the_expired_are_fenced_and_never_oneself(bed: &Bed) {
