@@ -160,12 +160,7 @@ pub enum Reconciliation {
 ///
 /// # Errors
 /// When the store fails.
-pub async fn reconcile(
-    store: &Store,
-    call: &OpenCall,
-    how: Reconciliation,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+pub async fn reconcile(store: &Store, call: &OpenCall, how: Reconciliation, now: Timestamp) -> Result<(), StoreError> {
     let Some(replica_id) = call.replica_id else { return Ok(()) };
     let kind = if call.kind == privet_store::CallKind::Embeddings.as_str() {
         privet_store::CallKind::Embeddings

@@ -106,7 +106,8 @@ CREATE TABLE switches (
 
 INSERT INTO revisions (name, version) VALUES ('switches', 0);
 
--- Answers kept for requests with an Idempotency-Key; body is NULL while the first is in flight.
+-- Answers kept for requests with an Idempotency-Key; status is NULL while the first is in flight, body where it was too large.
+-- key_id is the first key of its line.
 CREATE TABLE idempotency (
     key_id          UUID    NOT NULL,
     idempotency_key TEXT    NOT NULL,

@@ -4,6 +4,7 @@
 
 mod bed;
 mod conversations;
+mod idempotency;
 mod import;
 mod keys;
 mod migrations;
