@@ -1,5 +1,5 @@
 //! What runs beside the requests: following keys and switches, tending the shares of the budgets, late settlements, the log of
-//! refusals, the upkeep of metrics.
+//! refusals, old answers of Idempotency-Keys, the upkeep of metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,8 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use privet_engine::Engine;
 use tokio::task::JoinSet;
+
+use crate::http::idempotency;
 
 /// Samples of histograms are put into their buckets this often.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -33,6 +35,8 @@ impl Beside {
         tasks.spawn(async move { own.settle_late().await });
         let own = engine.clone();
         tasks.spawn(async move { own.refusals.follow(&own.store).await });
+        let own = engine.clone();
+        tasks.spawn(async move { idempotency::purge(&own).await });
         Self(tasks)
     }
 

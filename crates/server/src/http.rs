@@ -7,6 +7,7 @@ mod conversations;
 mod docs;
 mod error;
 mod health;
+pub(crate) mod idempotency;
 mod keys;
 mod lesson_chat;
 mod linger;

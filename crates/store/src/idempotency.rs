@@ -154,14 +154,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn purge_idempotency(&self, expired_at: Timestamp, rows_max: i64) -> Result<u64, StoreError> {
+    pub async fn purge_idempotency(&self, expired_at: Timestamp, rows_max: u32) -> Result<u64, StoreError> {
         Ok(writing!(self, conn => {
             sqlx::query(
                 "DELETE FROM idempotency WHERE (key_id, idempotency_key) IN \
                  (SELECT key_id, idempotency_key FROM idempotency WHERE created_at <= $1 ORDER BY created_at LIMIT $2)",
             )
             .bind(expired_at.as_micros())
-            .bind(rows_max)
+            .bind(i64::from(rows_max))
             .execute(&mut *conn)
             .await?
             .rows_affected()

@@ -11,6 +11,8 @@ use privet_engine::key_settings::WrongSetting;
 use privet_providers::ProviderError;
 use privet_store::StoreError;
 
+use super::idempotency::NotOnce;
+
 /// The lesson's answer to any failure of the provider.
 const LESSON_FAILURE: &str = "An error occurred while processing your request";
 
@@ -172,6 +174,19 @@ impl From<Refused> for ApiError {
             Refused::Crowded(_) => error.retry_in(CROWD_PASSES_IN),
             Refused::Model(_) | Refused::Unpriced(_) => error.at("model").not_to_repeat(),
             Refused::SwitchedOff(_) | Refused::NoMoney(..) | Refused::Unbounded(_) => error.not_to_repeat(),
+        }
+    }
+}
+
+impl From<NotOnce> for ApiError {
+    fn from(error: NotOnce) -> Self {
+        let message = error.to_string();
+        let conflict = |code| Self::new(StatusCode::CONFLICT, code, &*message);
+        match error {
+            NotOnce::BadKey => Self::bad_request(message).at("Idempotency-Key"),
+            NotOnce::Mismatch => conflict("idempotency_mismatch").not_to_repeat(),
+            NotOnce::InFlight => conflict("idempotency_in_flight").retry_in(CROWD_PASSES_IN),
+            NotOnce::Unavailable(_) => conflict("idempotency_unavailable").not_to_repeat(),
         }
     }
 }

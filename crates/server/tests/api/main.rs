@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod command_line;
+mod idempotency;
 mod keys;
 mod lesson;
 mod openai;
