@@ -10,6 +10,8 @@ use crate::subject::Subject;
 /// Processor time of a request, as a multiple of the bare proxy's.
 const CPU_RATIO_MAX: f64 = 2.0;
 const CPU_RATIO_WITH_HISTORY_MAX: f64 = 3.0;
+/// Processor time of a request with limits and budgets, as a multiple of the same without.
+const CPU_RATIO_OF_LIMITS_MAX: f64 = 1.5;
 const RSS_IDLE_MIB_MAX: f64 = 30.0;
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -105,6 +107,15 @@ fn goals_table(summaries: &[Summary<'_>]) -> String {
         let name = format!("{subject}: CPU per request at most {goal:.0}× the bare proxy's");
         goal_line(&mut text, name, ratio.map(|ratio| format!("{ratio:.2}×")), ratio.map(|ratio| ratio <= goal));
     }
+    for (limited, plain) in
+        [(Subject::PrivetLimited, Subject::Privet), (Subject::PrivetFullLimited, Subject::PrivetFull)]
+    {
+        let cpu = |subject| find(subject).and_then(|summary| summary.cpu_us_per_request);
+        let ratio = cpu(limited).zip(cpu(plain)).map(|(limited, plain)| limited / plain);
+        let name = format!("{limited}: CPU per request at most {CPU_RATIO_OF_LIMITS_MAX:.1}× that without");
+        let met = ratio.map(|ratio| ratio <= CPU_RATIO_OF_LIMITS_MAX);
+        goal_line(&mut text, name, ratio.map(|ratio| format!("{ratio:.2}×")), met);
+    }
     let rss = find(Subject::Privet).and_then(|summary| summary.figures.rss_idle_bytes).map(|bytes| bytes as f64 / MIB);
     let name = format!("Idle memory at most {RSS_IDLE_MIB_MAX:.0} MiB");
     goal_line(&mut text, name, rss.map(|rss| format!("{rss:.1} MiB")), rss.map(|rss| rss <= RSS_IDLE_MIB_MAX));
@@ -186,7 +197,7 @@ fn method(measured: &Measured) -> String {
         "\n## Method\n\n\
          The load, the subject and the upstream share the machine's cores, so requests per second are those of all three \
          together; processor time is the subject's alone (user and kernel, from `/proc`). The upstream answers the same at once; \
-         its streams have 20 events, 5 ms apart. A request is a new thread of about 1 KiB in two messages. Every subject takes \
+         its streams have 20 events, 5 ms apart. A request is a new thread of about 1 KiB in two messages. In the rows with limits and budgets every gate is on and never closes, the model has its price, and each call is charged to three budgets; in the others the model costs nothing and no limit is on. Every subject takes \
          its turn in each of {rounds} rounds, {seconds} s for each of three loads: {CONNECTIONS} connections asking as fast as they are \
          answered; {RATE_PER_SECOND} requests per second, for the latency added to that of the upstream asked directly; and \
          {CONNECTIONS} connections streaming. Figures are medians of the rounds. Memory is resident memory, for nginx summed over its \

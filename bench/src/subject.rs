@@ -37,20 +37,32 @@ pub(crate) enum Subject {
     PrivetFull,
     /// Privet with history, durable against the process's failure
     PrivetProcess,
+    /// Privet that keeps no history, with prices, limits and budgets: holds durable against the machine's failure
+    PrivetLimited,
+    /// Privet with history and with prices, limits and budgets, all durable against the machine's failure
+    PrivetFullLimited,
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Direct, Self::Nginx, Self::BareProxy, Self::Privet, Self::PrivetFull, Self::PrivetProcess];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Direct,
+        Self::Nginx,
+        Self::BareProxy,
+        Self::Privet,
+        Self::PrivetLimited,
+        Self::PrivetFull,
+        Self::PrivetFullLimited,
+        Self::PrivetProcess,
+    ];
 
     /// Whether it keeps what it is told.
     pub(crate) const fn keeps_history(self) -> bool {
-        matches!(self, Self::PrivetFull | Self::PrivetProcess)
+        matches!(self, Self::PrivetFull | Self::PrivetProcess | Self::PrivetFullLimited)
     }
 
     /// Whether it is Privet in one of its forms.
     pub(crate) const fn is_privet(self) -> bool {
-        matches!(self, Self::Privet | Self::PrivetFull | Self::PrivetProcess)
+        matches!(self, Self::Privet | Self::PrivetLimited) || self.keeps_history()
     }
 }
 
@@ -63,6 +75,8 @@ impl fmt::Display for Subject {
             Self::Privet => "Privet, no history",
             Self::PrivetFull => "Privet, history, `full`",
             Self::PrivetProcess => "Privet, history, `process`",
+            Self::PrivetLimited => "Privet, no history, limits and budgets",
+            Self::PrivetFullLimited => "Privet, history, `full`, limits and budgets",
         })
     }
 }
@@ -104,6 +118,8 @@ impl Running {
             Subject::Privet => start_privet(programs, folder.path(), upstream, Settings::STATELESS)?,
             Subject::PrivetFull => start_privet(programs, folder.path(), upstream, Settings::FULL)?,
             Subject::PrivetProcess => start_privet(programs, folder.path(), upstream, Settings::PROCESS)?,
+            Subject::PrivetLimited => start_privet(programs, folder.path(), upstream, Settings::STATELESS.limited())?,
+            Subject::PrivetFullLimited => start_privet(programs, folder.path(), upstream, Settings::FULL.limited())?,
         };
         Ok(Self { address, child: Some(child), _folder: Some(folder) })
     }
@@ -136,25 +152,43 @@ impl Drop for Running {
 struct Settings {
     durability: &'static str,
     record: &'static str,
+    /// Whether calls have a price and are bounded by limits and budgets. Without, the model costs nothing.
+    limited: bool,
 }
 
 impl Settings {
-    const STATELESS: Self = Self { durability: "full", record: "none" };
-    const FULL: Self = Self { durability: "full", record: "all" };
-    const PROCESS: Self = Self { durability: "process", record: "all" };
+    const STATELESS: Self = Self { durability: "full", record: "none", limited: false };
+    const FULL: Self = Self { durability: "full", record: "all", limited: false };
+    const PROCESS: Self = Self { durability: "process", record: "all", limited: false };
+
+    const fn limited(self) -> Self {
+        Self { limited: true, ..self }
+    }
+
+    /// Every gate is on, and none ever closes.
+    const LIMITS: &str = "[limits]\naddress = { chat = \"100000000/1m\", api = \"100000000/1m\", refused = \"5/1m\" }\n\
+        key = { requests = \"100000000/1m\", tokens = \"4000000000/1m\", concurrency = 4096 }\nconcurrency = 4096\n\n\
+        [[budgets]]\nlimit = \"1000000/month\"\n\n[[budgets]]\nlimit = \"1000000/day Europe/Warsaw\"\nuser = \"owner\"\n\n\
+        [[budgets]]\nlimit = \"1000000/total\"\nproject = \"default\"\n";
+    const NO_LIMITS: &str = "[limits]\naddress = { chat = \"off\", refused = \"off\" }\nconcurrency = 4096\n";
+    const NO_PRICE: &str = "[[price]]\nmodel = \"openai/*\"\nfrom = 2020-01-01\nchecked = 2026-11-25\nsource = \"the benchmark\"\ninput = 0\noutput = 0\n\
+        [[price]]\nmodel = \"openai/gpt-4o-mini\"\nfrom = 2020-01-01\nchecked = 2026-11-25\nsource = \"the benchmark\"\ninput = 0\noutput = 0\n";
 }
 
 fn start_privet(
     programs: &Programs<'_>,
     folder: &Path,
     upstream: SocketAddr,
-    Settings { durability, record }: Settings,
+    Settings { durability, record, limited }: Settings,
 ) -> Result<(Child, SocketAddr)> {
     let file = folder.join("privet.toml");
+    let (prices, limits) =
+        if limited { ("", Settings::LIMITS) } else { ("prices = \"prices.toml\"\n", Settings::NO_LIMITS) };
     let text = format!(
-        "durability = \"{durability}\"\n\n[server]\nlisten = \"127.0.0.1:0\"\n\n[history]\nrecord = \"{record}\"\n"
+        "durability = \"{durability}\"\n{prices}\n[server]\nlisten = \"127.0.0.1:0\"\n\n[history]\nrecord = \"{record}\"\n\n{limits}"
     );
     fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
+    fs::write(folder.join("prices.toml"), Settings::NO_PRICE).context("the prices cannot be written")?;
     let mut command = Command::new(programs.privet);
     command
         .args(["serve", "--config"])

@@ -146,11 +146,12 @@ impl Engine {
 
     /// Lets a call in and reserves the most that it can cost.
     pub(crate) async fn admit(&self, applicant: Applicant<'_>) -> Result<Admission, AdmissionError> {
-        let Applicant { caller, request_id, kind, asked_model, target, size, output, tier } = applicant;
+        let Applicant { caller, request_id, kind, asked_model, target, mut size, output, tier } = applicant;
         let (provider, model) = (target.provider.name(), target.model.as_str());
         let stoppable = self.switchboard.begin(caller.key_id, provider).map_err(Refused::SwitchedOff)?;
         let name = format!("{provider}/{model}");
         caller.limits.permit(asked_model.unwrap_or(&name), &name).map_err(Refused::Model)?;
+        size.text_tokens = size.text_tokens.saturating_add(self.hidden_input.of(&name));
         let token_rates = or_default(&caller.limits.tokens, self.limits.key.tokens);
         let counted_tokens = size.text_tokens / BYTES_PER_TOKEN;
         self.gates.take_tokens(caller.family_id, &token_rates, counted_tokens).map_err(Refused::Tokens)?;

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use privet_dialects::openai::chat_request::{IncomingChat, MaxTokensField};
 use privet_dialects::translate::{EncodeOptions, RequestError, decode_response, encode_request};
-use privet_dialects::{BadRequest, Unsupported, UpstreamFault};
+use privet_dialects::{BadRequest, Dialect, Unsupported, UpstreamFault};
 use privet_domain::id::{ConversationId, RequestId};
 use privet_providers::{ChatCall, OnDisconnect, Provider, ProviderError, UpstreamAnswer, UpstreamBody};
 use privet_store::{CallKind, Refusal, StoreError};
@@ -222,7 +222,8 @@ async fn admit(
     gathered: &Gathered<'_>,
 ) -> Result<Admission, CompletionError> {
     let incoming = &command.incoming;
-    let tier = incoming.service_tier();
+    // The other dialects have no word for it: it is not sent.
+    let tier = (target.provider.dialect() == Dialect::OpenAiChat).then(|| incoming.service_tier()).flatten();
     let applicant = Applicant {
         caller: &command.caller,
         request_id: command.request_id,
@@ -315,9 +316,8 @@ fn max_tokens_field(target: &Target) -> Option<MaxTokensField> {
 }
 
 impl Engine {
-    /// Counts a refusal and keeps it for whoever asks why.
+    /// Keeps a refusal for whoever asks why.
     pub fn note_refusal(&self, caller: &Caller, request_id: RequestId, model: Option<&str>, refused: &Refused) {
-        metrics::counter!("privet_refusals_total", "gate" => refused.gate()).increment(1);
         self.refusals.note(Refusal {
             id: request_id,
             at: self.clock.now(),

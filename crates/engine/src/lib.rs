@@ -9,6 +9,7 @@ pub mod completion;
 pub mod conversation;
 pub mod embedding;
 pub mod gates;
+mod hidden_input;
 pub mod key_settings;
 pub mod keyring;
 pub mod limits;
@@ -33,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::budget::Budgets;
 use crate::gates::Gates;
+use crate::hidden_input::HiddenInput;
 use crate::keyring::Keyring;
 use crate::limits::LimitSettings;
 use crate::models::ModelCatalogue;
@@ -100,6 +102,7 @@ pub struct Engine {
     /// Which chats are kept.
     pub record: RecordMode,
     gates: Gates,
+    hidden_input: HiddenInput,
     unsettled: Unsettled,
     calls: TaskTracker,
     stop: CancellationToken,
@@ -123,6 +126,7 @@ impl Engine {
             clock,
             record,
             gates: Gates::default(),
+            hidden_input: HiddenInput::default(),
             unsettled: Unsettled::default(),
             calls: TaskTracker::new(),
             stop: CancellationToken::new(),

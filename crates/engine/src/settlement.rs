@@ -62,6 +62,11 @@ impl Engine {
         let tokens = settlement.usage.input.saturating_add(settlement.usage.output);
         let uncounted = tokens.saturating_sub(call.terms.counted_tokens);
         self.gates.add_tokens(call.terms.family_id, &call.terms.token_rates, uncounted);
+        if settlement.source == UsageSource::Reported {
+            let hold = &settlement.hold;
+            let bound = bound(&call.terms.size, 0).input;
+            self.hidden_input.learn(&format!("{}/{}", hold.provider, hold.model), bound, &settlement.usage);
+        }
         measure(&settlement);
         let written = self.store.end_call(settlement.clone(), turn).await;
         match &written {

@@ -11,6 +11,7 @@ use privet_store::{Store, StoreError, SwitchedOff};
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
+use crate::api_key::{self, ApiKeyError};
 use crate::keyring::POLL_INTERVAL;
 
 /// What can be switched off.
@@ -31,6 +32,75 @@ impl std::fmt::Display for SwitchScope {
             Self::Key(id) => write!(f, "key/{id}"),
             Self::Provider(name) => write!(f, "provider/{name}"),
         }
+    }
+}
+
+/// Why a switch could not be thrown.
+#[derive(Debug, thiserror::Error)]
+pub enum SwitchError {
+    /// It has another form.
+    #[error("`{0}` is no switch; write `global`, `key/ID` or `provider/NAME`")]
+    Form(String),
+    /// No such key.
+    #[error("no API key has the id `{0}`; `privet keys list` shows them")]
+    UnknownKey(String),
+    /// No such provider.
+    #[error("no provider is called `{name}`; configured: {known}")]
+    UnknownProvider {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// It is not off.
+    #[error("`{0}` is not switched off")]
+    NotOff(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl SwitchScope {
+    /// Reads a scope whose key or provider exists; a key is named by its id or public id.
+    ///
+    /// # Errors
+    /// When it has another form or does not exist.
+    pub async fn read(text: &str, store: &Store, providers: &[&str]) -> Result<Self, SwitchError> {
+        match text.split_once('/') {
+            None if text == "global" => Ok(Self::Global),
+            Some(("key", id)) => match api_key::find(store, id).await {
+                Ok(key) => Ok(Self::Key(key.id)),
+                Err(ApiKeyError::Store(error)) => Err(error.into()),
+                Err(_) => Err(SwitchError::UnknownKey(id.to_owned())),
+            },
+            Some(("provider", name)) if providers.contains(&name) => Ok(Self::Provider(name.to_owned())),
+            Some(("provider", name)) => {
+                Err(SwitchError::UnknownProvider { name: name.to_owned(), known: providers.join(", ") })
+            }
+            _ => Err(SwitchError::Form(text.to_owned())),
+        }
+    }
+}
+
+/// A switch to throw, with its reason or a plain one.
+#[must_use]
+pub fn switched_off(scope: &SwitchScope, reason: Option<String>, now: Timestamp) -> SwitchedOff {
+    let reason = reason.filter(|reason| !reason.trim().is_empty());
+    SwitchedOff {
+        scope: scope.to_string(),
+        reason: reason.unwrap_or_else(|| "an administrator stopped it".to_owned()),
+        at: now,
+    }
+}
+
+/// Switches something on again.
+///
+/// # Errors
+/// When it is not off.
+pub async fn switch_on(store: &Store, scope: &str) -> Result<(), SwitchError> {
+    match store.switch_on(scope).await {
+        Err(StoreError::NotFound) => Err(SwitchError::NotOff(scope.to_owned())),
+        switched => Ok(switched?),
     }
 }
 

@@ -48,7 +48,7 @@ impl Beside {
         if let Err(error) = engine.keyring.write_uses().await {
             tracing::warn!(%error, "when the keys were last used is not written");
         }
-        if let Err(error) = engine.budgets.return_all().await {
+        if let Err(error) = engine.budgets.retire().await {
             tracing::warn!(%error, "the share of the budgets is not returned; the next server takes it back");
         }
     }

@@ -1,4 +1,4 @@
-//! The command line: `privet serve`, `chat`, `keys`, `conversations`, `config`, `migrate`, `seed`, `version`.
+//! The command line: `privet serve`, `chat`, `keys`, `conversations`, `config`, `migrate`, `seed`, `drill`, `version`.
 //!
 //! Data goes to stdout (`--json` for programs), talk to stderr. Exit codes follow sysexits(3):
 //! 0 ok, 1 failure, 2 usage, 69 provider or server down, 75 try again, 78 configuration.
@@ -7,15 +7,20 @@
 mod chat;
 mod config;
 mod conversations;
+mod drill;
 mod keys;
+mod kill;
 mod migrate;
 mod seed;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use privet_engine::api_key::ApiKeyError;
+use privet_engine::keyring;
 use privet_store::{Store, StoreError};
 
 use crate::config::{Config, ConfigError, Flags, Surroundings};
@@ -90,8 +95,23 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Show what was spent: by key, user, model and day, and where the budgets stand
+    Usage(usage::UsageArgs),
+    /// Say why a request cost what it cost, or why it was refused
+    Explain(usage::ExplainArgs),
+    /// List or settle the calls whose process died, which hold money still
+    Reconcile(usage::ReconcileArgs),
+    /// Switch everything, a key or a provider off at once; without a flag, list what is off
+    Kill(kill::KillArgs),
+    /// Switch it on again
+    Resume(kill::ResumeArgs),
     /// Fill a fresh database with sample conversations, the same for the same seed
     Seed(seed::SeedArgs),
+    /// Attack a server of its own on this machine, and show what holds
+    Drill {
+        #[command(subcommand)]
+        command: drill::DrillCommand,
+    },
     /// Print the version
     Version {
         #[command(flatten)]
@@ -185,7 +205,13 @@ async fn dispatch(command: Command) -> Result<(), Exit> {
         Command::Conversations { common, command } => conversations::run(&common, command).await,
         Command::Config { common, command } => config::run(&common, &command),
         Command::Migrate { common, dry_run } => migrate::run(&common, dry_run).await,
+        Command::Usage(args) => usage::run(args).await,
+        Command::Explain(args) => usage::explain(args).await,
+        Command::Reconcile(args) => usage::reconcile(args).await,
+        Command::Kill(args) => kill::kill(args).await,
+        Command::Resume(args) => kill::resume(args).await,
         Command::Seed(args) => seed::run(args).await,
+        Command::Drill { command } => drill::run(command).await,
         Command::Version { common } => {
             let version = env!("CARGO_PKG_VERSION");
             if common.json {
@@ -211,6 +237,11 @@ async fn open_store(config: &Config) -> Result<Store, Exit> {
         Exit::new(FAILURE, format!("cannot make the data folder {}: {error}", config.data.display()))
     })?;
     Ok(Store::open(&config.database, config.durability).await?)
+}
+
+/// When a command that changed something ends, a running server knows of the change.
+async fn until_servers_know() {
+    tokio::time::sleep(keyring::POLL_INTERVAL + Duration::from_millis(50)).await;
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<(), Exit> {

@@ -4,19 +4,23 @@
 
 mod error;
 mod layers;
+mod limits;
 mod prices;
 mod providers;
 mod setting;
 mod toml_file;
+mod trusted_proxies;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use privet_domain::budget::Budget;
 use privet_domain::model::ModelName;
 use privet_domain::pricing::PriceBook;
 use privet_engine::RecordMode;
+use privet_engine::limits::LimitSettings;
 use privet_providers::ProviderSettings;
 use privet_store::{Durability, Location};
 use secrecy::SecretString;
@@ -24,7 +28,9 @@ use secrecy::SecretString;
 pub(crate) use error::ConfigError;
 pub(crate) use layers::{Flags, Surroundings};
 use layers::{Layers, Origin};
+pub(crate) use limits::DoorSettings;
 pub(crate) use setting::Shown;
+pub(crate) use trusted_proxies::{TrustedProxies, TrustedRanges};
 
 /// The file read when no other is named.
 pub(crate) const DEFAULT_FILE: &str = "privet.toml";
@@ -35,6 +41,9 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) listen: SocketAddr,
     pub(crate) server: ServerLimits,
+    pub(crate) door: DoorSettings,
+    pub(crate) limits: LimitSettings,
+    pub(crate) budgets: Vec<Budget>,
     pub(crate) database: Location,
     pub(crate) durability: Durability,
     pub(crate) record: RecordMode,
@@ -85,20 +94,13 @@ impl Config {
     pub(crate) fn load(flags: &Flags, surroundings: &Surroundings) -> Result<Self, ConfigError> {
         let layers = Layers::read(flags, surroundings)?;
         let mut shown = Vec::new();
-        let mut value = |key: &str| {
-            let value = layers.value(key);
-            shown.push(value.shown(key));
-            value
-        };
-        let data: PathBuf = value("data").text.into();
-        let listen = value("server.listen").parse(setting::listen)?;
-        let server = ServerLimits {
-            body_bytes_max: value("server.body_bytes_max").parse(setting::count)?,
-            header_timeout: value("server.header_timeout").parse(setting::duration)?,
-            body_timeout: value("server.body_timeout").parse(setting::duration)?,
-            connections_max: value("server.connections_max").parse(setting::count)?,
-            drain_timeout: value("server.drain_timeout").parse(setting::duration)?,
-        };
+        let data: PathBuf = layers.shown("data", &mut shown).text.into();
+        let listen = layers.shown("server.listen", &mut shown).parse(setting::listen)?;
+        let server = ServerLimits::read(&layers, &mut shown)?;
+        let door = limits::door(&layers, &mut shown)?;
+        let limits = limits::limits(&layers, &mut shown)?;
+        let budgets = limits::budgets(&layers, &limits.time_zone, &mut shown)?;
+        let mut value = |key: &str| layers.shown(key, &mut shown);
         let database_url = value("database_url");
         let database = match database_url.text.as_str() {
             "" => Location::Folder(data.clone()),
@@ -123,6 +125,9 @@ impl Config {
             data,
             listen,
             server,
+            door,
+            limits,
+            budgets,
             database,
             durability,
             record,
@@ -138,11 +143,24 @@ impl Config {
     }
 }
 
+impl ServerLimits {
+    fn read(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Self, ConfigError> {
+        let mut value = |key: &str| layers.shown(key, shown);
+        Ok(Self {
+            body_bytes_max: value("server.body_bytes_max").parse(setting::count)?,
+            header_timeout: value("server.header_timeout").parse(setting::duration)?,
+            body_timeout: value("server.body_timeout").parse(setting::duration)?,
+            connections_max: value("server.connections_max").parse(setting::count)?,
+            drain_timeout: value("server.drain_timeout").parse(setting::duration)?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    pub(super) fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("privet.toml");
         std::fs::write(&file, toml).unwrap();

@@ -1,10 +1,14 @@
 //! The HTTP side: routes, who calls, and the shapes of requests, answers and errors.
 
 pub(crate) mod accept;
+mod address;
+mod address_limiter;
+mod address_table;
 mod authenticate;
 mod body;
 mod conversations;
 mod docs;
+pub(crate) mod door;
 mod error;
 mod health;
 pub(crate) mod idempotency;
@@ -14,9 +18,12 @@ mod linger;
 mod messages;
 mod openai;
 mod opening;
+mod rate_status;
 mod reply;
 mod request_id;
 pub(crate) mod router;
 mod surface;
+mod switches;
+mod usage;
 
 pub(crate) use reply::CONVERSATION_HEADER;

@@ -8,7 +8,6 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use privet_domain::time::SystemClock;
 use privet_engine::budget::{BudgetRules, Budgets};
 use privet_engine::keyring::Keyring;
-use privet_engine::limits::LimitSettings;
 use privet_engine::router::Router;
 use privet_engine::switchboard::Switchboard;
 use privet_engine::{Engine, EngineParts};
@@ -24,6 +23,7 @@ use crate::beside::Beside;
 use crate::config::Config;
 use crate::first_run;
 use crate::http::accept;
+use crate::http::door::Door;
 use crate::http::router::{BodyLimits, Http, router};
 
 /// After the calls were ended, so long for their connections to close.
@@ -55,6 +55,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let connections = TaskTracker::new();
     let http = Http {
         engine: engine.clone(),
+        door: Arc::new(Door::new(&config.door)),
         body_limits: BodyLimits { bytes_max: config.server.body_bytes_max, timeout: config.server.body_timeout },
         metrics: metrics.clone(),
         connections: connections.clone(),
@@ -125,8 +126,8 @@ async fn engine(store: Arc<Store>, config: &Config) -> anyhow::Result<Arc<Engine
     let keyring = Keyring::load(store.clone()).await?;
     let router = Router::new(providers, config.aliases.clone(), config.default_model.clone());
     let clock = Arc::new(SystemClock);
-    let limits = LimitSettings::default();
-    let rules = BudgetRules::new(Vec::new(), limits.time_zone.clone());
+    let limits = config.limits.clone();
+    let rules = BudgetRules::new(config.budgets.clone(), limits.time_zone.clone());
     let budgets = Budgets::start(store.clone(), clock.clone(), rules, limits.budget_wait).await?;
     let switchboard = Switchboard::load(store.clone()).await?;
     Ok(Engine::new(EngineParts {

@@ -130,6 +130,14 @@ pub struct Hold {
     pub at: Timestamp,
 }
 
+impl Hold {
+    /// Whether it is written at all: a call that costs nothing and that no budget bounds holds nothing.
+    #[must_use]
+    pub fn holds_money(&self) -> bool {
+        self.amount > Nanos::ZERO || !self.charges.is_empty()
+    }
+}
+
 /// What a call did cost.
 #[derive(Clone, Debug)]
 pub struct Settlement {
@@ -201,15 +209,18 @@ macro_rules! define_apply {
                 insert.execute(&mut *conn).await?;
             }
             let mut open: HashSet<Uuid> = HashSet::with_capacity(settlements.len());
-            for rows in chunks(&settlements) {
+            let held: Vec<&Settlement> =
+                settlements.iter().copied().filter(|settlement| settlement.hold.holds_money()).collect();
+            for rows in chunks(&held) {
                 let mut delete = sqlx::query_scalar::<_, Uuid>($statements.settled_holds(rows.len()));
                 for settlement in rows {
                     delete = delete.bind(settlement.hold.id.as_uuid());
                 }
                 open.extend(delete.fetch_all(&mut *conn).await?);
             }
-            let settled: Vec<&Settlement> =
-                settlements.into_iter().filter(|settlement| open.remove(&settlement.hold.id.as_uuid())).collect();
+            let was_open =
+                |settlement: &&Settlement| !settlement.hold.holds_money() || open.remove(&settlement.hold.id.as_uuid());
+            let settled: Vec<&Settlement> = settlements.into_iter().filter(was_open).collect();
             for rows in chunks(&settled) {
                 let mut insert = sqlx::query($statements.calls(rows.len()));
                 for Settlement { hold, outcome, cost, usage, source, tier, bill, at } in rows {
@@ -279,8 +290,9 @@ fn settlements(writes: &[Write]) -> Vec<&Settlement> {
 }
 
 fn replicas(holds: &[&Hold], settlements: &[&Settlement]) -> BTreeSet<ReplicaId> {
-    let settled = settlements.iter().map(|settlement| settlement.hold.replica_id);
-    holds.iter().map(|hold| hold.replica_id).chain(settled).collect()
+    let all = holds.iter().copied().chain(settlements.iter().map(|settlement| &*settlement.hold));
+    // What is charged to no budget is nobody's share.
+    all.filter(|hold| !hold.charges.is_empty()).map(|hold| hold.replica_id).collect()
 }
 
 /// What each slice settles, and what of it goes back because its replica is fenced.

@@ -92,6 +92,28 @@ impl Store {
         if renewed == 1 { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
+    /// Ends a replica that has settled all its calls and returned what it did not use.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn retire_replica(&self, id: ReplicaId, now: Timestamp) -> Result<(), StoreError> {
+        writing!(self, conn => {
+            let open: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM holds WHERE replica_id = $1")
+                .bind(id.as_uuid())
+                .fetch_one(&mut *conn)
+                .await?;
+            // One that leaves calls open is fenced by its successor, which takes them into account.
+            if open == 0 {
+                sqlx::query("UPDATE replicas SET fenced_at = $2 WHERE id = $1 AND fenced_at IS NULL")
+                    .bind(id.as_uuid())
+                    .bind(now.as_micros())
+                    .execute(&mut *conn)
+                    .await?;
+            }
+        });
+        Ok(())
+    }
+
     /// Fences all other replicas whose sign of life is older than `expired_before`, and takes back what they did not use.
     /// Gives how many.
     ///

@@ -41,6 +41,9 @@ impl Statements {
                 format!("INSERT INTO {head} VALUES {}", (0..rows).map(row).collect::<Vec<_>>().join(", "))
             })
         };
+        let insert_new = |head: &str, columns: usize| {
+            insert(head, columns).map(|statement| format!("{statement} ON CONFLICT (id) DO NOTHING"))
+        };
         Self {
             conversations: insert("conversations (id, project_id, user_id, created_at, updated_at)", 5),
             messages: insert(
@@ -57,7 +60,8 @@ impl Statements {
                 12,
             ),
             settled_holds: sizes(|rows| format!("DELETE FROM holds WHERE id IN ({}) RETURNING id", ids(rows, 1))),
-            calls: insert(
+            // One that costs nothing has no hold by which a second settlement would be known.
+            calls: insert_new(
                 "calls (id, project_id, key_id, user_id, kind, provider, model, outcome, hold_nanos, cost_nanos, input, \
                  cached_input, cache_write_5m, cache_write_1h, audio_input, image_input, output, reasoning, audio_output, \
                  image_output, usage_source, tier, price, bill, charges, created_at, settled_at)",

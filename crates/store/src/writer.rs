@@ -60,11 +60,15 @@ impl Store {
     /// [`StoreError::NotFound`] when the conversation does not exist, [`StoreError::Fenced`] when the replica may not hold
     /// money any more. Neither is written then.
     pub async fn begin_call(&self, hold: Arc<Hold>, turn: Option<TurnStart>) -> Result<(), StoreError> {
-        self.writer.submit(Write { turn: turn.map(TurnWrite::Start), ledger: Some(LedgerWrite::Hold(hold)) }).await
+        let ledger = hold.holds_money().then_some(LedgerWrite::Hold(hold));
+        if turn.is_none() && ledger.is_none() {
+            return Ok(());
+        }
+        self.writer.submit(Write { turn: turn.map(TurnWrite::Start), ledger }).await
     }
 
     /// Writes what a call did cost, in place of its hold, and how its turn ended. A call that is settled already stays as it
-    /// is. When this returns, both are durable.
+    /// is. When this returns, both are durable; the row of a call that cost nothing and has no turn is queued.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the conversation was deleted meanwhile. Neither is written then.
@@ -73,13 +77,19 @@ impl Store {
             TurnEnd::Finish(finish) => TurnWrite::Finish(finish),
             TurnEnd::Withdraw(withdrawal) => TurnWrite::Withdraw(withdrawal),
         });
-        self.writer.submit(Write { turn, ledger: Some(LedgerWrite::Settle(Box::new(settlement))) }).await
+        let costs_nothing = turn.is_none() && !settlement.hold.holds_money();
+        let write = Write { turn, ledger: Some(LedgerWrite::Settle(Box::new(settlement))) };
+        if costs_nothing {
+            // Nobody waits for the disk to learn that nothing is owed.
+            return self.writer.post(write).await;
+        }
+        self.writer.submit(write).await
     }
 }
 
 /// The task that writes, and the way to it.
 pub(crate) struct Writer {
-    queue: Mutex<Option<mpsc::Sender<Queued>>>,
+    open: Mutex<Option<mpsc::Sender<Queued>>>,
     sender: mpsc::WeakSender<Queued>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -90,20 +100,28 @@ impl Writer {
         let weak = sender.downgrade();
         // The store owns this task: `close` waits for it.
         let task = tokio::spawn(run(db, receiver));
-        Self { queue: Mutex::new(Some(sender)), sender: weak, task: Mutex::new(Some(task)) }
+        Self { open: Mutex::new(Some(sender)), sender: weak, task: Mutex::new(Some(task)) }
     }
 
     /// Once a write is queued it is done, also when the caller stops waiting.
     async fn submit(&self, write: Write) -> Result<(), StoreError> {
+        self.queue(write).await?.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Queues a write and does not wait for it.
+    async fn post(&self, write: Write) -> Result<(), StoreError> {
+        self.queue(write).await.map(drop)
+    }
+
+    async fn queue(&self, write: Write) -> Result<oneshot::Receiver<Result<(), StoreError>>, StoreError> {
         let (done, outcome) = oneshot::channel();
         let sender = self.sender.upgrade().ok_or(StoreError::Closed)?;
         sender.send(Queued { write, done }).await.map_err(|_| StoreError::Closed)?;
-        drop(sender);
-        outcome.await.map_err(|_| StoreError::Closed)?
+        Ok(outcome)
     }
 
     pub(crate) async fn close(&self) {
-        self.queue.lock().await.take();
+        self.open.lock().await.take();
         if let Some(task) = self.task.lock().await.take()
             && let Err(error) = task.await
         {

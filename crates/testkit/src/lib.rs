@@ -1,7 +1,8 @@
-//! Test parts for Privet: a scriptable mock upstream with its own bill, databases of one's own, and the server under
-//! test as a process. Development only; it depends on no other crate of the workspace, so that it can judge them.
+//! Test parts for Privet: databases of one's own, the server under test as a process, and the mock upstream passed on.
+//! Development only; it depends on no crate of the workspace that it could be asked to judge.
 
 pub mod postgres;
 pub mod privet_process;
-pub mod upstream;
 mod workspace;
+
+pub use privet_upstream as upstream;

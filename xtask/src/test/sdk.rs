@@ -74,6 +74,8 @@ pub(super) fn start(workspace: &Workspace) -> Result<Servers> {
             .current_dir(data.path())
             .env_clear()
             .env("PERSONAL_API_KEY", KEY)
+            // The SDKs try wrong keys on purpose.
+            .env("PRIVET_LIMITS_ADDRESS_REFUSED", "off")
             .env("OPENAI_API_KEY", "mock")
             .env("OPENAI_BASE_URL", format!("{}/v1", mock.url))
             .env("ANTHROPIC_API_KEY", "mock")

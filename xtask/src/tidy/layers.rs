@@ -11,6 +11,10 @@ const LAYERS: [&[&str]; 5] = [
     &["privet-server"],
 ];
 const TESTKIT: &str = "privet-testkit";
+/// The mock upstream: it judges the product's bill, so it shares nothing with it.
+const UPSTREAM: &str = "privet-upstream";
+/// Who may use the mock upstream, besides the tools: tests, and the binary for its drills.
+const UPSTREAM_USERS: [&str; 2] = [TESTKIT, "privet-server"];
 /// Programs for developers: they may use anything, and nothing uses them.
 const TOOLS: [&str; 2] = ["privet-bench", "xtask"];
 
@@ -20,7 +24,7 @@ pub(super) fn check(packages: &[Package]) -> Vec<String> {
     let mut problems = Vec::new();
     for package in packages {
         let name = package.name.as_str();
-        if layer_of(name).is_none() && name != TESTKIT && !TOOLS.contains(&name) {
+        if layer_of(name).is_none() && ![TESTKIT, UPSTREAM].contains(&name) && !TOOLS.contains(&name) {
             problems.push(format!("{name}: has no layer yet; give it one in xtask/src/tidy/layers.rs"));
         }
         for dependency in package.dependencies.iter().filter(|dependency| known(&dependency.name)) {
@@ -37,6 +41,13 @@ fn check_dependency(name: &str, dependency: &Dependency) -> Option<String> {
     }
     if TOOLS.contains(&name) {
         return None;
+    }
+    if name == UPSTREAM {
+        return Some(format!("{name}: depends on {other}; it judges the other crates, so it uses none of them"));
+    }
+    if other == UPSTREAM {
+        return (!UPSTREAM_USERS.contains(&name))
+            .then(|| format!("{name}: depends on {other}, which is for {}", UPSTREAM_USERS.join(" and ")));
     }
     if other == TESTKIT {
         return (dependency.kind.as_deref() != Some("dev"))
@@ -95,6 +106,16 @@ mod tests {
         assert!(problems_of("privet-bench", TESTKIT, None).is_empty());
         assert_eq!(problems_of("privet-server", TESTKIT, None).len(), 1);
         assert_eq!(problems_of("privet-server", TESTKIT, Some("build")).len(), 1);
+    }
+
+    #[test]
+    fn the_mock_upstream_is_for_drills_and_tests_and_uses_nothing() {
+        assert!(problems_of("privet-server", UPSTREAM, None).is_empty());
+        assert!(problems_of(TESTKIT, UPSTREAM, None).is_empty());
+        assert!(problems_of("privet-bench", UPSTREAM, None).is_empty());
+        assert_eq!(problems_of("privet-engine", UPSTREAM, Some("dev")).len(), 1);
+        assert_eq!(problems_of(UPSTREAM, "privet-domain", None).len(), 1);
+        assert_eq!(problems_of(UPSTREAM, TESTKIT, Some("dev")).len(), 1);
     }
 
     #[test]

@@ -108,7 +108,13 @@ impl IncomingChat {
     fn members(&self, size: &mut RequestSize) {
         let object = &self.object;
         let is_set = |key: &str| object.get(key).is_some_and(|json| json != b"null");
-        for key in object.keys().filter(|key| !NOT_TEXT.contains(key) && is_set(key)) {
+        // A number or a truth is a setting; no model reads it.
+        let may_hold_text = |key: &str| {
+            object
+                .get(key)
+                .is_some_and(|json| json.starts_with(b"\"") || json.starts_with(b"[") || json.starts_with(b"{"))
+        };
+        for key in object.keys().filter(|key| !NOT_TEXT.contains(key) && may_hold_text(key)) {
             size.text(object.get(key).map_or(0, <[u8]>::len));
             if SEARCHES.contains(&key) {
                 size.unknown_parts += 1;
@@ -127,7 +133,7 @@ impl IncomingChat {
                 size.unknown_parts += u64::from(!is_clients);
             }
         }
-        if is_set("response_format") {
+        if is_set("response_format") && !is_plain_text(object.get("response_format").unwrap_or_default()) {
             size.add(TOKENS_OF_FORMAT_PROMPT);
         }
         size.predicted_tokens = object.get("prediction").map_or(0, |json| json.len() as u64);
@@ -135,6 +141,16 @@ impl IncomingChat {
         size.speaks = modalities.iter().any(|modality| modality == "audio");
         size.draws = modalities.iter().any(|modality| modality == "image");
     }
+}
+
+/// Whether a demanded shape of the answer is none.
+fn is_plain_text(response_format: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Format<'a> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+    }
+    serde_json::from_slice::<Format<'_>>(response_format).is_ok_and(|format| format.kind == "text")
 }
 
 impl IncomingEmbeddings {

@@ -7,6 +7,7 @@ mod client;
 mod gemini;
 mod hostile;
 mod messages;
+mod money;
 mod openai;
 mod requests;
 mod streams;

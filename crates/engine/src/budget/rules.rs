@@ -59,8 +59,9 @@ impl BudgetRules {
         self.configured.iter()
     }
 
-    /// All that bound a spender. Of a key's own budget and one of the configuration for the same key and period both hold.
-    pub(super) fn of(&self, spender: &Spender<'_>) -> Arc<[Arc<Rule>]> {
+    /// All that bound a spender. Of a key's own budget and one of the configuration for the same key and period the tighter holds.
+    #[must_use]
+    pub fn of(&self, spender: &Spender<'_>) -> Arc<[Arc<Rule>]> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = made.get(&spender.family_id)
             && known.allowances == spender.allowances

@@ -50,12 +50,13 @@ impl Budgets {
         self.return_unused(&wanted, IDLE).await
     }
 
-    /// Returns all that is free, as at the end of the server.
+    /// Returns all that is free and ends: nothing can be reserved after it.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn return_all(&self) -> Result<(), StoreError> {
-        self.return_unused(&[], Duration::ZERO).await
+    pub async fn retire(&self) -> Result<(), StoreError> {
+        self.return_unused(&[], Duration::ZERO).await?;
+        self.store.retire_replica(self.replica_id(), self.clock.now()).await
     }
 
     async fn return_unused(&self, wanted: &[privet_store::Charge], idle: Duration) -> Result<(), StoreError> {

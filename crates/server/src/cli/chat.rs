@@ -12,6 +12,8 @@ use privet_domain::time::{Clock as _, SystemClock};
 use privet_engine::api_key::{self, KeyRequest};
 use privet_engine::keyring;
 use privet_providers::HttpProvider;
+use reqwest::StatusCode;
+use reqwest::header::RETRY_AFTER;
 use rustyline::error::ReadlineError;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
@@ -22,6 +24,9 @@ use crate::first_run::CHAT_KEY_NAME;
 use crate::http::CONVERSATION_HEADER;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest pause that is made for a server that asks for one, and how often.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+const PAUSES_MAX: u32 = 3;
 /// A key of one chat ends by itself if the process is killed.
 const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 
@@ -139,13 +144,7 @@ impl Session {
             "messages": [{"role": "user", "content": message}],
             "conversation_id": self.conversation, "model": self.model, "stream": true,
         });
-        let request = self
-            .client
-            .post(format!("{}/api/chat", self.url))
-            .bearer_auth(self.key.expose_secret())
-            .header("content-type", "application/json")
-            .body(body.to_string());
-        let mut response = request.send().await.map_err(|error| unreachable(&self.url, &error))?;
+        let mut response = self.send(body.to_string()).await?;
         if !response.status().is_success() {
             return Err(refusal(response).await);
         }
@@ -163,6 +162,31 @@ impl Session {
         println!();
         Ok(())
     }
+
+    /// Sends a question; where the server asks for a short pause, makes it.
+    async fn send(&self, body: String) -> Result<reqwest::Response, Exit> {
+        let mut pauses = 0;
+        loop {
+            let request = self
+                .client
+                .post(format!("{}/api/chat", self.url))
+                .bearer_auth(self.key.expose_secret())
+                .header("content-type", "application/json")
+                .body(body.clone());
+            let response = request.send().await.map_err(|error| unreachable(&self.url, &error))?;
+            let Some(pause) = pause(&response).filter(|_| pauses < PAUSES_MAX) else { return Ok(response) };
+            eprintln!("(the server takes the next question in {} s)", pause.as_secs());
+            tokio::time::sleep(pause).await;
+            pauses += 1;
+        }
+    }
+}
+
+/// How long the server asks to wait, if that is a time for which a person would.
+fn pause(response: &reqwest::Response) -> Option<Duration> {
+    let asked = response.headers().get(RETRY_AFTER).filter(|_| response.status() == StatusCode::TOO_MANY_REQUESTS)?;
+    let pause = Duration::from_secs(asked.to_str().ok()?.parse().ok()?);
+    (pause <= PAUSE_MAX).then_some(pause)
 }
 
 fn unreachable(url: &str, error: &reqwest::Error) -> Exit {

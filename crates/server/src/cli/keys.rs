@@ -1,14 +1,11 @@
 //! `privet keys`.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use privet_domain::key_limits::KeyLimits;
 use privet_domain::scope::Scopes;
 use privet_domain::time::{Clock as _, SystemClock, Timestamp};
 use privet_engine::api_key::{self, CreatedKey, DEFAULT_PROJECT, DEFAULT_USER, KeyChange, KeyRequest};
 use privet_engine::key_settings::{KeyField, KeySettings, WrongSetting, end_at, read_life, read_name};
-use privet_engine::keyring;
 use privet_store::{ApiKey, Store};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -160,7 +157,7 @@ pub(super) async fn run(common: &Common, command: KeysCommand) -> Result<(), Exi
             let project = read_name(KeyField::Project, &project)?;
             let request = KeyRequest { name, user_id, project, scopes, limits, expires_at };
             let created = api_key::create(&open_store(&config).await?, &request, now).await?;
-            until_servers_know().await;
+            super::until_servers_know().await;
             show_created(common, &created)
         }
         KeysCommand::List => list(common, &open_store(&config).await?, now).await,
@@ -168,7 +165,7 @@ pub(super) async fn run(common: &Common, command: KeysCommand) -> Result<(), Exi
             let name = name.map(|name| read_name(KeyField::Name, &name)).transpose()?;
             let change = KeyChange { name, expires_at: rights.end(now)?, settings: rights.settings()? };
             let key = api_key::update(&open_store(&config).await?, &id, &change).await?;
-            until_servers_know().await;
+            super::until_servers_know().await;
             let view = KeyView::read(&key)?;
             if common.json {
                 return print_json(&view);
@@ -178,7 +175,7 @@ pub(super) async fn run(common: &Common, command: KeysCommand) -> Result<(), Exi
         }
         KeysCommand::Revoke { id } => {
             let key = api_key::revoke(&open_store(&config).await?, &id, now).await?;
-            until_servers_know().await;
+            super::until_servers_know().await;
             if common.json {
                 return print_json(&json!({"id": key.id, "public_id": key.public_id, "revoked": true}));
             }
@@ -189,7 +186,7 @@ pub(super) async fn run(common: &Common, command: KeysCommand) -> Result<(), Exi
             let overlap = read_life(&overlap)
                 .ok_or_else(|| Exit::new(USAGE, format!("--overlap `{overlap}`: write a time such as `24h`")))?;
             let created = api_key::rotate(&open_store(&config).await?, &id, overlap, now).await?;
-            until_servers_know().await;
+            super::until_servers_know().await;
             show_created(common, &created)
         }
     }
@@ -216,11 +213,6 @@ fn state(key: &ApiKey, now: Timestamp) -> String {
         (None, Some(at)) => format!("valid until {at}"),
         (None, None) => "valid".to_owned(),
     }
-}
-
-/// When the command ends, a running server knows of the change.
-async fn until_servers_know() {
-    tokio::time::sleep(keyring::POLL_INTERVAL + Duration::from_millis(50)).await;
 }
 
 fn show_created(common: &Common, created: &CreatedKey) -> Result<(), Exit> {

@@ -5,8 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::error::ConfigError;
-use super::setting::{ENVIRONMENT_SECTIONS, SETTINGS, Setting, Value};
-use super::toml_file::{self, Entry};
+use super::limits::{self, BudgetRow};
+use super::setting::{ENVIRONMENT_SECTIONS, SETTINGS, Setting, Shown, Value};
+use super::toml_file::{self, Entry, TomlFile};
 use super::{DEFAULT_FILE, providers};
 
 /// Variables of ours that are no settings.
@@ -72,7 +73,7 @@ pub(super) struct Layers {
     dot_env_path: String,
     dot_env: BTreeMap<String, String>,
     file_path: String,
-    file: BTreeMap<String, Entry>,
+    file: TomlFile,
 }
 
 impl Layers {
@@ -106,7 +107,7 @@ impl Layers {
 
     /// The value of one of [`SETTINGS`].
     pub(super) fn value(&self, key: &str) -> Value {
-        let unlisted = Setting { key: "", environment: &[], default: "", secret: false };
+        let unlisted = Setting { key: "", environment: &[], default: "", secret: false, list: false };
         let setting = SETTINGS.iter().find(|setting| setting.key == key).unwrap_or(&unlisted);
         self.find(key, setting.environment, setting.secret).unwrap_or_else(|| Value {
             key: key.to_owned(),
@@ -114,6 +115,13 @@ impl Layers {
             origin: Origin::Default,
             secret: setting.secret,
         })
+    }
+
+    /// The same, noted as one that `privet config show` shows.
+    pub(super) fn shown(&self, key: &str, shown: &mut Vec<Shown>) -> Value {
+        let value = self.value(key);
+        shown.push(value.shown(key));
+        value
     }
 
     /// The value that flags, environment, `.env` or file give, in this order.
@@ -124,8 +132,8 @@ impl Layers {
             .map(|(flag, text)| (text.clone(), Origin::Flag(flag)))
             .or_else(|| environment.iter().find_map(|variable| self.variable(variable)))
             .or_else(|| {
-                let entry = self.file.get(key)?;
-                Some((entry.text.clone(), Origin::File { path: self.file_path.clone(), line: entry.line }))
+                let entry = self.file.entries.get(key)?;
+                Some((entry.text.clone(), self.line(entry.line)))
             })?;
         Some(Value { key: key.to_owned(), text, origin, secret })
     }
@@ -143,29 +151,92 @@ impl Layers {
     /// The names in a section of the file that holds names of the user's choosing, such as `providers`.
     pub(super) fn names_in(&self, section: &str) -> Vec<String> {
         let prefix = format!("{section}.");
-        let names = self.file.keys().filter_map(|key| key.strip_prefix(&prefix)?.split('.').next());
+        let names = self.file.entries.keys().filter_map(|key| key.strip_prefix(&prefix)?.split('.').next());
         let mut names: Vec<String> = names.map(str::to_owned).collect();
         names.dedup();
         names
     }
 
+    /// The rows of a list of tables of the file.
+    pub(super) fn rows(&self, name: &str) -> Vec<BudgetRow> {
+        let rows = self.file.rows.get(name).into_iter().flatten().map(|row| {
+            let fields = row.fields.iter().map(|(field, entry)| {
+                let key = format!("{name}.{field}");
+                (field.clone(), Value { key, text: entry.text.clone(), origin: self.line(entry.line), secret: false })
+            });
+            BudgetRow { origin: self.line(row.line), fields: fields.collect() }
+        });
+        rows.collect()
+    }
+
+    fn line(&self, line: usize) -> Origin {
+        Origin::File { path: self.file_path.clone(), line }
+    }
+
     fn refuse_unknown(&self) -> Result<(), ConfigError> {
-        for (key, entry) in &self.file {
-            let place = format!("{}:{}", self.file_path, entry.line);
-            let mut parts = key.split('.');
-            match (parts.next(), parts.next(), parts.next()) {
-                (Some("models"), Some(_), None) => {}
-                (Some("providers"), Some(name), Some(field)) => {
-                    if !providers::FIELDS.contains(&field) {
-                        let known: Vec<String> =
-                            providers::FIELDS.iter().map(|field| format!("providers.{name}.{field}")).collect();
-                        return Err(ConfigError::unknown(place, key, known.iter().map(String::as_str)));
-                    }
+        for (key, entry) in &self.file.entries {
+            self.refuse_unknown_key(key, entry)?;
+        }
+        self.refuse_unknown_rows()?;
+        self.refuse_unknown_variables()
+    }
+
+    fn refuse_unknown_key(&self, key: &str, entry: &Entry) -> Result<(), ConfigError> {
+        let place = self.line(entry.line).place();
+        let mut parts = key.split('.');
+        let mut takes_list = false;
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some("models"), Some(_), None) => {}
+            (Some("providers"), Some(name), Some(field)) => {
+                if !providers::FIELDS.contains(&field) {
+                    let known: Vec<String> =
+                        providers::FIELDS.iter().map(|field| format!("providers.{name}.{field}")).collect();
+                    return Err(ConfigError::unknown(place, key, known.iter().map(String::as_str)));
                 }
-                _ if SETTINGS.iter().any(|setting| setting.key == key) => {}
-                _ => return Err(ConfigError::unknown(place, key, SETTINGS.iter().map(|setting| setting.key))),
+            }
+            (Some(limits::BUDGETS), Some(_), None) => {
+                let problem = "budgets are a list of tables; write [[budgets]] above each of them".to_owned();
+                return Err(ConfigError::Syntax { place, problem });
+            }
+            _ => match SETTINGS.iter().find(|setting| setting.key == key) {
+                Some(setting) => takes_list = setting.list,
+                None => return Err(ConfigError::unknown(place, key, SETTINGS.iter().map(|setting| setting.key))),
+            },
+        }
+        self.refuse_list(key, entry, takes_list)
+    }
+
+    fn refuse_list(&self, key: &str, entry: &Entry, takes_list: bool) -> Result<(), ConfigError> {
+        if takes_list || !entry.is_list {
+            return Ok(());
+        }
+        let problem = format!("`{key}` takes one value, not a list");
+        Err(ConfigError::Syntax { place: self.line(entry.line).place(), problem })
+    }
+
+    fn refuse_unknown_rows(&self) -> Result<(), ConfigError> {
+        for (name, rows) in &self.file.rows {
+            for row in rows {
+                if name != limits::BUDGETS {
+                    let problem = format!("`{name}` is no list of tables; write [{name}] if it is a section");
+                    return Err(ConfigError::Syntax { place: self.line(row.line).place(), problem });
+                }
+                for (field, entry) in &row.fields {
+                    let key = format!("{name}.{field}");
+                    if !limits::BUDGET_FIELDS.contains(&field.as_str()) {
+                        let known: Vec<String> =
+                            limits::BUDGET_FIELDS.iter().map(|field| format!("{name}.{field}")).collect();
+                        let place = self.line(entry.line).place();
+                        return Err(ConfigError::unknown(place, &key, known.iter().map(String::as_str)));
+                    }
+                    self.refuse_list(&key, entry, false)?;
+                }
             }
         }
+        Ok(())
+    }
+
+    fn refuse_unknown_variables(&self) -> Result<(), ConfigError> {
         let known = || SETTINGS.iter().flat_map(|setting| setting.environment.iter().copied());
         for (place, variables) in [("environment", &self.environment), (self.dot_env_path.as_str(), &self.dot_env)] {
             for variable in variables.keys() {

@@ -201,8 +201,9 @@ impl<'a> Table<'a> {
         let Some((line, value)) = self.fields.get("aliases") else { return Ok(Vec::new()) };
         let wrong = |problem: &str| self.file.wrong(*line, format!("`aliases`: {problem}"));
         let DeValue::Array(items) = value.get_ref() else { return Err(wrong("write a list of names in brackets")) };
-        let name =
-            |item: &Spanned<DeValue<'_>>| model(&scalar(item).unwrap_or_default()).map_err(|remedy| wrong(&remedy));
+        let name = |item: &Spanned<DeValue<'_>>| {
+            model(&scalar(item.get_ref()).unwrap_or_default()).map_err(|remedy| wrong(&remedy))
+        };
         items.iter().map(name).collect()
     }
 
@@ -227,7 +228,7 @@ impl<'a> Table<'a> {
 
     fn read<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, ConfigError> {
         let Some((line, value)) = self.fields.get(key) else { return Ok(None) };
-        let text = scalar(value).unwrap_or_else(|| "a list or table".to_owned());
+        let text = scalar(value.get_ref()).unwrap_or_else(|| "a list or table".to_owned());
         read(&text).map(Some).map_err(|remedy| ConfigError::Value {
             place: self.file.at(*line),
             key: key.to_owned(),
@@ -273,4 +274,133 @@ fn flag(text: &str) -> Result<bool, String> {
 
 fn dollars(text: &str) -> Result<Nanos, String> {
     Nanos::parse_dollars(text).map_err(|error| format!("{error} (a price is dollars for a million tokens)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::layers::Origin;
+
+    fn embedded() -> PriceBook {
+        PriceBook::new(File { place: "prices.toml", text: EMBEDDED }.rows().unwrap())
+    }
+
+    fn refused(text: &str) -> String {
+        File { place: "p.toml", text }.rows().unwrap_err().to_string()
+    }
+
+    fn at(day: &str) -> Timestamp {
+        Timestamp::parse(&format!("{day}T00:00:00Z")).unwrap()
+    }
+
+    #[test]
+    fn the_embedded_book_agrees_with_the_mock_upstreams_bill() {
+        let book = embedded();
+        for (model, charged) in privet_testkit::upstream::price_table() {
+            let provider = match model.split('-').next() {
+                Some("claude") => "anthropic",
+                Some("gemini") => "gemini",
+                _ => "openai",
+            };
+            let rates = book.find(provider, &model, at("2026-11-25")).expect(&model).standard;
+            let ours = [rates.input, rates.cached_input, rates.cache_write_5m, rates.output];
+            let theirs = [charged.input_nanos, charged.cached_nanos, charged.cache_write_nanos, charged.output_nanos];
+            assert_eq!(ours.map(|nanos| nanos.as_i64()), theirs.map(|nanos| nanos as i64 * 1_000_000), "{model}");
+        }
+    }
+
+    #[test]
+    fn every_embedded_row_is_complete() {
+        let mut models = 0;
+        for row in embedded().rows() {
+            models += 1;
+            assert!(!row.source.is_empty() && row.from > Timestamp::from_micros(0), "{}", row.model);
+            let is_embedding = row.model.contains("embedding");
+            assert!(is_embedding || row.context_tokens.is_some(), "{} has no context", row.model);
+            let is_free = row.standard == Rates::default();
+            assert_eq!(is_free, row.model.starts_with("offline/"), "{}", row.model);
+        }
+        assert!(models > 80, "{models}");
+        assert!(embedded().find("offline", "echo", at("2026-01-01")).is_some());
+        assert!(!EMBEDDED.contains("checked = 2027"));
+    }
+
+    #[test]
+    fn what_a_row_leaves_out_falls_back_to_input_or_output() {
+        let text = "[[price]]\nmodel = \"a/b\"\naliases = [\"a/c\"]\ninput = 0.0375\ncached_input = 0.01\noutput = 3\n\
+                    long_context = { above_tokens = 10, input = 1, output = 5 }\n\
+                    tiers = { priority = { input = 2, audio_input = 7, output = 6 } }\n";
+        let rows = File { place: "p.toml", text }.rows().unwrap();
+        assert_eq!(rows.iter().map(|row| row.model.as_str()).collect::<Vec<_>>(), ["a/b", "a/c"]);
+        let dollars = |text| Nanos::parse_dollars(text).unwrap();
+        let expected = Rates { cached_input: dollars("0.01"), ..Rates::flat(dollars("0.0375"), dollars("3")) };
+        assert_eq!(rows[1].standard, expected);
+        assert_eq!(rows[0].long_context.unwrap().rates, Rates::flat(dollars("1"), dollars("5")));
+        let priority = Rates { audio_input: dollars("7"), ..Rates::flat(dollars("2"), dollars("6")) };
+        assert_eq!(rows[0].tiers["priority"], priority);
+        assert_eq!(rows[0].source, "p.toml:1");
+    }
+
+    #[test]
+    fn a_fault_is_refused_with_file_line_and_remedy() {
+        let row = |more: &str| refused(&format!("[[price]]\nmodel = \"a/b\"\n{more}"));
+        for (error, expected) in [
+            (refused("[[prise]]\n"), "p.toml:1: `prise` is unknown; did you mean `price`?"),
+            (refused("[[price]]\nmodel = \"a\"\n"), "p.toml:2: `model` = `a`: write \"provider/model\""),
+            (refused("[[price]]\ninput = 1\n"), "p.toml:1: the row has no `model`"),
+            (row("inputt = 1\n"), "p.toml:3: `inputt` is unknown; did you mean `input`?"),
+            (row("output = 1\n"), "p.toml:1: the price of `a/b` has no `input`; write dollars"),
+            (row("input = 1\n"), "p.toml:1: the price of `a/b` has no `output`; write dollars"),
+            (row("input = 1\noutput = -2.5\n"), "p.toml:4: `output` = `-2.5`: an amount of money cannot be negative"),
+            (
+                row("input = 0.00000000001\noutput = 1\n"),
+                "p.toml:3: `input` = `0.00000000001`: a nano-dollar is the smallest",
+            ),
+            (row("input = 1e-3\noutput = 1\n"), "p.toml:3: `input` = `1e-3`: write dollars as a decimal number"),
+            (row("input = nan\noutput = 1\n"), "p.toml:3: `input` = `nan`: write dollars as a decimal number"),
+            (row("input = 1\noutput = 1\nfrom = \"soon\"\n"), "p.toml:5: `from` = `soon`: write a day without quotes"),
+            (
+                row("input = 1\noutput = 1\ncontext_tokens = 0\n"),
+                "p.toml:5: `context_tokens` = `0`: write a whole number",
+            ),
+            (
+                row("input = 1\noutput = 1\nlong_context = { input = 1, output = 1 }\n"),
+                "p.toml:5: `long_context` of the price of `a/b` has no `above_tokens`",
+            ),
+            (
+                row("input = 1\noutput = 1\ntiers = { flex = { input = 1 } }\n"),
+                "p.toml:5: `flex` of `tiers` of the price of `a/b` has no `output`",
+            ),
+            (
+                row("input = 1\noutput = 1\n[[price]]\nmodel = \"a/b\"\ninput = 1\noutput = 1\n"),
+                "p.toml:5: `a/b` has a price from the same date in line 1",
+            ),
+            (row("input = \n"), "p.toml:3: "),
+        ] {
+            assert!(error.starts_with(expected), "{error}\nexpected {expected}");
+        }
+    }
+
+    #[test]
+    fn the_users_rows_win_over_those_built_in_whatever_their_date() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = "[[price]]\nmodel = \"openai/gpt-4o\"\nfrom = 2024-01-01\ninput = 9\noutput = 9\n\n\
+                   [[price]]\nmodel = \"mine/*\"\ninput = 0\noutput = 0\n";
+        std::fs::write(dir.path().join("own.toml"), own).unwrap();
+        let setting = |text: &str| Value {
+            key: "prices".to_owned(),
+            text: text.to_owned(),
+            origin: Origin::Default,
+            secret: false,
+        };
+        let book = book(&setting("own.toml"), dir.path()).unwrap();
+        let input = |provider: &str, model: &str| {
+            book.find(provider, model, at("2026-11-25")).map(|row| row.standard.input.to_string())
+        };
+        assert_eq!(input("openai", "gpt-4o").as_deref(), Some("$9.00"));
+        assert_eq!(input("openai", "gpt-4o-mini").as_deref(), Some("$0.15"));
+        assert_eq!(input("mine", "anything").as_deref(), Some("$0.00"));
+        let missing = super::book(&setting("none.toml"), dir.path()).unwrap_err().to_string();
+        assert!(missing.contains("none.toml cannot be read"), "{missing}");
+    }
 }

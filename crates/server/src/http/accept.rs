@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -15,7 +17,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
+use super::address::Peer;
 use super::opening::Opened;
 use crate::config::ServerLimits;
 
@@ -49,7 +53,8 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _address)) => {
+            Ok((stream, address)) => {
+                let peer = Peer(address.ip());
                 // Small events of a stream must not wait for one another; a socket that refuses this still works.
                 let _ = stream.set_nodelay(true);
                 let (router, watcher, stop) = (router.clone(), graceful.watcher(), stop.clone());
@@ -60,7 +65,7 @@ pub(crate) async fn serve(
                         opened = tokio::time::timeout(limits.header_timeout, Opened::read(stream)) => opened.ok(),
                     };
                     if let Some(Ok(opened)) = opened {
-                        serve_connection(opened, router, limits, watcher).await;
+                        serve_connection(opened, peer, router, limits, watcher).await;
                     }
                     drop(place);
                 });
@@ -75,7 +80,7 @@ pub(crate) async fn serve(
     graceful.shutdown().await;
 }
 
-async fn serve_connection<S>(opened: Opened<S>, router: Router, limits: ServerLimits, watcher: Watcher)
+async fn serve_connection<S>(opened: Opened<S>, peer: Peer, router: Router, limits: ServerLimits, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -94,6 +99,10 @@ where
         .max_header_list_size(u32::try_from(HEADER_BYTES_MAX).unwrap_or(u32::MAX))
         .keep_alive_interval(PING_INTERVAL.min(limits.header_timeout))
         .keep_alive_timeout(limits.header_timeout);
+    let router = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    });
     let connection = builder.serve_connection(TokioIo::new(opened), TowerToHyperService::new(router));
     if let Err(error) = watcher.watch(connection.into_owned()).await {
         tracing::debug!(error, "a connection ended badly");

@@ -12,8 +12,12 @@ use privet_engine::Engine;
 use privet_engine::keyring::Caller;
 
 use super::error::ApiError;
+use super::rate_status::RateSlot;
 use super::router::Http;
 use super::surface::{Failure, Surface};
+
+/// The code of a key that is not one of ours, or not any more.
+const INVALID_KEY: &str = "invalid_api_key";
 
 /// What a route needs of a key.
 pub(crate) trait Need: Send + Sync + 'static {
@@ -58,7 +62,22 @@ impl<S: Surface, N: Need> FromRequestParts<Http> for Authenticated<S, N> {
     type Rejection = Failure<S>;
 
     async fn from_request_parts(parts: &mut Parts, http: &Http) -> Result<Self, Self::Rejection> {
-        let caller = authenticate(&http.engine, &parts.headers)?;
+        let address = http.door.enter(parts)?;
+        let counted = http.door.count(parts, address, S::COUNTED);
+        let caller = match authenticate(&http.engine, &parts.headers) {
+            Ok(caller) => caller,
+            Err(error) => {
+                counted?;
+                if error.code == INVALID_KEY {
+                    http.door.refused_key(address)?;
+                }
+                return Err(error.into());
+            }
+        };
+        match caller.limits.address {
+            Some(rate) => http.door.count_of_key(parts, address, caller.family_id, rate)?,
+            None => counted?,
+        }
         permit(&caller, N::SCOPE)?;
         Ok(Self { caller, marker: PhantomData })
     }
@@ -81,7 +100,9 @@ impl<S: Surface, N: Need> FromRequestParts<Http> for Spending<S, N> {
         {
             http.engine.note_refusal(&caller, *id, None, refused);
         }
-        counted?;
+        if let (Some(standing), Some(slot)) = (counted?, parts.extensions.get::<RateSlot>()) {
+            slot.note(standing.into());
+        }
         Ok(Self { caller, marker: PhantomData })
     }
 }
@@ -105,7 +126,7 @@ fn authenticate(engine: &Arc<Engine>, headers: &HeaderMap) -> Result<Caller, Api
         return Err(unauthorized("missing_api_key", "Unauthorized: No token provided"));
     };
     let caller = engine.keyring.authenticate(token, engine.clock.now());
-    caller.ok_or_else(|| unauthorized("invalid_api_key", "Unauthorized: Invalid token"))
+    caller.ok_or_else(|| unauthorized(INVALID_KEY, "Unauthorized: Invalid token"))
 }
 
 /// The scheme's name is case-insensitive (RFC 9110, section 11.1).

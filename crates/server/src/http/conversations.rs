@@ -148,6 +148,7 @@ impl<T: serde::de::DeserializeOwned + Send> FromRequestParts<Http> for Queried<T
         (status = 400, description = "The cursor or the limit is wrong", body = NativeError),
         (status = 401, description = "No valid key", body = NativeError),
         (status = 403, description = "The key has not the scope `read`", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
     ),
     security(("key" = ["read"])),
 )]
@@ -182,6 +183,7 @@ pub(crate) async fn list(
         (status = 408, description = "The body came too slowly", body = NativeError),
         (status = 409, description = "The id is taken", body = NativeError),
         (status = 413, description = "The body is too large", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
         (status = 507, description = "The disk is full", body = NativeError),
     ),
     security(("key" = ["chat"])),
@@ -207,6 +209,7 @@ pub(crate) async fn create(
         (status = 401, description = "No valid key", body = NativeError),
         (status = 403, description = "The key has not the scope `read`", body = NativeError),
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
     ),
     security(("key" = ["read"])),
 )]
@@ -229,6 +232,7 @@ pub(crate) async fn read(
         (status = 401, description = "No valid key", body = NativeError),
         (status = 403, description = "The key has not the scope `chat`", body = NativeError),
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
     ),
     security(("key" = ["chat"])),
 )]
@@ -250,6 +254,7 @@ pub(crate) async fn delete(
          body = String, content_type = "application/x-ndjson"),
         (status = 401, description = "No valid key", body = NativeError),
         (status = 403, description = "The key has not the scope `read`", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
     ),
     security(("key" = ["read"])),
 )]

@@ -20,6 +20,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
         (name = "OpenAI", description = "For every client that speaks to OpenAI: set its base URL to `/v1` of this server."),
         (name = "Conversations", description = "What was said, kept."),
         (name = "Keys", description = "Who may call, and how much. For keys with the scope `admin`."),
+        (name = "Money", description = "What was spent and why, and the switch that stops it."),
         (name = "Operations", description = "For those who run the server. No key needed."),
     ),
 )]

@@ -8,11 +8,17 @@ use privet_engine::admission::Refused;
 use privet_engine::api_key::ApiKeyError;
 use privet_engine::completion::CompletionError;
 use privet_engine::key_settings::WrongSetting;
+use privet_engine::switchboard::SwitchError;
 use privet_providers::ProviderError;
 use privet_store::StoreError;
 
 use super::idempotency::NotOnce;
+use super::rate_status::{RateStatus, whole_seconds};
 
+/// The code of a request that came too early.
+const RATE_LIMITED: &str = "rate_limited";
+/// The lesson's words for it.
+const LESSON_TOO_MANY: &str = "Too many requests";
 /// The lesson's answer to any failure of the provider.
 const LESSON_FAILURE: &str = "An error occurred while processing your request";
 
@@ -60,6 +66,15 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
+    /// The refusal of a request that came too early for a rate limit: which one, and when to come back.
+    pub(crate) fn rate_limited(gate: &'static str, status: RateStatus, wait: Duration, what: &str) -> Self {
+        let seconds = whole_seconds(wait).max(1);
+        let message = format!("{what} Repeat the request in {seconds} s.");
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, RATE_LIMITED, message).at_gate(gate).retry_in(wait);
+        status.write(&mut error.headers);
+        error
+    }
+
     /// With the field of the request that is wrong.
     pub(crate) fn at(self, param: &str) -> Self {
         Self { param: Some(param.to_owned()), ..self }
@@ -79,8 +94,8 @@ impl ApiError {
 
     /// Tells when to come back, in whole seconds.
     pub(crate) fn retry_in(mut self, time: Duration) -> Self {
-        let seconds = u64::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
-        self.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        // Nobody is told to come back at once: he would be refused again.
+        self.headers.insert(header::RETRY_AFTER, whole_seconds(time).max(1).into());
         self
     }
 
@@ -97,9 +112,13 @@ impl ApiError {
         }
     }
 
-    /// The words for `/api/chat`, which says the same of every failure of a provider.
+    /// The words for `/api/chat`, which says the same of every failure of a provider and of every rate limit.
     pub(crate) fn lesson_message(&self) -> &str {
-        if self.provider_failed { LESSON_FAILURE } else { &self.message }
+        match self.code.as_str() {
+            _ if self.provider_failed => LESSON_FAILURE,
+            RATE_LIMITED => LESSON_TOO_MANY,
+            _ => &self.message,
+        }
     }
 
     /// The same error with the status that the lesson's endpoint has for a failure of the provider.
@@ -161,7 +180,7 @@ impl From<Refused> for ApiError {
         let (status, code) = match &refused {
             Refused::SwitchedOff(_) => (StatusCode::SERVICE_UNAVAILABLE, "switched_off"),
             Refused::Model(_) => (StatusCode::FORBIDDEN, "model_not_allowed"),
-            Refused::Requests(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+            Refused::Requests(_) => (StatusCode::TOO_MANY_REQUESTS, RATE_LIMITED),
             Refused::Tokens(_) => (StatusCode::TOO_MANY_REQUESTS, "tokens_limited"),
             Refused::Crowded(_) => (StatusCode::TOO_MANY_REQUESTS, "concurrency_limited"),
             Refused::NoMoney(..) => (StatusCode::PAYMENT_REQUIRED, "budget_exhausted"),
@@ -170,7 +189,11 @@ impl From<Refused> for ApiError {
         };
         let error = Self::new(status, code, message).at_gate(refused.gate());
         match refused {
-            Refused::Requests(standing) | Refused::Tokens(standing) => error.retry_in(standing.retry_in),
+            Refused::Requests(standing) | Refused::Tokens(standing) => {
+                let mut error = error.retry_in(standing.retry_in);
+                RateStatus::from(standing).write(&mut error.headers);
+                error
+            }
             Refused::Crowded(_) => error.retry_in(CROWD_PASSES_IN),
             Refused::Model(_) | Refused::Unpriced(_) => error.at("model").not_to_repeat(),
             Refused::SwitchedOff(_) | Refused::NoMoney(..) | Refused::Unbounded(_) => error.not_to_repeat(),
@@ -215,6 +238,19 @@ impl From<ApiKeyError> for ApiError {
                 tracing::error!(error = message, "no API key can be made");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
             }
+        }
+    }
+}
+
+impl From<SwitchError> for ApiError {
+    fn from(error: SwitchError) -> Self {
+        let message = format!("{error}.");
+        match error {
+            SwitchError::Form(_) => Self::bad_request(message).at("scope"),
+            SwitchError::UnknownKey(_) | SwitchError::UnknownProvider { .. } | SwitchError::NotOff(_) => {
+                Self::not_found(message).at("scope")
+            }
+            SwitchError::Store(error) => error.into(),
         }
     }
 }

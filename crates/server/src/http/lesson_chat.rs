@@ -44,6 +44,7 @@ const BAD_MESSAGE: &str =
         (status = 408, description = "The body came too slowly", body = LessonError),
         (status = 409, description = "The Idempotency-Key is in use, or was used for another request", body = LessonError),
         (status = 413, description = "The body is too large", body = LessonError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = LessonError),
         (status = 500, description = "The provider failed", body = LessonError),
         (status = 503, description = "The server is shutting down", body = LessonError),
         (status = 507, description = "The disk is full", body = LessonError),

@@ -35,6 +35,7 @@ pub(crate) struct MessageEdit {
         (status = 401, description = "No valid key", body = NativeError),
         (status = 403, description = "The key has not the scope `read`", body = NativeError),
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
     ),
     security(("key" = ["read"])),
 )]
@@ -60,6 +61,7 @@ pub(crate) async fn read(
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
         (status = 408, description = "The body came too slowly", body = NativeError),
         (status = 413, description = "The body is too large", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
         (status = 507, description = "The disk is full", body = NativeError),
     ),
     security(("key" = ["chat"])),
@@ -89,6 +91,7 @@ pub(crate) async fn edit(
         (status = 401, description = "No valid key", body = NativeError),
         (status = 403, description = "The key has not the scope `chat`", body = NativeError),
         (status = 404, description = "There is none with this id in the key's project", body = NativeError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = NativeError),
     ),
     security(("key" = ["chat"])),
 )]

@@ -1,4 +1,5 @@
-//! The request's id: made for each request, told in `x-request-id`, and the head of its log lines; and the count of requests.
+//! The request's id: made for each request, told in `x-request-id`, and the head of its log lines; the count of requests;
+//! and the place where its rate limits are noted until the answer tells them.
 
 use std::time::Instant;
 
@@ -8,6 +9,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use privet_domain::id::RequestId;
 use tracing::Instrument as _;
+
+use super::error::GATE_HEADER;
+use super::rate_status::RateSlot;
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -19,10 +23,16 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
     request.extensions_mut().insert(id);
+    let rate = RateSlot::default();
+    request.extensions_mut().insert(rate.clone());
     let span = tracing::info_span!("request", id = %id);
     let mut response = next.run(request).instrument(span.clone()).await;
     if let Ok(value) = HeaderValue::try_from(id.to_string()) {
         response.headers_mut().insert(X_REQUEST_ID.clone(), value);
+    }
+    rate.write(response.headers_mut());
+    if let Some(gate) = response.headers().get(&GATE_HEADER).and_then(|gate| gate.to_str().ok()) {
+        metrics::counter!("privet_refusals_total", "gate" => gate.to_owned()).increment(1);
     }
     let status = response.status().as_u16();
     let seconds = started.elapsed().as_secs_f64();

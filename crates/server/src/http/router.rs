@@ -19,16 +19,19 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::docs::ApiDoc;
+use super::door::Door;
 use super::error::{ApiError, shortened};
 use super::linger::linger;
 use super::request_id::identify;
 use super::surface::{Failure, Native, OpenAi};
-use super::{conversations, health, keys, lesson_chat, messages, openai};
+use super::{conversations, health, keys, lesson_chat, messages, openai, switches, usage};
 
 /// What handlers need.
 #[derive(Clone)]
 pub(crate) struct Http {
     pub(crate) engine: Arc<Engine>,
+    /// The limits of addresses.
+    pub(crate) door: Arc<Door>,
     pub(crate) body_limits: BodyLimits,
     pub(crate) metrics: PrometheusHandle,
     /// Every task that works for a connection.
@@ -73,6 +76,9 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::read, keys::change, keys::revoke))
         .routes(routes!(keys::rotate))
+        .routes(routes!(usage::sum))
+        .routes(routes!(usage::explain))
+        .routes(routes!(switches::list, switches::switch_off, switches::switch_on))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

@@ -4,10 +4,14 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::address_limiter::Counted;
 use super::error::ApiError;
 
 /// A family of endpoints that share the shape of their errors.
 pub(crate) trait Surface: Send + Sync + 'static {
+    /// Under which limit of the client's address its requests are counted.
+    const COUNTED: Counted = Counted::Api;
+
     /// The error's body.
     fn body(error: &ApiError) -> Vec<u8>;
 }
@@ -28,6 +32,8 @@ impl Surface for OpenAi {
 }
 
 impl Surface for Lesson {
+    const COUNTED: Counted = Counted::Chat;
+
     fn body(error: &ApiError) -> Vec<u8> {
         json!({"error": error.lesson_message()}).to_string().into_bytes()
     }

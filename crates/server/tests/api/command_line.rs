@@ -30,6 +30,8 @@ async fn help_says_what_there_is() {
         "config",
         "migrate",
         "seed",
+        "drill",
+        "drill attack",
         "version",
     ] {
         let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();

@@ -53,7 +53,8 @@ fn err(output: &Output) -> String {
 /// The scope that a route must need. A new route needs a line here.
 fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
     match (method, path) {
-        (_, path) if path.starts_with("/api/keys") => Some("admin"),
+        (_, path) if path.starts_with("/api/keys") || path == "/api/switches" => Some("admin"),
+        ("get", path) if path.starts_with("/api/usage") => Some("read"),
         ("post", "/api/chat" | "/v1/chat/completions") => Some("chat"),
         ("post", "/v1/embeddings") => Some("embeddings"),
         ("get", "/v1/models" | "/v1/models/{model}") => None,

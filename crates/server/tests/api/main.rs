@@ -8,6 +8,8 @@ mod command_line;
 mod idempotency;
 mod keys;
 mod lesson;
+mod limits_address;
+mod money;
 mod openai;
 mod openai_stream;
 mod operations;

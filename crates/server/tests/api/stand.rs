@@ -32,8 +32,15 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
-/// Starts a server whose three providers are the mock.
+/// Starts a server whose three providers are the mock. Its door stands open: most tests ask more often than the lesson's limit
+/// allows.
 pub(crate) fn builder(mock: &MockUpstream) -> PrivetBuilder {
+    let open = ["PRIVET_LIMITS_ADDRESS_CHAT", "PRIVET_LIMITS_ADDRESS_REFUSED"];
+    open.into_iter().fold(guarded(mock), |builder, limit| builder.env(limit, "off"))
+}
+
+/// The same with the limits of addresses as they are by default or by the file.
+pub(crate) fn guarded(mock: &MockUpstream) -> PrivetBuilder {
     let mut builder = PrivetProcess::builder(PRIVET);
     for (provider, path) in [("OPENAI", "/v1"), ("ANTHROPIC", ""), ("GEMINI", "")] {
         builder = builder
@@ -59,6 +66,13 @@ impl Stand {
     pub(crate) async fn with_config(toml: &str) -> Self {
         let mock = MockUpstream::start().await;
         let server = builder(&mock).config_toml(toml).start().await;
+        Self { mock, server, client: client() }
+    }
+
+    /// A server with the limits of addresses as this file says, or as they are by default.
+    pub(crate) async fn guarded(toml: &str) -> Self {
+        let mock = MockUpstream::start().await;
+        let server = guarded(&mock).config_toml(toml).start().await;
         Self { mock, server, client: client() }
     }
 

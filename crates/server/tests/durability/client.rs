@@ -3,11 +3,19 @@
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use privet_testkit::privet_process::{PrivetBuilder, PrivetProcess};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 /// So many turns of one conversation, then a new one.
 const TURNS_MAX: u64 = 5;
+
+/// A server whose door stands open: its clients ask without a pause, with keys that come and go.
+pub(crate) fn builder() -> PrivetBuilder {
+    let open = ["PRIVET_LIMITS_ADDRESS_CHAT", "PRIVET_LIMITS_ADDRESS_REFUSED"];
+    let builder = PrivetProcess::builder(env!("CARGO_BIN_EXE_privet"));
+    open.into_iter().fold(builder, |builder, limit| builder.env(limit, "off"))
+}
 
 /// A seeded sequence of numbers (SplitMix64).
 pub(crate) struct Random(pub(crate) u64);

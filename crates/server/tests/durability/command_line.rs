@@ -4,13 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use privet_testkit::privet_process::PrivetProcess;
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::client::{Api, Client};
+use crate::client::{Api, Client, builder};
 use crate::history::History;
 
 const KEYS: usize = 3;
@@ -19,7 +18,7 @@ const LATE_MAX: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_made_and_revoked_beside_a_busy_server_hold_when_the_command_returns() {
-    let mut server = PrivetProcess::builder(env!("CARGO_BIN_EXE_privet")).start().await;
+    let mut server = builder().start().await;
     let api = Api::new(server.url(), server.key());
     let acknowledgements = Arc::new(Semaphore::new(0));
     let clients = (0..3).map(|number| Client::new(format!("client {number}"), number));

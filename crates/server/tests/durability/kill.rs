@@ -9,7 +9,7 @@ use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::client::{Api, Client, Random};
+use crate::client::{Api, Client, Random, builder};
 use crate::history::History;
 
 const ROUNDS: u64 = 50;
@@ -21,7 +21,7 @@ const DURABILITY: [&str; 2] = ["durability = \"full\"\n", "durability = \"proces
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_on_sqlite_it_keeps_each_acknowledged_message_once() {
-    let mut server = killed_again_and_again(PrivetProcess::builder(env!("CARGO_BIN_EXE_privet")), 8).await;
+    let mut server = killed_again_and_again(builder(), 8).await;
     server.kill_dash_9().await.unwrap();
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(server.data_dir().join("privet.db"));
     let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
@@ -34,8 +34,7 @@ async fn killed_on_sqlite_it_keeps_each_acknowledged_message_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_on_postgres_it_keeps_each_acknowledged_message_once() {
     let database = fresh_database().await;
-    let builder = PrivetProcess::builder(env!("CARGO_BIN_EXE_privet")).database_url(&database.url);
-    killed_again_and_again(builder, 9).await.kill_dash_9().await.unwrap();
+    killed_again_and_again(builder().database_url(&database.url), 9).await.kill_dash_9().await.unwrap();
 }
 
 /// A round ends when so many turns were acknowledged and a moment has passed, both by the seed: a slow machine changes

@@ -37,7 +37,7 @@ use crate::http::surface::{Failure, OpenAi};
         (status = 408, description = "The body came too slowly", body = OpenAiError),
         (status = 409, description = "The Idempotency-Key is in use, or was used for another request", body = OpenAiError),
         (status = 413, description = "The body is too large", body = OpenAiError),
-        (status = 429, description = "The provider wants a pause", body = OpenAiError),
+        (status = 429, description = "Too many requests, here or at the provider; `retry-after` says how long to wait", body = OpenAiError),
         (status = 502, description = "The provider failed", body = OpenAiError),
         (status = 503, description = "The provider or the server is unavailable", body = OpenAiError),
         (status = 504, description = "The provider took too long", body = OpenAiError),

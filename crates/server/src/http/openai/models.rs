@@ -20,6 +20,7 @@ use crate::http::surface::{Failure, OpenAi};
     responses(
         (status = 200, description = "The models", body = ModelList),
         (status = 401, description = "No valid key", body = OpenAiError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = OpenAiError),
     ),
     security(("key" = [])),
 )]
@@ -41,6 +42,7 @@ pub(crate) async fn list(
         (status = 401, description = "No valid key", body = OpenAiError),
         (status = 403, description = "The key may not use the model", body = OpenAiError),
         (status = 404, description = "Unknown model", body = OpenAiError),
+        (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = OpenAiError),
     ),
     security(("key" = [])),
 )]

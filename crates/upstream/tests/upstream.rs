@@ -4,7 +4,7 @@
 use std::sync::Once;
 use std::time::Duration;
 
-use privet_testkit::upstream::{
+use privet_upstream::{
     Behaviour, DEFAULT_CONTENT, ErrorShape, Framing, Malformed, MockUpstream, Price, StaleHeaders, ToolIndex, Usage,
 };
 use reqwest::{Client, Response};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use privet_testkit::upstream::MockUpstream;
+use privet_upstream::MockUpstream;
 
 const USAGE: &str = "usage: privet-mock [--listen 127.0.0.1:0] [--threads 1]";
 

@@ -38,7 +38,7 @@ pub use answer::DEFAULT_CONTENT;
 pub use behaviour::{
     Behaviour, BillOnCancel, ErrorInside, ErrorShape, Framing, Malformed, StaleHeaders, ToolCall, ToolIndex, Usage,
 };
-pub use ledger::{DEFAULT_PRICE, ModelStats, Price, Stats};
+pub use ledger::{DEFAULT_PRICE, ModelStats, Price, Stats, price_table};
 pub use state::RecordedRequest;
 use state::Shared;
 

@@ -188,7 +188,8 @@ impl Ledger {
     }
 }
 
-fn price_table() -> HashMap<String, Price> {
+/// What the mock charges unless a test sets another price, by the model's name.
+pub fn price_table() -> HashMap<String, Price> {
     let price = |input_nanos, cached_nanos, cache_write_nanos, output_nanos| Price {
         input_nanos,
         cached_nanos,
