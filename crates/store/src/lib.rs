@@ -2,6 +2,7 @@
 //!
 //! [`Store`] is the whole of it. What a row means is decided above; here it is kept, found and never lost.
 
+mod alert;
 mod api_key;
 mod conversation;
 mod db;
@@ -19,6 +20,7 @@ mod turn;
 mod usage;
 mod writer;
 
+pub use alert::{DueAlert, NewAlert};
 pub use api_key::{ApiKey, KeySecret, KeyUpdate, NewKeyRow, Successor};
 pub use conversation::{Conversation, ConversationPage, MessageStatus, StoredMessage};
 pub use db::{Durability, Location, Store};

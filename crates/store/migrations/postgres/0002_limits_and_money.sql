@@ -125,6 +125,7 @@ CREATE INDEX idempotency_by_age ON idempotency (created_at);
 
 -- Budget alerts to deliver, and those delivered: one for each window and percentage.
 CREATE TABLE budget_alerts (
+    id           UUID    NOT NULL PRIMARY KEY,
     budget       TEXT    NOT NULL,
     window_start BIGINT NOT NULL,
     percent      BIGINT NOT NULL,
@@ -133,5 +134,8 @@ CREATE TABLE budget_alerts (
     attempts     BIGINT NOT NULL DEFAULT 0,
     next_at      BIGINT NOT NULL,
     delivered_at BIGINT,
-    PRIMARY KEY (budget, window_start, percent)
+    given_up_at  BIGINT,
+    UNIQUE (budget, window_start, percent)
 );
+
+CREATE INDEX budget_alerts_due ON budget_alerts (next_at) WHERE delivered_at IS NULL AND given_up_at IS NULL;
