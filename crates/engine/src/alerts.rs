@@ -19,7 +19,7 @@ use crate::budget::{SettledWindow, Spender};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// An attempt whose server died meanwhile is repeated after this time; longer than any attempt lasts.
-const ATTEMPT_LEASE: Duration = Duration::from_secs(30);
+const ATTEMPT_LEASE: Duration = Duration::from_secs(15);
 /// So many attempts are made at once.
 const ATTEMPTS_AT_ONCE: u32 = 16;
 /// The longest pause after the first attempt; it doubles with each of them.
