@@ -238,7 +238,7 @@ impl StreamTranslation {
         if let Way::Anthropic(_, encoder) | Way::Gemini(_, encoder) = &mut self.way {
             encoder.usage(&mut tail);
         }
-        tail.extend_from_slice(b"data: [DONE]\n\n");
+        tail.extend_from_slice(END_OF_STREAM);
         tail
     }
 
@@ -248,6 +248,9 @@ impl StreamTranslation {
         self.collector.answer()
     }
 }
+
+/// The last bytes of a stream that is complete, and of no other.
+pub const END_OF_STREAM: &[u8] = b"data: [DONE]\n\n";
 
 /// An event for a failure in the middle of a stream.
 #[must_use]

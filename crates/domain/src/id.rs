@@ -80,6 +80,10 @@ id!(
 );
 
 id!(
+    /// An alert: that so much of a budget is spent.
+    AlertId
+);
+id!(
     /// A server process that spends from budgets, from its start or its last loss of the lease on.
     ReplicaId
 );

@@ -45,6 +45,12 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
 
+    /// So much earlier; the first instant there is if that is too early.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+
     /// The time from an earlier instant until this one; nothing if that one is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 pub use rules::{BudgetRules, Rule, Spender};
 use slices::{Attempt, Slices};
+pub use slices::{SettledWindow, SettledWindows};
 
 /// So many requests may wait for money at once; one more is refused at once.
 const WAITING_MAX: usize = 1024;
@@ -254,6 +255,12 @@ impl Budgets {
         }
         self.lock().settle(hold, cost);
         self.returned.notify_waiters();
+    }
+
+    /// The windows in which this server settled something since it was last asked.
+    #[must_use]
+    pub fn take_settled(&self) -> SettledWindows {
+        self.lock().take_settled()
     }
 
     fn attempt(&self, rules: &[Arc<Rule>], most: Nanos, least: Nanos, may_wait: bool) -> Attempt {

@@ -337,4 +337,4 @@ impl Engine {
 /// Of a refused request's model so much is kept.
 const MODEL_CHARS_KEPT: usize = 100;
 /// How long a client may take to read one piece of a stream before it counts as gone.
-const CLIENT_STALL: Duration = Duration::from_secs(120);
+pub const CLIENT_STALL: Duration = Duration::from_secs(120);

@@ -129,6 +129,12 @@ impl Keyring {
         self.keys.load().ends.get(&id).is_some_and(|end| end.is_none_or(|end| now < end))
     }
 
+    /// Those who may call, and those whose key has expired.
+    #[must_use]
+    pub fn callers(&self) -> Vec<Caller> {
+        self.keys.load().entries.values().map(|entry| entry.caller.clone()).collect()
+    }
+
     /// Tells when keys changed; ask [`Keyring::is_valid`] then.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<i64> {

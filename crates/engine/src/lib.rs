@@ -3,6 +3,7 @@
 //! The page to read first is [`completion`].
 
 pub mod admission;
+pub mod alerts;
 pub mod api_key;
 pub mod budget;
 pub mod completion;

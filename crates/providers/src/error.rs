@@ -97,7 +97,7 @@ impl ProviderError {
 }
 
 /// The last cause says what happened; the ones around it repeat the URL, which may hold a secret.
-fn innermost(error: &reqwest::Error) -> String {
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;

@@ -10,9 +10,11 @@ mod model_list;
 pub mod offline;
 mod provider;
 mod settings;
+mod webhook;
 
 pub use body::{ByteStream, UpstreamAnswer, UpstreamBody};
 pub use error::{ProviderError, TimeoutStage};
 pub use http_provider::HttpProvider;
 pub use provider::{ChatCall, Provider};
 pub use settings::{OnDisconnect, ProviderKind, ProviderSettings, Timeouts};
+pub use webhook::{Webhook, WebhookError, WebhookMessage, WebhookSecret};

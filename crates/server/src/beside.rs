@@ -1,12 +1,15 @@
 //! What runs beside the requests: following keys and switches, tending the shares of the budgets, late settlements, the log of
-//! refusals, the upkeep of metrics.
+//! refusals, old answers of Idempotency-Keys, budget alerts, the upkeep of metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use privet_engine::Engine;
+use privet_engine::alerts::Alerts;
 use tokio::task::JoinSet;
+
+use crate::http::idempotency;
 
 /// Samples of histograms are put into their buckets this often.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -15,7 +18,7 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 pub(crate) struct Beside(JoinSet<()>);
 
 impl Beside {
-    pub(crate) fn start(engine: &Arc<Engine>, metrics: PrometheusHandle) -> Self {
+    pub(crate) fn start(engine: &Arc<Engine>, metrics: PrometheusHandle, alerts: Option<Alerts>) -> Self {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             loop {
@@ -33,6 +36,12 @@ impl Beside {
         tasks.spawn(async move { own.settle_late().await });
         let own = engine.clone();
         tasks.spawn(async move { own.refusals.follow(&own.store).await });
+        let own = engine.clone();
+        tasks.spawn(async move { idempotency::purge(&own).await });
+        if let Some(alerts) = alerts {
+            let own = engine.clone();
+            tasks.spawn(async move { alerts.follow(&own).await });
+        }
         Self(tasks)
     }
 

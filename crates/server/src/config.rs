@@ -2,6 +2,7 @@
 //!
 //! Every value remembers where it came from, so that `privet config show --origin` can say it and an error can point at it.
 
+mod alerts;
 mod error;
 mod layers;
 mod limits;
@@ -25,6 +26,7 @@ use privet_providers::ProviderSettings;
 use privet_store::{Durability, Location};
 use secrecy::SecretString;
 
+pub(crate) use alerts::AlertSettings;
 pub(crate) use error::ConfigError;
 pub(crate) use layers::{Flags, Surroundings};
 use layers::{Layers, Origin};
@@ -44,6 +46,7 @@ pub(crate) struct Config {
     pub(crate) door: DoorSettings,
     pub(crate) limits: LimitSettings,
     pub(crate) budgets: Vec<Budget>,
+    pub(crate) alerts: Option<AlertSettings>,
     pub(crate) database: Location,
     pub(crate) durability: Durability,
     pub(crate) record: RecordMode,
@@ -100,6 +103,7 @@ impl Config {
         let door = limits::door(&layers, &mut shown)?;
         let limits = limits::limits(&layers, &mut shown)?;
         let budgets = limits::budgets(&layers, &limits.time_zone, &mut shown)?;
+        let alerts = alerts::alerts(&layers, &mut shown)?;
         let mut value = |key: &str| layers.shown(key, &mut shown);
         let database_url = value("database_url");
         let database = match database_url.text.as_str() {
@@ -128,6 +132,7 @@ impl Config {
             door,
             limits,
             budgets,
+            alerts,
             database,
             durability,
             record,

@@ -11,6 +11,7 @@ mod docs;
 pub(crate) mod door;
 mod error;
 mod health;
+pub(crate) mod idempotency;
 mod keys;
 mod lesson_chat;
 mod linger;

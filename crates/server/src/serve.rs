@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use privet_domain::time::SystemClock;
+use privet_engine::alerts::Alerts;
 use privet_engine::budget::{BudgetParts, BudgetRules, Budgets, Sharing};
 use privet_engine::keyring::Keyring;
 use privet_engine::router::Router;
 use privet_engine::switchboard::Switchboard;
 use privet_engine::{Engine, EngineParts};
-use privet_providers::{HttpProvider, Provider, ProviderKind};
+use privet_providers::{HttpProvider, Provider, ProviderKind, Webhook};
 use privet_store::Store;
 use rustix::fs::Mode;
 use tokio::net::TcpListener;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::beside::Beside;
-use crate::config::Config;
+use crate::config::{AlertSettings, Config};
 use crate::first_run;
 use crate::http::accept;
 use crate::http::door::Door;
@@ -51,7 +52,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let draining = CancellationToken::new();
     let background = TaskTracker::new();
     let metrics = start_metrics()?;
-    let beside = Beside::start(&engine, metrics.clone());
+    let beside = Beside::start(&engine, metrics.clone(), alerts(&config)?);
     let connections = TaskTracker::new();
     let http = Http {
         engine: engine.clone(),
@@ -148,6 +149,12 @@ async fn engine(store: Arc<Store>, config: &Config) -> anyhow::Result<Arc<Engine
         clock,
         record: config.record,
     }))
+}
+
+fn alerts(config: &Config) -> anyhow::Result<Option<Alerts>> {
+    let Some(AlertSettings { webhook, secret, percents }) = config.alerts.clone() else { return Ok(None) };
+    let webhook = Webhook::new(webhook, secret).context("the HTTP client of `alerts.webhook` cannot start")?;
+    Ok(Some(Alerts { webhook, percents }))
 }
 
 /// Counters and histograms with fixed buckets: a summary would keep every sample until somebody asks.

@@ -2,10 +2,12 @@
 //!
 //! [`Store`] is the whole of it. What a row means is decided above; here it is kept, found and never lost.
 
+mod alert;
 mod api_key;
 mod conversation;
 mod db;
 mod error;
+mod idempotency;
 mod import;
 mod ledger;
 mod migration;
@@ -18,10 +20,12 @@ mod turn;
 mod usage;
 mod writer;
 
+pub use alert::{DueAlert, NewAlert};
 pub use api_key::{ApiKey, KeySecret, KeyUpdate, NewKeyRow, Successor};
 pub use conversation::{Conversation, ConversationPage, MessageStatus, StoredMessage};
 pub use db::{Durability, Location, Store};
 pub use error::StoreError;
+pub use idempotency::{Claimed, IdempotencyClaim, KeptAnswer};
 pub use import::LessonImport;
 pub use ledger::{CallKind, Charge, Hold, Outcome, Settlement, UsageSource};
 pub use migration::{MigrationPlan, PendingMigration};

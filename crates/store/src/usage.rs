@@ -311,19 +311,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn standing(&self, charge: &Charge) -> Result<Standing, StoreError> {
-        let settled: i64 = reading!(self, pool => {
-            sqlx::query_scalar(
-                "SELECT CAST(COALESCE(SUM(settled_nanos), 0) AS BIGINT) FROM budget_slices \
-                 WHERE budget = $1 AND window_start = $2",
-            )
-            .bind(&*charge.budget)
-            .bind(charge.window_start.as_micros())
-            .fetch_one(pool)
-            .await
-        })?;
+        let settled = self.settled(charge).await?;
         let open = self.open_calls(None).await?;
         let held = open.iter().filter(|call| call.charges.contains(charge)).map(|call| call.hold).sum();
-        Ok(Standing { settled: Nanos::new(settled), held })
+        Ok(Standing { settled, held })
     }
 
     /// Keeps refusals; the oldest beyond a hundred thousand are dropped.

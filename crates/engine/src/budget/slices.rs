@@ -24,6 +24,8 @@ pub(super) struct Slices {
     slices: HashMap<Charge, Slice>,
     /// Each budget's window as last computed: the calendar is not asked for each request.
     windows: HashMap<Arc<str>, Window>,
+    /// Whether something may have been settled that is not marked in a slice.
+    settled_unseen: bool,
 }
 
 struct Slice {
@@ -40,6 +42,27 @@ struct Slice {
     /// When the store last had less than was needed.
     short_at: Option<Instant>,
     used_at: Instant,
+    /// Whether something was settled since [`Slices::take_settled`].
+    is_settled: bool,
+}
+
+/// Windows in which something was settled.
+pub struct SettledWindows {
+    /// Those that are known.
+    pub windows: Vec<SettledWindow>,
+    /// Whether there may be others: then all budgets must be looked at.
+    pub are_others: bool,
+}
+
+/// A window in which something was settled.
+#[derive(Clone, Debug)]
+pub struct SettledWindow {
+    /// The window.
+    pub charge: Charge,
+    /// The whole budget.
+    pub limit: Nanos,
+    /// When it is full again; `None` for one that lasts for ever.
+    pub resets_at: Option<Timestamp>,
 }
 
 /// What became of an attempt to reserve.
@@ -87,7 +110,7 @@ impl Slice {
 
 impl Slices {
     pub(super) fn new(replica_id: ReplicaId) -> Self {
-        Self { replica_id, slices: HashMap::new(), windows: HashMap::new() }
+        Self { replica_id, slices: HashMap::new(), windows: HashMap::new(), settled_unseen: true }
     }
 
     pub(super) fn attempt(
@@ -162,6 +185,7 @@ impl Slices {
                 elsewhere_open: Nanos::ZERO,
                 short_at: None,
                 used_at: Instant::now(),
+                is_settled: false,
             }),
         };
         let mut excess = Nanos::ZERO;
@@ -197,14 +221,25 @@ impl Slices {
 
     pub(super) fn settle(&mut self, hold: &Hold, cost: Nanos) {
         if hold.replica_id != self.replica_id {
+            self.settled_unseen = true;
             return;
         }
         for charge in &hold.charges {
             if let Some(slice) = self.slices.get_mut(charge) {
                 slice.held = slice.held.saturating_sub(hold.amount);
                 slice.settled = slice.settled.saturating_add(cost);
+                slice.is_settled = true;
             }
         }
+    }
+
+    /// The windows in which something was settled since the last time.
+    pub(super) fn take_settled(&mut self) -> SettledWindows {
+        let windows = self.slices.iter_mut().filter_map(|(charge, slice)| {
+            let window = SettledWindow { charge: charge.clone(), limit: slice.limit, resets_at: slice.ends_at };
+            std::mem::take(&mut slice.is_settled).then_some(window)
+        });
+        SettledWindows { windows: windows.collect(), are_others: std::mem::take(&mut self.settled_unseen) }
     }
 
     pub(super) fn release(&mut self, replica_id: ReplicaId, charges: &[Charge], amount: Nanos) {

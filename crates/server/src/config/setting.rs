@@ -35,8 +35,8 @@ const fn secret(key: &'static str, environment: &'static [&'static str]) -> Sett
     Setting { key, environment, default: "", secret: true, list: false }
 }
 
-const fn list(key: &'static str, environment: &'static [&'static str]) -> Setting {
-    Setting { key, environment, default: "", secret: false, list: true }
+const fn list(key: &'static str, environment: &'static [&'static str], default: &'static str) -> Setting {
+    Setting { key, environment, default, secret: false, list: true }
 }
 
 /// All of them.
@@ -50,7 +50,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     open("server.body_timeout", &["PRIVET_SERVER_BODY_TIMEOUT"], "15s"),
     open("server.connections_max", &["PRIVET_SERVER_CONNECTIONS_MAX"], "4096"),
     open("server.drain_timeout", &["PRIVET_SERVER_DRAIN_TIMEOUT"], "25s"),
-    list("server.trusted_proxies", &["PRIVET_SERVER_TRUSTED_PROXIES"]),
+    list("server.trusted_proxies", &["PRIVET_SERVER_TRUSTED_PROXIES"], ""),
     open("limits.address.chat", &["PRIVET_LIMITS_ADDRESS_CHAT"], "1/10s"),
     open("limits.address.api", &["PRIVET_LIMITS_ADDRESS_API"], "off"),
     open("limits.address.refused", &["PRIVET_LIMITS_ADDRESS_REFUSED"], "5/1m"),
@@ -61,7 +61,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     open("limits.time_zone", &["PRIVET_LIMITS_TIME_ZONE"], "UTC"),
     open("limits.output_tokens", &["PRIVET_LIMITS_OUTPUT_TOKENS"], "4096"),
     open("limits.budget_wait", &["PRIVET_LIMITS_BUDGET_WAIT"], "10s"),
-    list("limits.unpriced", &["PRIVET_LIMITS_UNPRICED"]),
+    list("limits.unpriced", &["PRIVET_LIMITS_UNPRICED"], ""),
+    open("alerts.webhook", &["PRIVET_ALERTS_WEBHOOK"], ""),
+    secret("alerts.secret", &["PRIVET_ALERTS_SECRET"]),
+    list("alerts.at", &["PRIVET_ALERTS_AT"], "50, 80, 100"),
     secret("database_url", &["PRIVET_DATABASE_URL", "DATABASE_URL"]),
     open("durability", &["PRIVET_DURABILITY"], "full"),
     open("history.record", &["PRIVET_HISTORY_RECORD"], "all"),
@@ -71,8 +74,8 @@ pub(super) const SETTINGS: &[Setting] = &[
 ];
 
 /// Sections whose environment variables are checked for typing errors.
-pub(super) const ENVIRONMENT_SECTIONS: [&str; 4] =
-    ["PRIVET_SERVER_", "PRIVET_LIMITS_", "PRIVET_HISTORY_", "PRIVET_LOG_"];
+pub(super) const ENVIRONMENT_SECTIONS: [&str; 5] =
+    ["PRIVET_SERVER_", "PRIVET_LIMITS_", "PRIVET_ALERTS_", "PRIVET_HISTORY_", "PRIVET_LOG_"];
 
 /// A value and where it came from.
 #[derive(Clone, Debug)]

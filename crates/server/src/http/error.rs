@@ -12,6 +12,7 @@ use privet_engine::switchboard::SwitchError;
 use privet_providers::ProviderError;
 use privet_store::StoreError;
 
+use super::idempotency::NotOnce;
 use super::rate_status::{RateStatus, whole_seconds};
 
 /// The code of a request that came too early.
@@ -196,6 +197,19 @@ impl From<Refused> for ApiError {
             Refused::Crowded(_) => error.retry_in(CROWD_PASSES_IN),
             Refused::Model(_) | Refused::Unpriced(_) => error.at("model").not_to_repeat(),
             Refused::SwitchedOff(_) | Refused::NoMoney(..) | Refused::Unbounded(_) => error.not_to_repeat(),
+        }
+    }
+}
+
+impl From<NotOnce> for ApiError {
+    fn from(error: NotOnce) -> Self {
+        let message = error.to_string();
+        let conflict = |code| Self::new(StatusCode::CONFLICT, code, &*message);
+        match error {
+            NotOnce::BadKey => Self::bad_request(message).at("Idempotency-Key"),
+            NotOnce::Mismatch => conflict("idempotency_mismatch").not_to_repeat(),
+            NotOnce::InFlight => conflict("idempotency_in_flight").retry_in(CROWD_PASSES_IN),
+            NotOnce::Unavailable(_) => conflict("idempotency_unavailable").not_to_repeat(),
         }
     }
 }

@@ -14,9 +14,9 @@ use privet_engine::router::Target;
 use serde_json::{Map, Value, json};
 
 use super::authenticate::{ForChat, Spending};
-use super::body::JsonBody;
 use super::docs::{LessonChatRequest, LessonError, LessonReply};
 use super::error::ApiError;
+use super::idempotency::{RepeatableBody, once};
 use super::openai::chat_completions::parse_conversation_id;
 use super::reply::respond;
 use super::router::Http;
@@ -34,6 +34,7 @@ const BAD_MESSAGE: &str =
 #[utoipa::path(
     post, path = "/api/chat", tag = "Chat",
     request_body = LessonChatRequest,
+    params(("idempotency-key" = Option<String>, Header, description = "Names the request: sent again within 24 h, it is answered as before and costs nothing")),
     responses(
         (status = 200, description = "The provider's chat completion, with `conversation_id`", body = LessonReply),
         (status = 400, description = "The request is wrong", body = LessonError),
@@ -41,6 +42,7 @@ const BAD_MESSAGE: &str =
         (status = 403, description = "The key has not the scope `chat`, or may not use the model", body = LessonError),
         (status = 404, description = "Unknown model or conversation", body = LessonError),
         (status = 408, description = "The body came too slowly", body = LessonError),
+        (status = 409, description = "The Idempotency-Key is in use, or was used for another request", body = LessonError),
         (status = 413, description = "The body is too large", body = LessonError),
         (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = LessonError),
         (status = 500, description = "The provider failed", body = LessonError),
@@ -53,16 +55,20 @@ pub(crate) async fn create(
     State(http): State<Http>,
     Extension(request_id): Extension<RequestId>,
     Spending { caller, .. }: Spending<Lesson, ForChat>,
-    body: JsonBody<Lesson>,
+    RepeatableBody { bytes, repeatable, .. }: RepeatableBody<Lesson>,
 ) -> Result<Response, Failure<Lesson>> {
-    let request = LessonRequest::parse(&body.bytes)?;
-    let conversation_id = request.conversation_id;
-    let target = http.engine.router.resolve(request.model.as_deref()).map_err(CompletionError::from)?;
-    let incoming = request.into_incoming(&target);
-    let command = ChatCommand { caller, request_id, incoming, conversation_id, conversational: true };
-    let reply = http.engine.complete(command).await.map_err(|error| ApiError::from(error).for_lesson())?;
-    let id = reply.conversation_id;
-    Ok(respond(reply, |bytes| with_conversation_id(bytes, id)))
+    let (engine, family_id) = (http.engine.clone(), caller.family_id);
+    let work = async move {
+        let request = LessonRequest::parse(&bytes)?;
+        let conversation_id = request.conversation_id;
+        let target = engine.router.resolve(request.model.as_deref()).map_err(CompletionError::from)?;
+        let incoming = request.into_incoming(&target);
+        let command = ChatCommand { caller, request_id, incoming, conversation_id, conversational: true };
+        let reply = engine.complete(command).await.map_err(|error| ApiError::from(error).for_lesson())?;
+        let id = reply.conversation_id;
+        Ok(respond(reply, |bytes| with_conversation_id(bytes, id)))
+    };
+    Ok(once(&http, family_id, repeatable, work).await?)
 }
 
 struct LessonRequest {

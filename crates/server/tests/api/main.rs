@@ -3,8 +3,10 @@
 //! One test binary, so that it links once. Durability under `kill -9` is tested elsewhere.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod alerts;
 mod bad_input;
 mod command_line;
+mod idempotency;
 mod keys;
 mod lesson;
 mod limits_address;

@@ -106,7 +106,8 @@ CREATE TABLE switches (
 
 INSERT INTO revisions (name, version) VALUES ('switches', 0);
 
--- Answers kept for requests with an Idempotency-Key; body is NULL while the first is in flight.
+-- Answers kept for requests with an Idempotency-Key; status is NULL while the first is in flight, body where it was too large.
+-- key_id is the first key of its line.
 CREATE TABLE idempotency (
     key_id          UUID    NOT NULL,
     idempotency_key TEXT    NOT NULL,
@@ -124,6 +125,7 @@ CREATE INDEX idempotency_by_age ON idempotency (created_at);
 
 -- Budget alerts to deliver, and those delivered: one for each window and percentage.
 CREATE TABLE budget_alerts (
+    id           UUID    NOT NULL PRIMARY KEY,
     budget       TEXT    NOT NULL,
     window_start BIGINT NOT NULL,
     percent      BIGINT NOT NULL,
@@ -132,5 +134,8 @@ CREATE TABLE budget_alerts (
     attempts     BIGINT NOT NULL DEFAULT 0,
     next_at      BIGINT NOT NULL,
     delivered_at BIGINT,
-    PRIMARY KEY (budget, window_start, percent)
+    given_up_at  BIGINT,
+    UNIQUE (budget, window_start, percent)
 );
+
+CREATE INDEX budget_alerts_due ON budget_alerts (next_at) WHERE delivered_at IS NULL AND given_up_at IS NULL;

@@ -2,8 +2,10 @@
 //! How the server survives its end by force is tested in `crates/server/tests/durability`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may end in a panic")]
 
+mod alerts;
 mod bed;
 mod conversations;
+mod idempotency;
 mod import;
 mod keys;
 mod ledger;

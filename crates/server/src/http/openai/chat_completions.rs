@@ -9,9 +9,9 @@ use privet_domain::id::{ConversationId, RequestId};
 use privet_engine::completion::ChatCommand;
 
 use crate::http::authenticate::{ForChat, Spending};
-use crate::http::body::JsonBody;
 use crate::http::docs::{ChatCompletion, ChatCompletionRequest, OpenAiError};
 use crate::http::error::{ApiError, shortened};
+use crate::http::idempotency::{RepeatableBody, once};
 use crate::http::reply::{CONVERSATION_HEADER, respond};
 use crate::http::router::Http;
 use crate::http::surface::{Failure, OpenAi};
@@ -24,7 +24,10 @@ use crate::http::surface::{Failure, OpenAi};
 #[utoipa::path(
     post, path = "/v1/chat/completions", tag = "OpenAI",
     request_body = ChatCompletionRequest,
-    params(("x-conversation-id" = Option<String>, Header, description = "The conversation to continue, a UUID")),
+    params(
+        ("x-conversation-id" = Option<String>, Header, description = "The conversation to continue, a UUID"),
+        ("idempotency-key" = Option<String>, Header, description = "Names the request: sent again within 24 h, it is answered as before and costs nothing"),
+    ),
     responses(
         (status = 200, description = "The answer; the header `x-conversation-id` names its conversation", body = ChatCompletion),
         (status = 400, description = "The request is wrong, or its model's provider cannot do it", body = OpenAiError),
@@ -32,6 +35,7 @@ use crate::http::surface::{Failure, OpenAi};
         (status = 403, description = "The key has not the scope `chat`, or may not use the model", body = OpenAiError),
         (status = 404, description = "Unknown model or conversation", body = OpenAiError),
         (status = 408, description = "The body came too slowly", body = OpenAiError),
+        (status = 409, description = "The Idempotency-Key is in use, or was used for another request", body = OpenAiError),
         (status = 413, description = "The body is too large", body = OpenAiError),
         (status = 429, description = "Too many requests, here or at the provider; `retry-after` says how long to wait", body = OpenAiError),
         (status = 502, description = "The provider failed", body = OpenAiError),
@@ -46,13 +50,17 @@ pub(crate) async fn create(
     Extension(request_id): Extension<RequestId>,
     Spending { caller, .. }: Spending<OpenAi, ForChat>,
     headers: HeaderMap,
-    body: JsonBody<OpenAi>,
+    RepeatableBody { bytes, repeatable, .. }: RepeatableBody<OpenAi>,
 ) -> Result<Response, Failure<OpenAi>> {
-    let incoming = IncomingChat::parse(body.bytes)?;
-    let conversation_id = conversation_id(&headers, &incoming)?;
-    let command = ChatCommand { caller, request_id, incoming, conversation_id, conversational: false };
-    let reply = http.engine.complete(command).await?;
-    Ok(respond(reply, |bytes| bytes))
+    let (engine, family_id) = (http.engine.clone(), caller.family_id);
+    let work = async move {
+        let incoming = IncomingChat::parse(bytes)?;
+        let conversation_id = conversation_id(&headers, &incoming)?;
+        let command = ChatCommand { caller, request_id, incoming, conversation_id, conversational: false };
+        let reply = engine.complete(command).await?;
+        Ok(respond(reply, |bytes| bytes))
+    };
+    Ok(once(&http, family_id, repeatable, work).await?)
 }
 
 /// The conversation by the header, or else by the body's metadata.

@@ -10,8 +10,8 @@ use privet_domain::id::RequestId;
 use privet_engine::embedding::EmbeddingsCommand;
 
 use crate::http::authenticate::{ForEmbeddings, Spending};
-use crate::http::body::JsonBody;
 use crate::http::docs::{EmbeddingList, EmbeddingsRequest, OpenAiError};
+use crate::http::idempotency::{RepeatableBody, once};
 use crate::http::router::Http;
 use crate::http::surface::{Failure, OpenAi};
 
@@ -19,6 +19,7 @@ use crate::http::surface::{Failure, OpenAi};
 #[utoipa::path(
     post, path = "/v1/embeddings", tag = "OpenAI",
     request_body = EmbeddingsRequest,
+    params(("idempotency-key" = Option<String>, Header, description = "Names the request: sent again within 24 h, it is answered as before and costs nothing")),
     responses(
         (status = 200, description = "The vectors", body = EmbeddingList),
         (status = 400, description = "The request is wrong, or its model's provider has no embeddings", body = OpenAiError),
@@ -26,6 +27,7 @@ use crate::http::surface::{Failure, OpenAi};
         (status = 403, description = "The key has not the scope `embeddings`, or may not use the model", body = OpenAiError),
         (status = 404, description = "Unknown model", body = OpenAiError),
         (status = 408, description = "The body came too slowly", body = OpenAiError),
+        (status = 409, description = "The Idempotency-Key is in use, or was used for another request", body = OpenAiError),
         (status = 413, description = "The body is too large", body = OpenAiError),
         (status = 429, description = "Too many requests, here or at the provider; `retry-after` says how long to wait", body = OpenAiError),
         (status = 502, description = "The provider failed", body = OpenAiError),
@@ -38,12 +40,16 @@ pub(crate) async fn create(
     State(http): State<Http>,
     Extension(request_id): Extension<RequestId>,
     Spending { caller, .. }: Spending<OpenAi, ForEmbeddings>,
-    body: JsonBody<OpenAi>,
+    RepeatableBody { bytes, repeatable, .. }: RepeatableBody<OpenAi>,
 ) -> Result<Response, Failure<OpenAi>> {
-    let incoming = IncomingEmbeddings::parse(body.bytes)?;
-    let reply = http.engine.embed(EmbeddingsCommand { caller, request_id, incoming }).await?;
-    let mut response = Response::new(Body::from(reply.body));
-    *response.headers_mut() = reply.headers;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    let (engine, family_id) = (http.engine.clone(), caller.family_id);
+    let work = async move {
+        let incoming = IncomingEmbeddings::parse(bytes)?;
+        let reply = engine.embed(EmbeddingsCommand { caller, request_id, incoming }).await?;
+        let mut response = Response::new(Body::from(reply.body));
+        *response.headers_mut() = reply.headers;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(response)
+    };
+    Ok(once(&http, family_id, repeatable, work).await?)
 }
