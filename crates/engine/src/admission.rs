@@ -259,7 +259,7 @@ impl Engine {
 
 impl Admission {
     /// Once the hold is durable: the money stays reserved until the call is settled.
-    pub(crate) fn is_durable(self) -> (Arc<Hold>, Terms) {
+    pub(crate) fn into_durable(self) -> (Arc<Hold>, Terms) {
         self.reservation.keep();
         (self.hold, self.terms)
     }

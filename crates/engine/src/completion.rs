@@ -202,7 +202,7 @@ async fn begin(
         let body = encode(&command.incoming, target, &gathered.history, admission.output_limit)?;
         match compose::begin(engine, command, gathered, &admission).await {
             Ok(turn) => {
-                let (hold, terms) = admission.is_durable();
+                let (hold, terms) = admission.into_durable();
                 let created = engine.clock.now().as_seconds();
                 return Ok(Begun { composed: Composed { turn, body, created }, call: OpenCall { hold, terms } });
             }

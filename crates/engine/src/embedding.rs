@@ -98,7 +98,7 @@ async fn begin(engine: &Engine, command: &EmbeddingsCommand, target: &Target) ->
         let admission = admitted?;
         match engine.store.begin_call(admission.hold.clone(), None).await {
             Ok(()) => {
-                let (hold, terms) = admission.is_durable();
+                let (hold, terms) = admission.into_durable();
                 return Ok(OpenCall { hold, terms });
             }
             // Another server took this one for dead: the money must be had anew.

@@ -87,7 +87,7 @@ impl Engine {
         if is_unwritten || admission.hold.charges.is_empty() {
             return;
         }
-        let (hold, terms) = admission.is_durable();
+        let (hold, terms) = admission.into_durable();
         let nothing = Used { outcome: Outcome::Failed, tokens: TokensUsed::Nothing, tier: None };
         self.unsettled.push(settlement(&OpenCall { hold, terms }, nothing, self.clock.now()));
     }

@@ -15,6 +15,7 @@ mod openai;
 mod openai_stream;
 mod operations;
 mod provider_faults;
+mod replicas;
 mod shutdown;
 mod stand;
 mod tenants;
