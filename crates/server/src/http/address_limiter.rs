@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_counts_by_network_and_the_classes_apart() {
+    fn fault_04_ipv6_counts_by_network_and_the_classes_apart() {
         let (limiter, _clock) = limiter("1/10s", "1/10s");
         assert!(limiter.count(address("2001:db8:0:1::1"), Counted::Chat).is_ok());
         assert!(limiter.count(address("2001:db8:0:1:ffff::2"), Counted::Chat).is_err());
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_addresses_fit_and_the_last_ones_are_still_known() {
+    fn fault_04_a_million_addresses_fit_and_the_last_ones_are_still_known() {
         let (limiter, _clock) = limiter("1/10s", "5/1m");
         let blocked = address("192.0.2.1");
         while limiter.count(blocked, Counted::RefusedKey).is_ok() {}

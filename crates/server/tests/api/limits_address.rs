@@ -89,7 +89,7 @@ async fn a_request_is_counted_whatever_becomes_of_it() {
 }
 
 #[tokio::test]
-async fn headers_of_somebody_who_is_not_trusted_change_nothing() {
+async fn fault_06_headers_of_somebody_who_is_not_trusted_change_nothing() {
     let stand = Stand::guarded("[server]\ntrusted_proxies = \"10.0.0.0/8, cloudflare\"\n").await;
     assert_eq!(Answer::of(stand.post("/api/chat", say())).await.status, 200);
     for forged in 0..100_u8 {
@@ -129,7 +129,7 @@ async fn behind_a_trusted_proxy_each_client_has_its_own_limit_and_no_prefix_lift
 }
 
 #[tokio::test]
-async fn a_thousand_wrong_keys_are_stopped_and_another_address_notices_nothing() {
+async fn fault_05_a_thousand_wrong_keys_are_stopped_and_another_address_notices_nothing() {
     let stand = Stand::guarded("[server]\ntrusted_proxies = 1\n").await;
     let mut refused = 0;
     for batch in 0..50 {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::stand::{Answer, Stand};
 
-const OPERATIONS: usize = 1_500;
+const OPERATIONS: usize = 10_000;
 
 /// Numbers that look random, the same for the same seed (splitmix64).
 struct Dice(u64);

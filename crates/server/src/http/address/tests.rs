@@ -138,14 +138,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_forged_header_is_believed_from_somebody_who_is_not_trusted(peer in client(), headers in forged_headers()) {
+    fn fault_06_no_forged_header_is_believed_from_somebody_who_is_not_trusted(peer in client(), headers in forged_headers()) {
         for trusted in ["", "10.0.0.0/8", "cloudflare"] {
             prop_assert_eq!(found_in(trusted, &peer.to_string(), &headers), peer);
         }
     }
 
     #[test]
-    fn nothing_that_a_client_sends_through_a_trusted_proxy_changes_its_address(
+    fn fault_06_nothing_that_a_client_sends_through_a_trusted_proxy_changes_its_address(
         client in client(),
         headers in forged_headers(),
         joined in any::<bool>(),
