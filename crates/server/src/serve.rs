@@ -47,6 +47,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
             config.listen
         )
     })?;
+    // Whoever is told that the server listens may end it the next moment.
+    let mut signals = Signals::listen()?;
     first_run::greet(&listener, &config, &first_key)?;
 
     let draining = CancellationToken::new();
@@ -65,7 +67,6 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let accepting =
         background.spawn(accept::serve(listener, router(http), config.server, draining.clone(), connections.clone()));
 
-    let mut signals = Signals::listen()?;
     signals.next().await;
     tracing::info!("finishing what is under way; a second signal ends it now");
     draining.cancel();
