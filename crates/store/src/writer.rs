@@ -5,10 +5,12 @@
 //! write, so that one bad write harms no other; when the database does not answer or its disk is full, it fails as a whole.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use privet_domain::money::Nanos;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use crate::db::{Db, Store};
 use crate::error::StoreError;
@@ -17,6 +19,8 @@ use crate::turn::{self, TurnEnd, TurnFinish, TurnStart, TurnWithdrawal, TurnWrit
 
 const QUEUE_WRITES: usize = 1024;
 const BATCH_WRITES: usize = 256;
+/// So long writes that nobody waits for are gathered.
+const UNAWAITED_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is written together or not at all.
 #[derive(Debug, Default)]
@@ -134,6 +138,7 @@ impl Writer {
 async fn run(db: Arc<Db>, mut queue: mpsc::Receiver<Queued>) {
     let mut batch = Vec::with_capacity(BATCH_WRITES);
     while queue.recv_many(&mut batch, BATCH_WRITES).await > 0 {
+        gather(&mut batch, &mut queue).await;
         let (writes, waiting): (Vec<_>, Vec<_>) = batch.drain(..).map(|queued| (queued.write, queued.done)).unzip();
         let outcome = commit(&db, &writes).await;
         if is_of_one_write(&outcome) && writes.len() > 1 {
@@ -144,6 +149,18 @@ async fn run(db: Arc<Db>, mut queue: mpsc::Receiver<Queued>) {
         }
         for done in waiting {
             answer(done, shared(&outcome));
+        }
+    }
+}
+
+/// Where nobody waits for what came, more is gathered for a moment: a commit of its own would cost more than the write.
+async fn gather(batch: &mut Vec<Queued>, queue: &mut mpsc::Receiver<Queued>) {
+    let until = Instant::now() + UNAWAITED_PAUSE;
+    while batch.len() < BATCH_WRITES && batch.iter().all(|queued| queued.done.is_closed()) {
+        let room = BATCH_WRITES - batch.len();
+        match timeout_at(until, queue.recv_many(batch, room)).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
         }
     }
 }
