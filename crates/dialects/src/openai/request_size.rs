@@ -32,11 +32,11 @@ pub struct RequestSize {
     pub draws: bool,
 }
 
-/// What a provider puts around a thread: beginning of text, the turn of the assistant, a date.
-const TOKENS_PER_REQUEST: u64 = 16;
+/// What a provider puts around a thread: beginning of text, the turn of the assistant. One that adds more is noticed by its counts.
+const TOKENS_PER_REQUEST: u64 = 8;
 /// Role and separators; OpenAI documents 3, or 4 with a name
 /// (<https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken_openai>).
-const TOKENS_PER_MESSAGE: u64 = 8;
+const TOKENS_PER_MESSAGE: u64 = 6;
 /// What stands around a call or a result.
 const TOKENS_PER_CALL: u64 = 16;
 /// What stands around a tool's declaration, besides its own JSON.

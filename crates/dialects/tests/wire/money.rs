@@ -278,10 +278,10 @@ fn embeddings_are_sized_by_bytes_or_tokens_and_their_usage_is_read() {
         let body = Bytes::from(json!({"model": "m", "input": input}).to_string());
         IncomingEmbeddings::parse(body).unwrap().size().text_tokens
     };
-    assert_eq!(size(&json!("é")), 16 + 8 + 2);
-    assert_eq!(size(&json!(["ab", "c"])), 16 + 2 * 8 + 3);
-    assert_eq!(size(&json!([1, 22, 333])), 16 + 3);
-    assert_eq!(size(&json!([[1, 22], [333]])), 16 + 3);
+    assert_eq!(size(&json!("é")), 8 + 6 + 2);
+    assert_eq!(size(&json!(["ab", "c"])), 8 + 2 * 6 + 3);
+    assert_eq!(size(&json!([1, 22, 333])), 8 + 3);
+    assert_eq!(size(&json!([[1, 22], [333]])), 8 + 3);
     let answer = json!({"data": [{"embedding": [0.5, 1.0]}], "usage": {"prompt_tokens": 9, "total_tokens": 9}});
     assert_eq!(embeddings::usage(answer.to_string().as_bytes()).unwrap().input, 9);
     assert_eq!(embeddings::usage(b"{\"data\":[]}"), None);
