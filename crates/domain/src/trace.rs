@@ -15,7 +15,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use patch::{ObservationPatch, PatchKind, TracePatch};
-pub use record::{Observation, Origins, Trace};
+pub use record::{Observation, Origins, TOTAL, Trace, is_output};
 pub use score::{Score, ScoreSource, ScoreTarget, ScoreType};
 
 /// The longest id of a trace, an observation, a session or a score, in bytes.

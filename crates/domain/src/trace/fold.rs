@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::{
-    DEFAULT_ENVIRONMENT, Level, Observation, ObservationPatch, ObservationType, Origins, PatchKind, Trace, TracePatch,
+    DEFAULT_ENVIRONMENT, JsonText, Level, Observation, ObservationPatch, ObservationType, Origins, PatchKind, Trace,
+    TracePatch,
 };
 use crate::time::NanoTimestamp;
 
-impl Trace {
+impl<C: From<JsonText>> Trace<C> {
     /// A trace of which only one patch is known.
     #[must_use]
     pub fn begin(patch: TracePatch) -> Self {
@@ -53,8 +54,8 @@ impl Trace {
         set(&mut self.session_id, patch.session_id, || wins('s'));
         set(&mut self.release, patch.release, || wins('r'));
         set(&mut self.version, patch.version, || wins('v'));
-        set(&mut self.input, patch.input, || wins('i'));
-        set(&mut self.output, patch.output, || wins('o'));
+        set(&mut self.input, patch.input.map(C::from), || wins('i'));
+        set(&mut self.output, patch.output.map(C::from), || wins('o'));
         if let Some(environment) = patch.environment.filter(|_| wins('e')) {
             self.environment = environment;
         }
@@ -78,7 +79,7 @@ fn set<T>(field: &mut Option<T>, said: Option<T>, wins: impl FnOnce() -> bool) {
     }
 }
 
-impl Observation {
+impl<C: From<JsonText>> Observation<C> {
     /// An observation of which only one patch is known.
     #[must_use]
     pub fn begin(patch: ObservationPatch) -> Self {
@@ -129,8 +130,8 @@ impl Observation {
         replace_or_fill(&mut self.completion_start, patch.completion_start, is_later);
         replace_or_fill(&mut self.status_message, patch.status_message, is_later);
         replace_or_fill(&mut self.version, patch.version, is_later);
-        replace_or_fill(&mut self.input, patch.input, is_later);
-        replace_or_fill(&mut self.output, patch.output, is_later);
+        replace_or_fill(&mut self.input, patch.input.map(C::from), is_later);
+        replace_or_fill(&mut self.output, patch.output.map(C::from), is_later);
         replace_or_fill(&mut self.model, patch.model, is_later);
         replace_or_fill(&mut self.prompt, patch.prompt, is_later);
         let (no_parameters, no_usage, no_cost) =
@@ -171,7 +172,6 @@ fn merge(into: &mut Map<String, Value>, said: Map<String, Value>, is_later: bool
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::JsonText;
 
     fn at(nanos: i64) -> NanoTimestamp {
         NanoTimestamp::from_nanos(nanos)
@@ -188,7 +188,7 @@ mod tests {
 
     fn folded(patches: impl IntoIterator<Item = TracePatch>) -> Trace {
         let mut patches = patches.into_iter();
-        let mut trace = Trace::begin(patches.next().unwrap());
+        let mut trace: Trace = Trace::begin(patches.next().unwrap());
         for patch in patches {
             trace = Trace { origins: Origins::from_stored(&trace.origins.to_stored()), ..trace };
             trace.fold(patch);
@@ -231,7 +231,7 @@ mod tests {
         let begin = observation(PatchKind::Create, 5, Some("first"), None);
         let change = observation(PatchKind::Update, 5, Some("second"), Some(9));
         for order in [[&begin, &change], [&change, &begin]] {
-            let mut joined = Observation::begin(order[0].clone());
+            let mut joined: Observation = Observation::begin(order[0].clone());
             joined.fold(order[1].clone());
             assert_eq!((joined.input, joined.end), (Some(JsonText::string("second")), Some(at(9))));
         }
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn joining_the_same_patch_again_changes_nothing() {
         let begin = observation(PatchKind::Create, 5, Some("first"), Some(7));
-        let mut joined = Observation::begin(begin.clone());
+        let mut joined: Observation = Observation::begin(begin.clone());
         let before = joined.clone();
         joined.fold(begin);
         assert_eq!(joined, before);

@@ -41,9 +41,9 @@ impl Origins {
     }
 }
 
-/// What is known of a trace.
+/// What is known of a trace. `C` is its content: JSON, or whatever the store keeps of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trace {
+pub struct Trace<C = JsonText> {
     /// Its id.
     pub id: TraceId,
     /// When it began.
@@ -61,9 +61,9 @@ pub struct Trace {
     /// The environment.
     pub environment: String,
     /// What went in.
-    pub input: Option<JsonText>,
+    pub input: Option<C>,
     /// What came out.
-    pub output: Option<JsonText>,
+    pub output: Option<C>,
     /// Whether anybody with its link may see it.
     pub public: bool,
     /// Its tags, sorted.
@@ -74,9 +74,9 @@ pub struct Trace {
     pub origins: Origins,
 }
 
-/// What is known of an observation.
+/// What is known of an observation. `C` is its content: JSON, or whatever the store keeps of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Observation {
+pub struct Observation<C = JsonText> {
     /// Its id.
     pub id: ObservationId,
     /// The trace it belongs to.
@@ -104,9 +104,9 @@ pub struct Observation {
     /// The environment.
     pub environment: String,
     /// What went in.
-    pub input: Option<JsonText>,
+    pub input: Option<C>,
     /// What came out.
-    pub output: Option<JsonText>,
+    pub output: Option<C>,
     /// Its metadata.
     pub metadata: Map<String, Value>,
     /// The model.
@@ -121,35 +121,44 @@ pub struct Observation {
     pub prompt: Option<PromptLink>,
 }
 
-impl Observation {
+impl<C> Observation<C> {
     /// What it cost in all: the kind `total` where there is one, else the sum.
     #[must_use]
     pub fn total_cost(&self) -> Nanos {
-        let total = self.cost.get("total").copied();
+        let total = self.cost.get(TOTAL).copied();
         total.unwrap_or_else(|| self.cost.values().copied().sum())
     }
 
-    /// Tokens that went in: the kinds whose name begins with `input`.
+    /// Tokens that went in: every kind that is neither the total nor came out.
     #[must_use]
     pub fn input_tokens(&self) -> u64 {
-        self.tokens_of("input")
+        self.tokens_of(|kind| kind != TOTAL && !is_output(kind))
     }
 
-    /// Tokens that came out: the kinds whose name begins with `output`.
+    /// Tokens that came out: the kinds that name output, completion or reasoning.
     #[must_use]
     pub fn output_tokens(&self) -> u64 {
-        self.tokens_of("output")
+        self.tokens_of(is_output)
     }
 
     /// All tokens: the kind `total` where there is one, else what went in and came out.
     #[must_use]
     pub fn total_tokens(&self) -> u64 {
-        let total = self.usage.get("total").copied();
+        let total = self.usage.get(TOTAL).copied();
         total.unwrap_or_else(|| self.input_tokens().saturating_add(self.output_tokens()))
     }
 
-    fn tokens_of(&self, prefix: &str) -> u64 {
-        let kinds = self.usage.iter().filter(|(kind, _)| kind.starts_with(prefix));
+    fn tokens_of(&self, wanted: fn(&str) -> bool) -> u64 {
+        let kinds = self.usage.iter().filter(|(kind, _)| wanted(kind));
         kinds.fold(0, |sum, (_, tokens)| sum.saturating_add(*tokens))
     }
+}
+
+/// The kind under which the sum of all kinds stands.
+pub const TOTAL: &str = "total";
+
+/// Whether a kind of usage, named as Langfuse names them, is of what came out.
+#[must_use]
+pub fn is_output(kind: &str) -> bool {
+    ["output", "completion", "reasoning"].iter().any(|part| kind.contains(part))
 }
