@@ -186,6 +186,7 @@ impl From<Refused> for ApiError {
             Refused::NoMoney(..) => (StatusCode::PAYMENT_REQUIRED, "budget_exhausted"),
             Refused::Unpriced(_) => (StatusCode::FORBIDDEN, "model_unpriced"),
             Refused::Unbounded(_) => (StatusCode::BAD_REQUEST, "cost_unbounded"),
+            Refused::Field(_) => (StatusCode::BAD_REQUEST, "field_unbounded"),
         };
         let error = Self::new(status, code, message).at_gate(refused.gate());
         match refused {
@@ -196,6 +197,7 @@ impl From<Refused> for ApiError {
             }
             Refused::Crowded(_) => error.retry_in(CROWD_PASSES_IN),
             Refused::Model(_) | Refused::Unpriced(_) => error.at("model").not_to_repeat(),
+            Refused::Field(field) => error.at(&field.name).not_to_repeat(),
             Refused::SwitchedOff(_) | Refused::NoMoney(..) | Refused::Unbounded(_) => error.not_to_repeat(),
         }
     }
