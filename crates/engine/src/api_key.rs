@@ -148,6 +148,7 @@ async fn insert(
     let row = NewKeyRow {
         project_id: project.id,
         public_id: &key.public_id,
+        public_key: None,
         hash: &key.hash,
         name: &request.name,
         user_id: &request.user_id,

@@ -17,6 +17,15 @@ pub struct Project {
     pub name: String,
 }
 
+/// A project as the Langfuse surface shows it: as it was called where it came from, or as it is called here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownProject {
+    /// Its id there, or here.
+    pub id: String,
+    /// Its name there, or here.
+    pub name: String,
+}
+
 impl Store {
     /// The project of that name, made if missing.
     ///

@@ -38,6 +38,7 @@ impl Material {
         NewKeyRow {
             project_id,
             public_id: &self.public_id,
+            public_key: None,
             hash: &self.hash,
             name: "laptop",
             user_id: "adam",
