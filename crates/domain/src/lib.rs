@@ -1,4 +1,4 @@
-//! Types and rules that every part of Privet shares: ids, time, money, budgets, prices, API keys, model names. No I/O.
+//! Types and rules that every part of Privet shares: ids, time, money, budgets, prices, API keys, model names, traces. No I/O.
 
 pub mod api_key;
 pub mod budget;
@@ -10,4 +10,5 @@ pub mod pricing;
 pub mod rate;
 pub mod scope;
 pub mod time;
+pub mod trace;
 pub mod usage;
