@@ -89,6 +89,8 @@ pub struct KeyUpdate<'a> {
     pub name: Option<&'a str>,
     /// What it may do.
     pub scopes: Option<&'a str>,
+    /// The public key of the pair that it is.
+    pub public_key: Option<&'a str>,
     /// What bounds it: as it was read, and as it shall be.
     pub limits: Option<(&'a str, &'a str)>,
     /// When it ends; `Some(None)` for never.
@@ -116,7 +118,8 @@ struct Row {
     last_used_at: Option<i64>,
 }
 
-const BUMP: &str = "UPDATE revisions SET version = version + 1 WHERE name = 'api_keys'";
+/// Lets every server read its keys again.
+pub(crate) const BUMP: &str = "UPDATE revisions SET version = version + 1 WHERE name = 'api_keys'";
 
 impl Store {
     /// Stores a key. `None` if a key with that public id is there already (an import that was done before).
@@ -209,7 +212,8 @@ impl Store {
         writing!(self, conn => {
             let changed = sqlx::query(
                 "UPDATE api_keys SET name = COALESCE($2, name), scopes = COALESCE($3, scopes), \
-                 limits = COALESCE($5, limits), expires_at = CASE WHEN $6 THEN $7 ELSE expires_at END \
+                 limits = COALESCE($5, limits), expires_at = CASE WHEN $6 THEN $7 ELSE expires_at END, \
+                 public_key = COALESCE($8, public_key) \
                  WHERE id = $1 AND revoked_at IS NULL AND limits = COALESCE($4, limits)",
             )
             .bind(id.as_uuid())
@@ -219,6 +223,7 @@ impl Store {
             .bind(update.limits.map(|(_, wanted)| wanted))
             .bind(update.expires_at.is_some())
             .bind(update.expires_at.flatten().map(Timestamp::as_micros))
+            .bind(update.public_key)
             .execute(&mut *conn)
             .await?
             .rows_affected();

@@ -4,7 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde_json::{Value, json};
 
-use crate::stand::{Answer, Stand};
+use privet_testkit::privet_process::PrivetBuilder;
+use privet_testkit::upstream::MockUpstream;
+
+use crate::stand::{Answer, Stand, ask, builder, client};
 
 const PROJECTS: &str = "/api/public/projects";
 
@@ -180,4 +183,108 @@ async fn a_made_key_comes_with_the_lines_that_an_sdk_needs() {
     assert_eq!(value("LANGFUSE_BASE_URL"), "http://127.0.0.1:3000");
     let answer = stand.authorized(PROJECTS, &basic(&value("LANGFUSE_PUBLIC_KEY"), key)).await;
     assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+const CHOSEN_PUBLIC: &str = "pk-lf-my-installation";
+const CHOSEN_SECRET: &str = "sk-lf-canary-93b1c7e2";
+
+/// A server with these variables around it, on the data of another where one is given.
+async fn moved_here(environment: &[(&str, &str)], data_of: Option<&Stand>) -> Stand {
+    let mock = MockUpstream::start().await;
+    let start = builder(&mock).config_toml("[log]\nfilter = \"debug\"\n");
+    let start = environment.iter().fold(start, |start, (name, value)| start.env(*name, *value));
+    let start = data_of.into_iter().fold(start, |start: PrivetBuilder, stand| start.data_dir(stand.server.data_dir()));
+    Stand { server: start.start().await, mock, client: client() }
+}
+
+#[tokio::test]
+async fn a_pair_from_the_environment_opens_the_first_project_under_the_id_it_had() {
+    let stand = moved_here(
+        &[
+            ("LANGFUSE_INIT_PROJECT_ID", "my-project"),
+            ("LANGFUSE_INIT_PROJECT_NAME", "My Project"),
+            ("LANGFUSE_INIT_PROJECT_PUBLIC_KEY", CHOSEN_PUBLIC),
+            ("LANGFUSE_INIT_PROJECT_SECRET_KEY", CHOSEN_SECRET),
+        ],
+        None,
+    )
+    .await;
+    let answer = stand.authorized(PROJECTS, &basic(CHOSEN_PUBLIC, CHOSEN_SECRET)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let project = &answer.json()["data"][0];
+    assert_eq!((&project["id"], &project["name"]), (&json!("my-project"), &json!("My Project")));
+    for (public_key, secret) in [("pk-lf-other", CHOSEN_SECRET), (CHOSEN_PUBLIC, "sk-lf-other")] {
+        assert_eq!(stand.authorized(PROJECTS, &basic(public_key, secret)).await.status, 401);
+    }
+    let public_alone = stand.authorized(PROJECTS, &format!("Bearer {CHOSEN_PUBLIC}")).await;
+    assert_eq!(public_alone.status, 403);
+    // A key that was made here is of the same project.
+    let own = stand.make_pair(&[]).await;
+    let own = stand.authorized(PROJECTS, &basic(&own.public_key, &own.secret_key)).await;
+    assert_eq!(own.json()["data"][0]["id"], "my-project");
+
+    let listed: Value = serde_json::from_slice(&stand.privet(&["keys", "list", "--json"]).await.stdout).unwrap();
+    let pair = listed.as_array().unwrap().iter().find(|key| key["public_key"] == CHOSEN_PUBLIC).unwrap();
+    assert_eq!(pair["scopes"], json!(["read", "prompts", "traces"]));
+    let chat = stand.client.post(format!("{}/v1/chat/completions", stand.server.url())).bearer_auth(CHOSEN_SECRET);
+    assert_eq!(Answer::of(chat.body(ask("gpt-4o", "x").to_string())).await.status, 403, "it spends nothing");
+
+    let logs = stand.server.logs();
+    assert!(!logs.contains(CHOSEN_SECRET) && !listed.to_string().contains(CHOSEN_SECRET), "{logs}");
+    for entry in std::fs::read_dir(stand.server.data_dir()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = if path.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        let kept = bytes.windows(CHOSEN_SECRET.len()).any(|window| window == CHOSEN_SECRET.as_bytes());
+        assert!(!kept, "{} holds the secret", path.display());
+    }
+}
+
+#[tokio::test]
+async fn a_changed_pair_ends_the_one_before_and_the_same_one_stays() {
+    let mut stand =
+        moved_here(&[("LANGFUSE_PUBLIC_KEY", CHOSEN_PUBLIC), ("LANGFUSE_SECRET_KEY", CHOSEN_SECRET)], None).await;
+    let rows = async |stand: &Stand| {
+        let listed = stand.privet(&["keys", "list", "--json"]).await;
+        serde_json::from_slice::<Value>(&listed.stdout).unwrap().as_array().unwrap().len()
+    };
+    let before = rows(&stand).await;
+    stand.server.restart().await;
+    assert_eq!(rows(&stand).await, before, "imported once");
+    stand.server.terminate().await.unwrap();
+    for (public_key, secret, ended) in [
+        ("pk-lf-renamed", CHOSEN_SECRET, (CHOSEN_PUBLIC, CHOSEN_SECRET)),
+        ("pk-lf-renamed", "sk-lf-another-secret", ("pk-lf-renamed", CHOSEN_SECRET)),
+    ] {
+        let mut next =
+            moved_here(&[("LANGFUSE_PUBLIC_KEY", public_key), ("LANGFUSE_SECRET_KEY", secret)], Some(&stand)).await;
+        let status =
+            async |public_key: &str, secret: &str| next.authorized(PROJECTS, &basic(public_key, secret)).await.status;
+        assert_eq!(status(public_key, secret).await, 200);
+        assert_eq!(status(ended.0, ended.1).await, 401);
+        next.server.terminate().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_privet_s_own_in_the_environment_is_left_as_it_is() {
+    let mut stand = Stand::start().await;
+    let own = stand.make_pair(&["--scopes", "read"]).await;
+    stand.server.terminate().await.unwrap();
+    let pasted = [("LANGFUSE_PUBLIC_KEY", own.public_key.as_str()), ("LANGFUSE_SECRET_KEY", own.secret_key.as_str())];
+    let mut next = moved_here(&pasted, Some(&stand)).await;
+    assert_eq!(next.authorized(PROJECTS, &basic(&own.public_key, &own.secret_key)).await.status, 200);
+    assert!(!next.server.logs().contains("LANGFUSE_"), "nothing to warn of: {}", next.server.logs());
+    next.server.terminate().await.unwrap();
+    let mixed = [("LANGFUSE_PUBLIC_KEY", CHOSEN_PUBLIC), ("LANGFUSE_SECRET_KEY", own.secret_key.as_str())];
+    let next = moved_here(&mixed, Some(&stand)).await;
+    assert_eq!(next.authorized(PROJECTS, &basic(CHOSEN_PUBLIC, &own.secret_key)).await.status, 401);
+    assert_eq!(next.authorized(PROJECTS, &basic(&own.public_key, &own.secret_key)).await.status, 200);
+    assert!(next.server.logs().contains("another public key"), "{}", next.server.logs());
+}
+
+#[tokio::test]
+async fn half_a_pair_is_no_pair_and_the_log_says_so() {
+    let stand = moved_here(&[("LANGFUSE_SECRET_KEY", CHOSEN_SECRET)], None).await;
+    assert!(stand.server.logs().contains("without LANGFUSE_PUBLIC_KEY"), "{}", stand.server.logs());
+    assert_eq!(stand.authorized(PROJECTS, &basic("", CHOSEN_SECRET)).await.status, 401);
 }
