@@ -4,6 +4,7 @@
 
 mod alerts;
 mod error;
+mod langfuse;
 mod layers;
 mod limits;
 mod prices;
@@ -28,6 +29,7 @@ use secrecy::SecretString;
 
 pub(crate) use alerts::AlertSettings;
 pub(crate) use error::ConfigError;
+pub(crate) use langfuse::LangfuseSettings;
 pub(crate) use layers::{Flags, Surroundings};
 use layers::{Layers, Origin};
 pub(crate) use limits::DoorSettings;
@@ -56,6 +58,7 @@ pub(crate) struct Config {
     pub(crate) personal_api_key: Option<SecretString>,
     /// Whether it stands in `.env`, where a shell does not see it.
     pub(crate) personal_api_key_in_dot_env: bool,
+    pub(crate) langfuse: LangfuseSettings,
     pub(crate) log: LogSettings,
     /// What tokens cost.
     pub(crate) prices: PriceBook,
@@ -122,6 +125,7 @@ impl Config {
         let personal_api_key = (!personal.is_empty()).then(|| SecretString::from(personal));
         let default_model = value("default_model");
         let prices = prices::book(&value("prices"), layers.folder())?;
+        let langfuse = langfuse::langfuse(&layers, &mut shown)?;
         let providers = providers::configured(&layers, &mut shown)?;
         let aliases = providers::aliases(&layers, &mut shown)?;
         let default_model = providers::default_model(&default_model, &providers, &aliases)?;
@@ -141,6 +145,7 @@ impl Config {
             default_model,
             personal_api_key,
             personal_api_key_in_dot_env,
+            langfuse,
             log,
             prices,
             shown,

@@ -13,6 +13,7 @@ mod error;
 mod health;
 pub(crate) mod idempotency;
 mod keys;
+mod langfuse;
 mod lesson_chat;
 mod linger;
 mod messages;

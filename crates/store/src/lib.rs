@@ -31,7 +31,7 @@ pub use import::LessonImport;
 pub use ledger::{CallKind, Charge, Hold, Outcome, Settlement, UsageSource};
 pub use migration::{MigrationPlan, PendingMigration};
 pub use postgres_url::PostgresUrl;
-pub use project::Project;
+pub use project::{Project, ShownProject};
 pub use replica::{Grant, GrantRequest};
 pub use switch::SwitchedOff;
 pub use trace::{Pricing, TraceStore, TraceTotals, TraceWithTotals, Unpriced, WriteSettings};
