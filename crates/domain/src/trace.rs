@@ -5,6 +5,7 @@
 //! outcome does not depend on the order of their arrival.
 
 mod fold;
+mod parent;
 mod patch;
 mod record;
 mod score;
@@ -14,6 +15,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use parent::TraceParent;
 pub use patch::{ObservationPatch, PatchKind, TracePatch};
 pub use record::{Observation, Origins, TOTAL, Trace, is_output};
 pub use score::{Score, ScoreSource, ScoreTarget, ScoreType};
