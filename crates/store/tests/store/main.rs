@@ -14,6 +14,7 @@ mod money;
 mod opening;
 mod replicas;
 mod text;
+mod trace_queries;
 mod traces;
 mod turns;
 mod usage;

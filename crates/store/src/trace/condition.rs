@@ -1,0 +1,341 @@
+//! Conditions by which traces, observations and scores are looked for.
+
+use privet_domain::time::NanoTimestamp;
+
+use super::sql::Sql;
+use super::stored_id::pack;
+
+/// How texts are compared; upper and lower case differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextTest {
+    /// It is the text.
+    Is,
+    /// It is another text, or none.
+    IsNot,
+    /// The text stands somewhere in it.
+    Contains,
+    /// The text stands nowhere in it.
+    ContainsNot,
+    /// It begins with the text.
+    Begins,
+    /// It ends with the text.
+    Ends,
+}
+
+/// How numbers and times are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `=`
+    Equal,
+    /// `<>`
+    Unequal,
+    /// `>`
+    More,
+    /// `>=`
+    AtLeast,
+    /// `<`
+    Less,
+    /// `<=`
+    AtMost,
+}
+
+impl Comparison {
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Equal => " = ",
+            Self::Unequal => " <> ",
+            Self::More => " > ",
+            Self::AtLeast => " >= ",
+            Self::Less => " < ",
+            Self::AtMost => " <= ",
+        }
+    }
+}
+
+/// What a column holds, and so which tests make sense for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A text.
+    Text,
+    /// An id, which is compared whole.
+    Id,
+    /// An instant.
+    Time,
+    /// A whole number.
+    Integer,
+    /// Any number.
+    Number,
+    /// A length of time; tests count in seconds.
+    Seconds,
+    /// Money; tests count in dollars.
+    Dollars,
+    /// A list of tags.
+    Tags,
+    /// An object; tests name the key.
+    Object,
+    /// True or false.
+    Flag,
+    /// The levels of a trace's observations: true if one of them has it.
+    Levels,
+}
+
+/// A column that can be tested.
+pub trait Column: Copy + Send + Sync {
+    /// What it holds.
+    fn kind(self) -> Kind;
+    #[doc(hidden)]
+    fn sql(self) -> &'static str;
+}
+
+/// What is asked of a column.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Test {
+    /// A text's.
+    Text(TextTest, String),
+    /// One of these, of a text, an id, or levels; of tags at least one.
+    AnyOf(Vec<String>),
+    /// None of these, or nothing.
+    NoneOf(Vec<String>),
+    /// All of these, of tags.
+    AllOf(Vec<String>),
+    /// A number's.
+    Number(Comparison, f64),
+    /// An instant's.
+    Time(Comparison, NanoTimestamp),
+    /// The text that an object has under a key.
+    Member(String, TextTest, String),
+    /// The number that an object has under a key.
+    MemberNumber(String, Comparison, f64),
+    /// Whether an object has the key.
+    MemberIsSet(String, bool),
+    /// Whether there is something.
+    IsSet(bool),
+    /// Whether a flag is set.
+    Flag(bool),
+}
+
+/// A condition on a column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition<C> {
+    /// Of what.
+    pub column: C,
+    /// What is asked of it.
+    pub test: Test,
+}
+
+impl<C: Column> Condition<C> {
+    /// That a text or id is this one.
+    #[must_use]
+    pub fn is(column: C, value: &str) -> Self {
+        Self { column, test: Test::Text(TextTest::Is, value.to_owned()) }
+    }
+
+    /// That an instant is this one or later.
+    #[must_use]
+    pub const fn since(column: C, at: NanoTimestamp) -> Self {
+        Self { column, test: Test::Time(Comparison::AtLeast, at) }
+    }
+
+    /// That an instant is before this one.
+    #[must_use]
+    pub const fn before(column: C, at: NanoTimestamp) -> Self {
+        Self { column, test: Test::Time(Comparison::Less, at) }
+    }
+
+    /// Adds it, in parentheses. What makes no sense for the column is never true.
+    pub(crate) fn push(&self, sql: &mut Sql) {
+        let column = self.column.sql();
+        sql.push("(");
+        match (&self.test, self.column.kind()) {
+            (Test::Text(test, text), Kind::Text) => push_text(
+                sql,
+                &|sql| {
+                    sql.push(column);
+                },
+                *test,
+                text,
+            ),
+            (Test::Text(TextTest::Is, id), Kind::Id) => {
+                sql.push(column).push(" = ").bind(pack(id));
+            }
+            (Test::AnyOf(values), Kind::Text) => {
+                sql.push(column).push(" IN ").list(values.iter().map(String::as_str));
+            }
+            (Test::NoneOf(values), Kind::Text) => {
+                sql.push(column)
+                    .push(" IS NULL OR ")
+                    .push(column)
+                    .push(" NOT IN ")
+                    .list(values.iter().map(String::as_str));
+            }
+            (Test::AnyOf(ids), Kind::Id) => {
+                sql.push(column).push(" IN ").list(ids.iter().map(|id| pack(id)));
+            }
+            (Test::NoneOf(ids), Kind::Id) => {
+                sql.push(column).push(" IS NULL OR ").push(column).push(" NOT IN ").list(ids.iter().map(|id| pack(id)));
+            }
+            (Test::AnyOf(tags), Kind::Tags) => push_tags(sql, column, tags, " OR "),
+            (Test::AllOf(tags), Kind::Tags) => push_tags(sql, column, tags, " AND "),
+            (Test::NoneOf(tags), Kind::Tags) => {
+                sql.push(column).push(" IS NULL OR NOT (");
+                push_tags(sql, column, tags, " OR ");
+                sql.push(")");
+            }
+            (Test::AnyOf(levels), Kind::Levels) => push_levels(sql, "", levels),
+            (Test::NoneOf(levels), Kind::Levels) => push_levels(sql, "NOT ", levels),
+            (Test::Number(comparison, number), kind) if is_number(kind) => {
+                push_number(sql, column, kind, *comparison, *number)
+            }
+            (Test::Time(comparison, at), Kind::Time) => {
+                sql.push(column).push(comparison.sql()).bind(at.as_nanos());
+            }
+            (Test::Member(key, test, text), Kind::Object) => {
+                push_text(sql, &|sql| push_member(sql, column, key), *test, text);
+            }
+            (Test::MemberNumber(key, comparison, number), Kind::Object) => {
+                push_member_number(sql, column, key, *comparison, *number)
+            }
+            (Test::MemberIsSet(key, is_set), Kind::Object) => {
+                push_member(sql, column, key);
+                sql.push(if *is_set { " IS NOT NULL" } else { " IS NULL" });
+            }
+            (Test::IsSet(is_set), _) => {
+                sql.push(column).push(if *is_set { " IS NOT NULL" } else { " IS NULL" });
+            }
+            (Test::Flag(is_set), Kind::Flag) => {
+                sql.push(column).push(if *is_set { " = 1" } else { " = 0" });
+            }
+            _ => {
+                sql.push("1 = 0");
+            }
+        }
+        sql.push(")");
+    }
+}
+
+/// Adds all conditions, each behind `AND`.
+pub(crate) fn push_all<C: Column>(sql: &mut Sql, conditions: &[Condition<C>]) {
+    for condition in conditions {
+        sql.push(" AND ");
+        condition.push(sql);
+    }
+}
+
+const fn is_number(kind: Kind) -> bool {
+    matches!(kind, Kind::Integer | Kind::Number | Kind::Seconds | Kind::Dollars)
+}
+
+/// By functions that both databases have, and that know no patterns.
+fn push_text(sql: &mut Sql, column: &dyn Fn(&mut Sql), test: TextTest, text: &str) {
+    let part = |sql: &mut Sql, before: &'static str, after: &'static str| {
+        sql.push(before);
+        column(sql);
+        sql.push(after);
+    };
+    match test {
+        TextTest::Is => {
+            part(sql, "", " = ");
+            sql.bind(text);
+        }
+        TextTest::IsNot => {
+            part(sql, "", " IS NULL OR ");
+            part(sql, "", " <> ");
+            sql.bind(text);
+        }
+        TextTest::Contains => {
+            part(sql, "REPLACE(", ", ");
+            sql.bind(text);
+            part(sql, ", '') <> ", "");
+        }
+        TextTest::ContainsNot => {
+            part(sql, "", " IS NULL OR REPLACE(");
+            part(sql, "", ", ");
+            sql.bind(text);
+            part(sql, ", '') = ", "");
+        }
+        TextTest::Begins => {
+            part(sql, "SUBSTR(", ", 1, ");
+            sql.bind(chars(text)).push(") = ").bind(text);
+        }
+        TextTest::Ends => {
+            part(sql, "LENGTH(", ") >= ");
+            sql.bind(chars(text));
+            part(sql, " AND SUBSTR(", ", ");
+            part(sql, "LENGTH(", ") - ");
+            sql.bind(chars(text)).push(" + 1) = ").bind(text);
+        }
+    }
+}
+
+/// How many characters a text has.
+pub(crate) fn chars(text: &str) -> i32 {
+    i32::try_from(text.chars().count()).unwrap_or(i32::MAX)
+}
+
+/// Tags are a JSON list of texts without spaces between them: a quote that follows `[` or `,` is not inside a text.
+fn push_tags(sql: &mut Sql, column: &'static str, tags: &[String], between: &'static str) {
+    if tags.is_empty() {
+        sql.push(if between == " AND " { "1 = 1" } else { "1 = 0" });
+    }
+    for (number, tag) in tags.iter().enumerate() {
+        if number > 0 {
+            sql.push(between);
+        }
+        let json = serde_json::Value::from(tag.as_str()).to_string();
+        let (first, later) = (format!("[{json}"), format!(",{json}"));
+        sql.push("(SUBSTR(").push(column).push(", 1, ").bind(chars(&first)).push(") = ").bind(first.as_str());
+        sql.push(" OR REPLACE(").push(column).push(", ").bind(later.as_str()).push(", '') <> ").push(column).push(")");
+    }
+}
+
+fn push_levels(sql: &mut Sql, not: &'static str, levels: &[String]) {
+    sql.push(not).push(
+        "EXISTS (SELECT 1 FROM observations l WHERE l.project_id = t.project_id AND l.trace_id = t.id AND l.level IN ",
+    );
+    sql.list(levels.iter().map(String::as_str)).push(")");
+}
+
+const NANOS: f64 = 1e9;
+
+fn push_number(sql: &mut Sql, column: &'static str, kind: Kind, comparison: Comparison, number: f64) {
+    sql.push(column).push(comparison.sql());
+    match kind {
+        Kind::Seconds | Kind::Dollars => sql.bind((number * NANOS).round() as i64),
+        _ => sql.bind(number),
+    };
+}
+
+/// The text under a key. An object with a NUL in it has none: PostgreSQL refuses to take it out.
+fn push_member(sql: &mut Sql, column: &'static str, key: &str) {
+    match sql.is_sqlite {
+        true => sql.push("CAST(").push(column).push(" ->> ").bind(label(key).as_str()).push(" AS TEXT)"),
+        false => {
+            sql.push("(CASE WHEN STRPOS(").push(column).push(", '\\u0000') = 0 THEN ");
+            sql.push("CAST(").push(column).push(" AS json) ->> ").bind(key).push(" END)")
+        }
+    };
+}
+
+/// A key as SQLite wants it: what begins like a path would be read as one.
+fn label(key: &str) -> String {
+    match key.starts_with(['$', '[']) {
+        true => format!("$.\"{}\"", key.replace('"', "")),
+        false => key.to_owned(),
+    }
+}
+
+fn push_member_number(sql: &mut Sql, column: &'static str, key: &str, comparison: Comparison, number: f64) {
+    match sql.is_sqlite {
+        true => {
+            let label = label(key);
+            sql.push("typeof(").push(column).push(" ->> ").bind(label.as_str()).push(") IN ('integer', 'real') AND ");
+            sql.push(column).push(" ->> ").bind(label.as_str());
+        }
+        false => {
+            sql.push("CASE WHEN STRPOS(").push(column).push(", '\\u0000') = 0 AND json_typeof(CAST(");
+            sql.push(column).push(" AS json) -> ").bind(key).push(") = 'number' THEN CAST(CAST(").push(column);
+            sql.push(" AS json) ->> ").bind(key).push(" AS DOUBLE PRECISION) END");
+        }
+    }
+    sql.push(comparison.sql()).bind(number);
+}
