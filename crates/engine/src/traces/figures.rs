@@ -67,7 +67,7 @@ impl Granularity {
 
 fn first_of_month(at: NanoTimestamp) -> Option<NanoTimestamp> {
     let instant = jiff::Timestamp::from_nanosecond(i128::from(at.as_nanos())).ok()?;
-    let date: Date = instant.to_zoned(TimeZone::UTC).date().first_of_month();
+    let date: Date = instant.to_zoned_datetime(TimeZone::UTC).date().first_of_month();
     let begin = TimeZone::UTC.to_timestamp(date.to_datetime(jiff::civil::Time::midnight())).ok()?;
     i64::try_from(begin.as_nanosecond()).ok().map(NanoTimestamp::from_nanos)
 }

@@ -100,6 +100,8 @@ pub enum Test {
     AllOf(Vec<String>),
     /// A number's.
     Number(Comparison, f64),
+    /// One of these, of a number.
+    NumberAnyOf(Vec<f64>),
     /// An instant's.
     Time(Comparison, NanoTimestamp),
     /// The text that an object has under a key.
@@ -185,6 +187,9 @@ impl<C: Column> Condition<C> {
             (Test::NoneOf(levels), Kind::Levels) => push_levels(sql, "NOT ", levels),
             (Test::Number(comparison, number), kind) if is_number(kind) => {
                 push_number(sql, column, kind, *comparison, *number)
+            }
+            (Test::NumberAnyOf(numbers), Kind::Integer | Kind::Number) => {
+                sql.push(column).push(" IN ").list(numbers.iter().copied());
             }
             (Test::Time(comparison, at), Kind::Time) => {
                 sql.push(column).push(comparison.sql()).bind(at.as_nanos());
