@@ -199,7 +199,7 @@ async fn begin(
 ) -> Result<Begun, CompletionError> {
     loop {
         let admission = admit(engine, command, target, gathered).await?;
-        let body = encode(&command.incoming, target, &gathered.history, admission.output_limit)?;
+        let body = encode(&command.incoming, target, &gathered.history, &admission)?;
         match compose::begin(engine, command, gathered, &admission).await {
             Ok(turn) => {
                 let (hold, terms) = admission.into_durable();
@@ -227,7 +227,8 @@ async fn admit(
 ) -> Result<Admission, CompletionError> {
     let incoming = &command.incoming;
     // The other dialects have no word for it: it is not sent.
-    let tier = (target.provider.dialect() == Dialect::OpenAiChat).then(|| incoming.service_tier()).flatten();
+    let has_tiers = target.provider.dialect() == Dialect::OpenAiChat;
+    let tier = if has_tiers { incoming.service_tier()? } else { None };
     let applicant = Applicant {
         caller: &command.caller,
         request_id: command.request_id,
@@ -241,6 +242,8 @@ async fn admit(
             sets_default: command.conversational,
         },
         tier: tier.as_deref(),
+        sets_tier: has_tiers && tier.is_none(),
+        unbounded: incoming.unbounded_field(),
     };
     let admitted = engine.admit(applicant).await.map_err(CompletionError::from);
     if let Err(CompletionError::Refused(refused)) = &admitted {
@@ -305,10 +308,14 @@ fn encode(
     incoming: &IncomingChat,
     target: &Target,
     history: &[privet_dialects::canonical::Message],
-    output_limit: Option<u64>,
+    admission: &Admission,
 ) -> Result<Bytes, CompletionError> {
-    let options =
-        EncodeOptions { max_tokens_field: max_tokens_field(target), default_max_tokens: OUTPUT_TOKENS, output_limit };
+    let options = EncodeOptions {
+        max_tokens_field: max_tokens_field(target),
+        default_max_tokens: OUTPUT_TOKENS,
+        output_limit: admission.output_limit,
+        service_tier: admission.service_tier,
+    };
     Ok(encode_request(incoming, &target.model, history, target.provider.dialect(), &options)?)
 }
 

@@ -90,6 +90,8 @@ async fn begin(engine: &Engine, command: &EmbeddingsCommand, target: &Target) ->
             size: command.incoming.size(),
             output: OutputWish::None,
             tier: None,
+            sets_tier: false,
+            unbounded: command.incoming.unbounded_field(),
         };
         let admitted = engine.admit(applicant).await.map_err(CompletionError::from);
         if let Err(CompletionError::Refused(refused)) = &admitted {

@@ -67,6 +67,8 @@ pub struct Forward<'a> {
     pub max_tokens_field: Option<MaxTokensField>,
     /// The limit of output tokens for a request that names none; `None` leaves it without.
     pub output_limit: Option<u64>,
+    /// The service tier for a request that names none; `None` leaves it without.
+    pub service_tier: Option<&'static str>,
 }
 
 impl IncomingChat {
@@ -141,6 +143,9 @@ impl IncomingChat {
         }
         self.remove_conversation(&mut edits);
         self.limit_output(forward, &mut edits);
+        if let Some(tier) = forward.service_tier {
+            edits.set("service_tier", json_bytes(&json!(tier)));
+        }
         self.object.render(&edits)
     }
 
@@ -208,9 +213,13 @@ impl IncomingChat {
     }
 
     /// The service tier that the request names.
-    #[must_use]
-    pub fn service_tier(&self) -> Option<String> {
-        self.object.decode("service_tier").ok().flatten()
+    ///
+    /// # Errors
+    /// When it is no text.
+    pub fn service_tier(&self) -> Result<Option<String>, BadRequest> {
+        self.object
+            .decode("service_tier")
+            .map_err(|_| BadRequest::at("service_tier", "`service_tier` must be a text such as `default`."))
     }
 
     fn leading_instructions(&self) -> usize {

@@ -196,9 +196,10 @@ impl Relay {
         let _ = client.send(Bytes::from(last), conversation_id, &engine.stop).await;
     }
 
-    async fn fail(self, engine: &Engine, ending: Ending, client: Client, error: CompletionError) {
+    async fn fail(mut self, engine: &Engine, ending: Ending, client: Client, error: CompletionError) {
+        let is_counted = self.translation.end().is_ok();
         let answer = self.translation.answer();
-        let used = usage::of_cut(&answer, &error, &self.target);
+        let used = usage::of_cut(&answer, &error, &self.target, is_counted);
         let has_output = answer.messages.iter().any(|message| !message.parts.is_empty());
         if has_output {
             if let Err(error) = record::finish(engine, ending, used, &answer, MessageStatus::Incomplete).await {

@@ -66,6 +66,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     open("limits.output_tokens", &["PRIVET_LIMITS_OUTPUT_TOKENS"], "4096"),
     open("limits.budget_wait", &["PRIVET_LIMITS_BUDGET_WAIT"], "10s"),
     list("limits.unpriced", &["PRIVET_LIMITS_UNPRICED"], ""),
+    open("limits.fees", &["PRIVET_LIMITS_FEES"], "false"),
     open("alerts.webhook", &["PRIVET_ALERTS_WEBHOOK"], ""),
     secret("alerts.secret", &["PRIVET_ALERTS_SECRET"]),
     list("alerts.at", &["PRIVET_ALERTS_AT"], "50, 80, 100"),

@@ -45,7 +45,6 @@ pub(crate) struct Issue {
 pub(crate) struct Issues(Vec<Issue>);
 
 impl Issue {
-    #[allow(dead_code, reason = "for the routes that come next")]
     /// A fault of the field that these names lead to, with dots between them.
     pub(crate) fn at(path: &str, message: impl Into<String>) -> Self {
         let path = path.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect();
@@ -100,7 +99,6 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
     }
 
-    #[allow(dead_code, reason = "for the routes that come next")]
     /// A request whose fields are wrong, one issue for each of them.
     pub(crate) fn invalid_data(issues: Vec<Issue>) -> Self {
         let texts: Vec<String> = issues.iter().map(Issue::to_string).collect();
@@ -247,6 +245,7 @@ impl From<Refused> for ApiError {
             Refused::NoMoney(..) => (StatusCode::PAYMENT_REQUIRED, "budget_exhausted"),
             Refused::Unpriced(_) => (StatusCode::FORBIDDEN, "model_unpriced"),
             Refused::Unbounded(_) => (StatusCode::BAD_REQUEST, "cost_unbounded"),
+            Refused::Field(_) => (StatusCode::BAD_REQUEST, "field_unbounded"),
         };
         let error = Self::new(status, code, message).at_gate(refused.gate());
         match refused {
@@ -257,6 +256,7 @@ impl From<Refused> for ApiError {
             }
             Refused::Crowded(_) => error.retry_in(CROWD_PASSES_IN),
             Refused::Model(_) | Refused::Unpriced(_) => error.at("model").not_to_repeat(),
+            Refused::Field(field) => error.at(&field.name).not_to_repeat(),
             Refused::SwitchedOff(_) | Refused::NoMoney(..) | Refused::Unbounded(_) => error.not_to_repeat(),
         }
     }
