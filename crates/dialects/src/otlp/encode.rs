@@ -54,7 +54,10 @@ fn span(one: &Observation, trace: Option<&Trace>) -> Span {
 /// An id in OpenTelemetry's form: its bytes where it is one, else a hash of it, always the same.
 fn id<const N: usize>(text: &str) -> [u8; N] {
     let mut bytes = [0; N];
-    let is_hex = text.len() == 2 * N && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // Zero is no id.
+    let is_hex = text.len() == 2 * N
+        && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && text.bytes().any(|byte| byte != b'0');
     if is_hex {
         for (place, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
             let pair = std::str::from_utf8(pair).unwrap_or_default();
