@@ -1,7 +1,8 @@
 //! OpenTelemetry's traces on the wire (OTLP 1.x over HTTP, <https://opentelemetry.io/docs/specs/otlp/>): protobuf and JSON in, the
-//! pieces of traces out.
+//! pieces of traces out; and observations as protobuf, for other collectors.
 
 mod attributes;
+mod encode;
 mod message;
 mod observation;
 pub mod wire;
@@ -10,6 +11,7 @@ use privet_domain::trace::TraceBatch;
 use prost::Message as _;
 
 use crate::json_limits::{self, JsonLimits};
+pub use encode::encode_export;
 use wire::ExportTraceServiceRequest;
 
 /// An export cannot be read.

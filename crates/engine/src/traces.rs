@@ -1,8 +1,10 @@
 //! Traces on their way into the store, whoever sends them: the chat path, Langfuse's SDKs, OpenTelemetry's.
 
 mod call;
+pub mod export;
 pub mod figures;
 mod pricing;
+mod retention;
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use privet_store::{StoreError, TraceStore};
 
 pub(crate) use call::{CallTrace, ChatFacts, Ended};
 pub use pricing::BookPricing;
+pub use retention::Retention;
 
 /// Where traces go.
 pub struct Traces {

