@@ -26,6 +26,7 @@ pub(crate) mod router;
 mod surface;
 mod switches;
 mod trace_parent;
+mod traces;
 mod usage;
 
 pub(crate) use reply::CONVERSATION_HEADER;

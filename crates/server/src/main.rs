@@ -8,6 +8,7 @@ mod http;
 mod key_view;
 mod serve;
 mod telemetry;
+mod trace_view;
 mod usage_view;
 
 use std::process::ExitCode;

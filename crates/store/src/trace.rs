@@ -17,6 +17,8 @@ mod list;
 mod merge;
 mod metrics;
 mod page;
+#[cfg(test)]
+mod plans;
 mod retention;
 mod row;
 mod scan;

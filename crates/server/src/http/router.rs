@@ -24,7 +24,7 @@ use super::error::{ApiError, shortened};
 use super::linger::linger;
 use super::request_id::identify;
 use super::surface::{Failure, Langfuse, Native, OpenAi};
-use super::{conversations, health, keys, langfuse, lesson_chat, messages, openai, switches, usage};
+use super::{conversations, health, keys, langfuse, lesson_chat, messages, openai, switches, traces, usage};
 
 /// What handlers need.
 #[derive(Clone)]
@@ -79,6 +79,14 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(usage::sum))
         .routes(routes!(usage::explain))
         .routes(routes!(switches::list, switches::switch_off, switches::switch_on))
+        .routes(routes!(traces::list))
+        .routes(routes!(traces::read, traces::delete))
+        .routes(routes!(traces::sessions))
+        .routes(routes!(traces::session))
+        .routes(routes!(traces::users))
+        .routes(routes!(traces::user))
+        .routes(routes!(traces::scores))
+        .routes(routes!(traces::days))
         .routes(routes!(langfuse::health::read))
         .routes(routes!(langfuse::projects::list))
         .routes(routes!(langfuse::ingestion::create))

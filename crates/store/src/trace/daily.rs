@@ -7,6 +7,7 @@ use super::TraceStore;
 use super::condition::chars;
 use super::metrics::{VALUE_CHARS_MAX, dimension};
 use super::session::{Days, push_days};
+use super::sql::Sql;
 use crate::error::StoreError;
 
 /// By what the sums of days are divided.
@@ -107,33 +108,38 @@ impl TraceStore {
     /// # Errors
     /// When the database fails.
     pub async fn daily_sums(&self, project: ProjectId, query: &DailyQuery) -> Result<Vec<DailySums>, StoreError> {
-        let mut sql = self.sql();
-        sql.push(
-            "SELECT m.day, m.value, m.environment, m.traces, m.observations, m.errors, m.input_tokens, m.output_tokens, \
-             m.total_tokens, m.cost_nanos, m.ended, m.latency_ms FROM daily_metrics m WHERE m.project_id = ",
-        );
-        sql.bind(project).push(" AND m.dimension = ").bind(query.by.as_str());
-        push_days(&mut sql, query.days);
-        let cut = |value: &String| value.chars().take(VALUE_CHARS_MAX).collect::<String>();
-        let values: Vec<String> = query.values.iter().map(cut).collect();
-        if !values.is_empty() {
-            sql.push(" AND (m.value IN ").list(values.iter().map(String::as_str));
-            if query.by == Dimension::Prompt {
-                for value in &values {
-                    let name = format!("{value}\n");
-                    sql.push(" OR SUBSTR(m.value, 1, ").bind(chars(&name)).push(") = ").bind(name.as_str());
-                }
-            }
-            sql.push(")");
-        }
-        if !query.environments.is_empty() {
-            sql.push(" AND m.environment IN ").list(query.environments.iter().map(String::as_str));
-        }
-        sql.push(" AND (m.traces <> 0 OR m.observations <> 0) ORDER BY m.day DESC, m.value, m.environment LIMIT ");
-        sql.bind(i64::from(query.limit));
+        let sql = daily_sql(self.sql(), project, query);
         let rows: Vec<DayRow> = self.select(sql).await?;
         Ok(rows.into_iter().map(|row| row.into_sums(query.by)).collect())
     }
+}
+
+/// The statement that reads sums of days.
+pub(crate) fn daily_sql(mut sql: Sql, project: ProjectId, query: &DailyQuery) -> Sql {
+    sql.push(
+        "SELECT m.day, m.value, m.environment, m.traces, m.observations, m.errors, m.input_tokens, m.output_tokens, \
+         m.total_tokens, m.cost_nanos, m.ended, m.latency_ms FROM daily_metrics m WHERE m.project_id = ",
+    );
+    sql.bind(project).push(" AND m.dimension = ").bind(query.by.as_str());
+    push_days(&mut sql, query.days);
+    let cut = |value: &String| value.chars().take(VALUE_CHARS_MAX).collect::<String>();
+    let values: Vec<String> = query.values.iter().map(cut).collect();
+    if !values.is_empty() {
+        sql.push(" AND (m.value IN ").list(values.iter().map(String::as_str));
+        if query.by == Dimension::Prompt {
+            for value in &values {
+                let name = format!("{value}\n");
+                sql.push(" OR SUBSTR(m.value, 1, ").bind(chars(&name)).push(") = ").bind(name.as_str());
+            }
+        }
+        sql.push(")");
+    }
+    if !query.environments.is_empty() {
+        sql.push(" AND m.environment IN ").list(query.environments.iter().map(String::as_str));
+    }
+    sql.push(" AND (m.traces <> 0 OR m.observations <> 0) ORDER BY m.day DESC, m.value, m.environment LIMIT ");
+    sql.bind(i64::from(query.limit));
+    sql
 }
 
 impl DayRow {

@@ -78,12 +78,7 @@ impl TraceStore {
         conditions: &[Condition<ScoreColumn>],
         page: &Page,
     ) -> Result<ScoreList, StoreError> {
-        let mut sql = self.sql();
-        sql.push("SELECT s.*");
-        push_scores(&mut sql, project, conditions);
-        push_after(&mut sql, page, "s.scored_at", "s.id");
-        sql.push(" ORDER BY s.scored_at DESC, s.id DESC");
-        push_limit(&mut sql, page);
+        let sql = scores_sql(self.sql(), project, conditions, page);
         let mut rows: Vec<ScoreRow> = self.select(sql).await?;
         let next = cut(&mut rows, page, |row| Place::new(NanoTimestamp::from_nanos(row.scored_at), row.id.clone()));
         let scores = rows.into_iter().map(ScoreRow::into_score).collect::<Result<_, _>>()?;
@@ -135,6 +130,16 @@ impl TraceStore {
 
 /// So many scores of one trace are read.
 const SCORES_MAX: u32 = 10_000;
+
+/// The statement that lists scores.
+pub(crate) fn scores_sql(mut sql: Sql, project: ProjectId, conditions: &[Condition<ScoreColumn>], page: &Page) -> Sql {
+    sql.push("SELECT s.*");
+    push_scores(&mut sql, project, conditions);
+    push_after(&mut sql, page, "s.scored_at", "s.id");
+    sql.push(" ORDER BY s.scored_at DESC, s.id DESC");
+    push_limit(&mut sql, page);
+    sql
+}
 
 /// From scores, joined with what they judge where a condition speaks of that.
 pub(crate) fn push_scores(sql: &mut Sql, project: ProjectId, conditions: &[Condition<ScoreColumn>]) {

@@ -113,11 +113,7 @@ impl TraceStore {
         limit: u32,
     ) -> Result<Vec<TraceSession>, StoreError> {
         // Which they are is read off the index alone; what they add up to is read of those that are shown.
-        let mut sql = self.sql();
-        sql.push("SELECT t.session_id, MIN(t.started_at) AS first");
-        push_sessions(&mut sql, project, conditions);
-        sql.push(" ORDER BY first DESC, t.session_id LIMIT ").bind(i64::from(limit));
-        sql.push(" OFFSET ").bind(i64::try_from(skip).unwrap_or(i64::MAX));
+        let sql = sessions_sql(self.sql(), project, conditions, skip, limit);
         let shown: Vec<(String, i64)> = self.select(sql).await?;
         let ids: Vec<&str> = shown.iter().map(|(id, _)| id.as_str()).collect();
         let mut sessions = self.sessions_by_id(project, &ids).await?;
@@ -243,6 +239,21 @@ impl TraceStore {
         };
         Ok(rows.into_iter().map(user).collect())
     }
+}
+
+/// The statement that lists sessions.
+pub(crate) fn sessions_sql(
+    mut sql: Sql,
+    project: ProjectId,
+    conditions: &[Condition<TraceColumn>],
+    skip: u64,
+    limit: u32,
+) -> Sql {
+    sql.push("SELECT t.session_id, MIN(t.started_at) AS first");
+    push_sessions(&mut sql, project, conditions);
+    sql.push(" ORDER BY first DESC, t.session_id LIMIT ").bind(i64::from(limit));
+    sql.push(" OFFSET ").bind(i64::try_from(skip).unwrap_or(i64::MAX));
+    sql
 }
 
 fn push_sessions(sql: &mut Sql, project: ProjectId, conditions: &[Condition<TraceColumn>]) {
