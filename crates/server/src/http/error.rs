@@ -45,7 +45,6 @@ pub(crate) struct Issue {
 pub(crate) struct Issues(Vec<Issue>);
 
 impl Issue {
-    #[allow(dead_code, reason = "for the routes that come next")]
     /// A fault of the field that these names lead to, with dots between them.
     pub(crate) fn at(path: &str, message: impl Into<String>) -> Self {
         let path = path.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect();
@@ -100,7 +99,6 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
     }
 
-    #[allow(dead_code, reason = "for the routes that come next")]
     /// A request whose fields are wrong, one issue for each of them.
     pub(crate) fn invalid_data(issues: Vec<Issue>) -> Self {
         let texts: Vec<String> = issues.iter().map(Issue::to_string).collect();

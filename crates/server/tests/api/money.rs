@@ -275,7 +275,7 @@ async fn a_client_that_leaves_at_the_first_byte_pays_what_a_faster_provider_made
     let key = stand.create_key(&["--budget", "1.00/day"]).await;
     for model in [MODEL, "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash"] {
         stand.mock.reset();
-        stand.mock.script(Behaviour::text(&"word ".repeat(3_000)));
+        stand.mock.script(Behaviour::text("word ".repeat(3_000)));
         let before = stand.usage(&key).await["settled_nanos"].as_i64().unwrap();
         let request = stand.client.post(format!("{}/v1/chat/completions", stand.server.url()));
         let request = request.bearer_auth(&key.text).header("content-type", "application/json");

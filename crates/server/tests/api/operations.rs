@@ -84,9 +84,13 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
             "POST /api/conversations",
             "POST /api/keys",
             "POST /api/keys/{id}/rotate",
+            "POST /api/public/ingestion",
+            "POST /api/public/otel/v1/traces",
+            "POST /api/public/scores",
             "POST /api/switches",
             "POST /v1/chat/completions",
             "POST /v1/embeddings",
+            "POST /v1/traces",
         ]
     );
     for route in &routes {
