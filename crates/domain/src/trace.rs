@@ -5,6 +5,7 @@
 //! outcome does not depend on the order of their arrival.
 
 mod fold;
+mod parent;
 mod patch;
 mod readable;
 mod record;
@@ -15,6 +16,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use parent::TraceParent;
 pub use patch::{ObservationPatch, PatchKind, TracePatch};
 pub use readable::mend_surrogates;
 pub use record::{Observation, Origins, TOTAL, Trace, is_output};

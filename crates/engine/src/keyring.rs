@@ -344,6 +344,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_pair_is_both_halves_of_one_valid_key_and_a_public_key_finds_its_own() {
+        let bed = bed().await;
+        let request = KeyRequest { expires_at: Some(at(10)), ..KeyRequest::named("laptop") };
+        let (one, other) = (bed.make(&request).await, bed.make(&KeyRequest::named("other")).await);
+        let pair = |public: &CreatedKey, secret: &CreatedKey, second| {
+            let secret = secret.token.expose_secret();
+            bed.keyring.authenticate_pair(&public.key.public_key, secret, at(second)).map(|caller| caller.key_id)
+        };
+        assert_eq!(pair(&one, &one, 9), Some(one.key.id));
+        assert_eq!((pair(&one, &other, 9), pair(&other, &one, 9), pair(&one, &one, 10)), (None, None, None));
+        let found =
+            |public_key: &str, second| bed.keyring.find_public(public_key, at(second)).map(|caller| caller.key_id);
+        assert_eq!((found(&one.key.public_key, 9), found(&one.key.public_key, 10)), (Some(one.key.id), None));
+        assert_eq!(found(&one.key.public_id, 9), None);
+
+        // Whoever chooses the public key of another takes nothing from it.
+        let secret = secrecy::SecretString::from("a secret that somebody chose");
+        let request = KeyRequest::named("chosen");
+        let chosen = api_key::import_pair(&bed.store, &request, &other.key.public_key, &secret, at(0)).await.unwrap();
+        bed.keyring.reload().await.unwrap();
+        let theirs = bed.keyring.authenticate_pair(&other.key.public_key, secret.expose_secret(), at(1)).unwrap();
+        assert_eq!(theirs.key_id, chosen.id);
+        assert_eq!(
+            (pair(&other, &other, 1), found(&other.key.public_key, 1)),
+            (Some(other.key.id), Some(other.key.id))
+        );
+    }
+
+    #[tokio::test]
     async fn a_change_is_told_to_those_who_wait_and_holds_after_the_reload() {
         let bed = bed().await;
         let key = bed.make(&KeyRequest::named("laptop")).await;

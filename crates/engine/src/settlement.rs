@@ -15,6 +15,7 @@ use privet_store::{Hold, Outcome, Settlement, Store, StoreError, TurnEnd, UsageS
 use crate::Engine;
 use crate::admission::{Admission, Terms, ask};
 use crate::budget::Budgets;
+use crate::traces::{CallTrace, Ended};
 
 /// Settlements that could not be written are tried again so often.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -61,7 +62,15 @@ impl Engine {
     ///
     /// # Errors
     /// When the turn could not be written. The settlement then is written alone, now or later.
-    pub(crate) async fn settle(&self, call: OpenCall, used: Used, turn: Option<TurnEnd>) -> Result<(), StoreError> {
+    ///
+    /// The call's trace is written meanwhile. That it cannot be is logged and harms nobody.
+    pub(crate) async fn settle(
+        &self,
+        call: OpenCall,
+        used: Used,
+        turn: Option<TurnEnd>,
+        trace: Option<(CallTrace, Ended<'_>)>,
+    ) -> Result<(), StoreError> {
         let settlement = settlement(&call, used, self.clock.now());
         let tokens = settlement.usage.input.saturating_add(settlement.usage.output);
         let uncounted = tokens.saturating_sub(call.terms.counted_tokens);
@@ -72,7 +81,9 @@ impl Engine {
             self.hidden_input.learn(&format!("{}/{}", hold.provider, hold.model), bound, &settlement.usage);
         }
         measure(&settlement);
-        let written = self.store.end_call(settlement.clone(), turn).await;
+        let traced = trace.map(|(trace, ended)| trace.end(&ended, &settlement));
+        let ((), written) =
+            tokio::join!(self.traces.record_call(traced), self.store.end_call(settlement.clone(), turn));
         match &written {
             Ok(()) => self.budgets.settled(&settlement.hold, settlement.cost),
             Err(_) => self.settle_alone(settlement).await,

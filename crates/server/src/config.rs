@@ -11,6 +11,7 @@ mod prices;
 mod providers;
 mod setting;
 mod toml_file;
+mod traces;
 mod trusted_proxies;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub(crate) use layers::{Flags, Surroundings};
 use layers::{Layers, Origin};
 pub(crate) use limits::DoorSettings;
 pub(crate) use setting::Shown;
+pub(crate) use traces::TraceSettings;
 pub(crate) use trusted_proxies::{TrustedProxies, TrustedRanges};
 
 /// The file read when no other is named.
@@ -49,6 +51,7 @@ pub(crate) struct Config {
     pub(crate) limits: LimitSettings,
     pub(crate) budgets: Vec<Budget>,
     pub(crate) alerts: Option<AlertSettings>,
+    pub(crate) traces: TraceSettings,
     pub(crate) database: Location,
     pub(crate) durability: Durability,
     pub(crate) record: RecordMode,
@@ -107,6 +110,7 @@ impl Config {
         let limits = limits::limits(&layers, &mut shown)?;
         let budgets = limits::budgets(&layers, &limits.time_zone, &mut shown)?;
         let alerts = alerts::alerts(&layers, &mut shown)?;
+        let traces = traces::traces(&layers, &mut shown)?;
         let mut value = |key: &str| layers.shown(key, &mut shown);
         let database_url = value("database_url");
         let database = match database_url.text.as_str() {
@@ -137,6 +141,7 @@ impl Config {
             limits,
             budgets,
             alerts,
+            traces,
             database,
             durability,
             record,

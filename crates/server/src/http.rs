@@ -25,6 +25,7 @@ mod request_id;
 pub(crate) mod router;
 mod surface;
 mod switches;
+mod trace_parent;
 mod usage;
 
 pub(crate) use reply::CONVERSATION_HEADER;

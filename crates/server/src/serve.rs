@@ -150,7 +150,7 @@ async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> 
     let switchboard = Switchboard::load(store.clone()).await?;
     Ok(Engine::new(EngineParts {
         store,
-        traces: Traces::new(traces),
+        traces: Traces { store: traces, requests: config.traces.requests },
         keyring,
         router,
         budgets,

@@ -222,6 +222,30 @@ impl IncomingChat {
             .map_err(|_| BadRequest::at("service_tier", "`service_tier` must be a text such as `default`."))
     }
 
+    /// The request's `metadata`; empty where there is none.
+    #[must_use]
+    pub fn metadata(&self) -> Map<String, Value> {
+        self.object.decode("metadata").ok().flatten().unwrap_or_default()
+    }
+
+    /// The parameters of the model, as the request names them.
+    #[must_use]
+    pub fn parameters(&self) -> Map<String, Value> {
+        let mut parameters = Map::new();
+        for name in PARAMETERS {
+            if let Ok(Some(value)) = self.object.decode::<Value>(name) {
+                parameters.insert(name.to_owned(), value);
+            }
+        }
+        parameters
+    }
+
+    /// The tools, as their JSON.
+    #[must_use]
+    pub fn tools_json(&self) -> Option<&str> {
+        std::str::from_utf8(self.object.get("tools")?).ok().filter(|tools| *tools != "null")
+    }
+
     fn leading_instructions(&self) -> usize {
         self.messages.iter().take_while(|message| matches!(message.role, Role::System | Role::Developer)).count()
     }
@@ -287,6 +311,25 @@ impl IncomingChat {
         }
     }
 }
+
+/// Parameters that change what a model answers.
+const PARAMETERS: [&str; 15] = [
+    "temperature",
+    "max_tokens",
+    "max_completion_tokens",
+    "top_p",
+    "top_k",
+    "n",
+    "stop",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "reasoning_effort",
+    "verbosity",
+    "response_format",
+    "tool_choice",
+    "parallel_tool_calls",
+];
 
 /// The top-level fields that the canonical form expresses, or that Privet itself acts on.
 const KNOWN: [&str; 24] = [

@@ -39,9 +39,11 @@ pub(crate) async fn create(
     State(http): State<Http>,
     Authenticated { caller, .. }: Authenticated<Langfuse, ForTraces>,
     headers: HeaderMap,
-    UnpackedBody { bytes, .. }: UnpackedBody<Langfuse>,
+    UnpackedBody { bytes, place, .. }: UnpackedBody<Langfuse>,
 ) -> Result<Response, Failure<Langfuse>> {
-    Ok(take_in(&http, &caller, &headers, bytes).await?)
+    let answer = take_in(&http, &caller, &headers, bytes).await?;
+    drop(place);
+    Ok(answer)
 }
 
 /// Spans from any SDK of OpenTelemetry.
@@ -64,9 +66,11 @@ pub(crate) async fn create_plain(
     State(http): State<Http>,
     Authenticated { caller, .. }: Authenticated<OpenAi, ForTraces>,
     headers: HeaderMap,
-    UnpackedBody { bytes, .. }: UnpackedBody<OpenAi>,
+    UnpackedBody { bytes, place, .. }: UnpackedBody<OpenAi>,
 ) -> Result<Response, Failure<OpenAi>> {
-    Ok(take_in(&http, &caller, &headers, bytes).await?)
+    let answer = take_in(&http, &caller, &headers, bytes).await?;
+    drop(place);
+    Ok(answer)
 }
 
 async fn take_in(http: &Http, caller: &Caller, headers: &HeaderMap, bytes: Bytes) -> Result<Response, ApiError> {
