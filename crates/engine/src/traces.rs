@@ -2,6 +2,7 @@
 
 mod call;
 mod pricing;
+mod retention;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use privet_store::{StoreError, TraceStore};
 
 pub(crate) use call::{CallTrace, ChatFacts, Ended};
 pub use pricing::BookPricing;
+pub use retention::Retention;
 
 /// Where traces go.
 pub struct Traces {

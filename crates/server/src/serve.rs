@@ -11,7 +11,7 @@ use privet_engine::budget::{BudgetParts, BudgetRules, Budgets, Sharing};
 use privet_engine::keyring::Keyring;
 use privet_engine::router::Router;
 use privet_engine::switchboard::Switchboard;
-use privet_engine::traces::{BookPricing, Traces};
+use privet_engine::traces::{BookPricing, Retention, Traces};
 use privet_engine::{Engine, EngineParts};
 use privet_providers::{HttpProvider, Provider, ProviderKind, Webhook};
 use privet_store::{Store, TraceStore, WriteSettings};
@@ -56,7 +56,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let draining = CancellationToken::new();
     let background = TaskTracker::new();
     let metrics = start_metrics()?;
-    let beside = Beside::start(&engine, metrics.clone(), alerts(&config)?);
+    let beside = Beside::start(&engine, metrics.clone(), alerts(&config)?, retention(&config));
     let connections = TaskTracker::new();
     let http = Http {
         engine: engine.clone(),
@@ -160,6 +160,10 @@ async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> 
         clock,
         record: config.record,
     }))
+}
+
+fn retention(config: &Config) -> Retention {
+    Retention { keep: config.traces.keep, bytes_max: config.traces.disk_bytes_max }
 }
 
 fn alerts(config: &Config) -> anyhow::Result<Option<Alerts>> {

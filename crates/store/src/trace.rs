@@ -13,6 +13,7 @@ mod filter;
 mod list;
 mod merge;
 mod metrics;
+mod retention;
 mod row;
 mod statements;
 mod stored_id;
@@ -32,6 +33,7 @@ use crate::migration;
 pub use detail::{TraceTotals, TraceWithTotals};
 pub use filter::{BadFilter, Filter, FilterValue, Operator};
 pub use list::{ListError, Listed, Members, Page, Place, Session, StoredScore};
+pub use retention::Expired;
 use writer::TraceWriter;
 
 /// What a model's use cost by kind, where a sender does not say. `None` for a model without a known price.

@@ -21,3 +21,4 @@ mod shutdown;
 mod stand;
 mod tenants;
 mod together;
+mod traces;
