@@ -12,6 +12,7 @@ mod nginx;
 mod proc_stat;
 mod report;
 mod subject;
+mod traces;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -70,6 +71,9 @@ struct Plan {
     /// Also time a release build from nothing (minutes)
     #[arg(long)]
     cold: bool,
+    /// How many observations are stored before traces are read; 0 leaves traces out
+    #[arg(long, default_value_t = 1_000_000)]
+    observations: u64,
     /// Where the report is written
     #[arg(long, default_value = "bench/RESULTS.md")]
     out: PathBuf,
@@ -112,6 +116,7 @@ fn run(runtime: &tokio::runtime::Runtime, plan: Plan) -> Result<()> {
             rounds: plan.rounds,
             // A bounded load, whatever was typed.
             seconds: plan.seconds.clamp(0.2, 30.0),
+            observations: plan.observations.min(5_000_000),
         },
     )?;
     let build = machine::Build {

@@ -12,6 +12,7 @@ use crate::load::{self, Form, Outcome};
 use crate::machine;
 use crate::proc_stat;
 use crate::subject::{Programs, Running, Subject};
+use crate::traces::{self, TraceFigures};
 use crate::upstream::EVENTS;
 
 /// Connections of the load that asks as fast as it is answered.
@@ -30,6 +31,7 @@ pub(crate) struct Plan {
     pub(crate) subjects: Vec<Subject>,
     pub(crate) rounds: u16,
     pub(crate) seconds: f64,
+    pub(crate) observations: u64,
 }
 
 /// All that was measured.
@@ -38,6 +40,7 @@ pub(crate) struct Measured {
     pub(crate) seconds: f64,
     pub(crate) fsync: Option<Duration>,
     pub(crate) subjects: Vec<Figures>,
+    pub(crate) traces: Option<TraceFigures>,
 }
 
 /// One subject's turns.
@@ -103,8 +106,13 @@ pub(crate) fn measure(runtime: &Runtime, plan: &Plan) -> Result<Measured> {
             Err(error) => figures.fail(format!("what is kept could not be counted: {error:#}")),
         }
     }
+    // Dropped, the servers stop: they must not disturb what follows.
     let subjects = running.into_iter().map(|(figures, _)| figures).collect();
-    Ok(Measured { rounds: plan.rounds, seconds: plan.seconds, fsync, subjects })
+    let traces = match plan.observations {
+        0 => None,
+        observations => Some(traces::measure(runtime, &programs, upstream.address, observations)?),
+    };
+    Ok(Measured { rounds: plan.rounds, seconds: plan.seconds, fsync, subjects, traces })
 }
 
 fn take_turn(runtime: &Runtime, figures: &mut Figures, server: &Running, duration: Duration) {
@@ -177,7 +185,7 @@ impl Figures {
 }
 
 /// Of sorted values; zero when there are none.
-fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default()
 }

@@ -6,12 +6,19 @@ use std::time::Duration;
 use crate::machine::{Build, Machine};
 use crate::measure::{CONNECTIONS, Figures, Measured, RATE_PER_SECOND, Turn};
 use crate::subject::Subject;
+use crate::traces::TraceFigures;
 
 /// Processor time of a request, as a multiple of the bare proxy's.
 const CPU_RATIO_MAX: f64 = 2.0;
 const CPU_RATIO_WITH_HISTORY_MAX: f64 = 3.0;
 /// Processor time of a request with limits and budgets, as a multiple of the same without.
 const CPU_RATIO_OF_LIMITS_MAX: f64 = 1.5;
+/// Processor time of a request that leaves a trace, as a multiple of the same without.
+const CPU_RATIO_OF_TRACES_MAX: f64 = 1.3;
+const OBSERVATIONS_PER_SECOND_MIN: f64 = 5_000.0;
+const INGESTION_RSS_MIB_MAX: f64 = 150.0;
+const READ_MS_MAX: f64 = 20.0;
+const TURN_BYTES_MAX: f64 = 1_024.0;
 const RSS_IDLE_MIB_MAX: f64 = 30.0;
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -24,9 +31,10 @@ pub(crate) fn markdown(machine: &Machine, build: &Build, measured: &Measured) ->
     let summaries: Vec<Summary<'_>> = measured.subjects.iter().map(|figures| Summary::of(figures, measured)).collect();
     for part in [
         machine_table(machine, build, measured),
-        goals_table(&summaries),
+        goals_table(&summaries, measured.traces.as_ref()),
         figures_table(&summaries),
         history_table(&summaries),
+        measured.traces.as_ref().map(trace_table).unwrap_or_default(),
         method(measured),
     ] {
         text.push_str(&part);
@@ -93,7 +101,7 @@ fn machine_table(machine: &Machine, build: &Build, measured: &Measured) -> Strin
     text
 }
 
-fn goals_table(summaries: &[Summary<'_>]) -> String {
+fn goals_table(summaries: &[Summary<'_>], traces: Option<&TraceFigures>) -> String {
     let find = |subject: Subject| summaries.iter().find(|summary| summary.figures.subject == subject);
     let mut text = String::from("\n## Goals\n\n| Goal | Found | |\n|---|---|---|\n");
     let bare = find(Subject::BareProxy).and_then(|summary| summary.cpu_us_per_request);
@@ -116,6 +124,12 @@ fn goals_table(summaries: &[Summary<'_>]) -> String {
         let met = ratio.map(|ratio| ratio <= CPU_RATIO_OF_LIMITS_MAX);
         goal_line(&mut text, name, ratio.map(|ratio| format!("{ratio:.2}×")), met);
     }
+    let cpu = |subject| find(subject).and_then(|summary| summary.cpu_us_per_request);
+    let ratio = cpu(Subject::PrivetTraced).zip(cpu(Subject::PrivetFullLimited)).map(|(traced, plain)| traced / plain);
+    let name = format!("Traces: CPU per request at most {CPU_RATIO_OF_TRACES_MAX:.1}× that without");
+    let met = ratio.map(|ratio| ratio <= CPU_RATIO_OF_TRACES_MAX);
+    goal_line(&mut text, name, ratio.map(|ratio| format!("{ratio:.2}×")), met);
+    trace_goals(&mut text, traces);
     let rss = find(Subject::Privet).and_then(|summary| summary.figures.rss_idle_bytes).map(|bytes| bytes as f64 / MIB);
     let name = format!("Idle memory at most {RSS_IDLE_MIB_MAX:.0} MiB");
     goal_line(&mut text, name, rss.map(|rss| format!("{rss:.1} MiB")), rss.map(|rss| rss <= RSS_IDLE_MIB_MAX));
@@ -126,6 +140,35 @@ fn goals_table(summaries: &[Summary<'_>]) -> String {
     }
     goal_line(&mut text, "No lost message".to_owned(), lost.map(|lost| lost.to_string()), lost.map(|lost| lost == 0));
     text
+}
+
+fn trace_goals(text: &mut String, traces: Option<&TraceFigures>) {
+    let Some(traces) = traces else { return };
+    let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
+    let rss = traces.rss_bytes as f64 / MIB;
+    let reading = format!("with {} observations stored: p99 at most {READ_MS_MAX:.0} ms", traces.observations);
+    let (list, open) = (millis(traces.list.1), millis(traces.open.1));
+    for (goal, found, met) in [
+        (
+            format!("Observations taken in a second by OTLP: at least {OBSERVATIONS_PER_SECOND_MIN:.0}"),
+            format!("{:.0}", traces.per_second),
+            traces.per_second >= OBSERVATIONS_PER_SECOND_MIN,
+        ),
+        (
+            format!("Memory meanwhile at most {INGESTION_RSS_MIB_MAX:.0} MiB"),
+            format!("{rss:.1} MiB"),
+            rss <= INGESTION_RSS_MIB_MAX,
+        ),
+        (format!("Listing the newest 50 traces, {reading}"), format!("{list:.1} ms"), list <= READ_MS_MAX),
+        (format!("Opening a trace of 200 observations, {reading}"), format!("{open:.1} ms"), open <= READ_MS_MAX),
+        (
+            format!("A further turn of a long thread takes at most {TURN_BYTES_MAX:.0} bytes besides its text"),
+            format!("{:.0} bytes", traces.turn_bytes),
+            traces.turn_bytes <= TURN_BYTES_MAX,
+        ),
+    ] {
+        goal_line(text, goal, Some(found), Some(met));
+    }
 }
 
 fn goal_line(text: &mut String, goal: String, found: Option<String>, met: Option<bool>) {
@@ -188,6 +231,31 @@ fn history_table(summaries: &[Summary<'_>]) -> String {
             cells.extend(numbers.iter().map(u64::to_string));
             line(&mut text, &cells);
         }
+    }
+    text
+}
+
+fn trace_table(traces: &TraceFigures) -> String {
+    let millis = |duration: Duration| format!("{:.2}", duration.as_secs_f64() * 1e3);
+    let mut text = String::from(
+        "\n## Traces\n\nSpans come by OTLP in exports of 500, ten to a trace, from four senders that wait for each acknowledgement; then they are \
+         read one after the other. A further turn is measured from the hundredth to the two-hundredth turn of 20 threads that a client \
+         sends whole each time, as the growth of the stopped server's database file.\n\n| | |\n|---|--:|\n",
+    );
+    for (name, value) in [
+        ("Observations stored", traces.observations.to_string()),
+        ("Observations/s", format!("{:.0}", traces.per_second)),
+        ("CPU µs/observation", format!("{:.1}", traces.cpu_us_per_observation)),
+        ("RSS meanwhile MiB", format!("{:.1}", traces.rss_bytes as f64 / MIB)),
+        ("Bytes on the disk/observation", format!("{:.0}", traces.stored_bytes_per_observation)),
+        ("Newest 50 traces, p50 ms", millis(traces.list.0)),
+        ("Newest 50 traces, p99 ms", millis(traces.list.1)),
+        ("A trace of 200 observations, p50 ms", millis(traces.open.0)),
+        ("A trace of 200 observations, p99 ms", millis(traces.open.1)),
+        ("A further turn's text, bytes", format!("{:.0}", traces.turn_text_bytes)),
+        ("On the disk besides, bytes", format!("{:.0}", traces.turn_bytes)),
+    ] {
+        line(&mut text, &[name.to_owned(), value]);
     }
     text
 }
@@ -283,7 +351,7 @@ mod tests {
             date: "2026-01-01".into(),
         };
         let build = Build { binary_bytes: Some(10 * 1024 * 1024), cold: None };
-        markdown(&machine, &build, &Measured { rounds: 3, seconds: 1.0, fsync: None, subjects })
+        markdown(&machine, &build, &Measured { rounds: 3, seconds: 1.0, fsync: None, subjects, traces: None })
     }
 
     #[test]

@@ -41,10 +41,12 @@ pub(crate) enum Subject {
     PrivetLimited,
     /// Privet with history and with prices, limits and budgets, all durable against the machine's failure
     PrivetFullLimited,
+    /// The same, and every request leaves a trace: as it is used
+    PrivetTraced,
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Direct,
         Self::Nginx,
         Self::BareProxy,
@@ -52,12 +54,13 @@ impl Subject {
         Self::PrivetLimited,
         Self::PrivetFull,
         Self::PrivetFullLimited,
+        Self::PrivetTraced,
         Self::PrivetProcess,
     ];
 
     /// Whether it keeps what it is told.
     pub(crate) const fn keeps_history(self) -> bool {
-        matches!(self, Self::PrivetFull | Self::PrivetProcess | Self::PrivetFullLimited)
+        matches!(self, Self::PrivetFull | Self::PrivetProcess | Self::PrivetFullLimited | Self::PrivetTraced)
     }
 
     /// Whether it is Privet in one of its forms.
@@ -77,6 +80,7 @@ impl fmt::Display for Subject {
             Self::PrivetProcess => "Privet, history, `process`",
             Self::PrivetLimited => "Privet, no history, limits and budgets",
             Self::PrivetFullLimited => "Privet, history, `full`, limits and budgets",
+            Self::PrivetTraced => "Privet, history, `full`, limits, budgets and traces",
         })
     }
 }
@@ -120,8 +124,17 @@ impl Running {
             Subject::PrivetProcess => start_privet(programs, folder.path(), upstream, Settings::PROCESS)?,
             Subject::PrivetLimited => start_privet(programs, folder.path(), upstream, Settings::STATELESS.limited())?,
             Subject::PrivetFullLimited => start_privet(programs, folder.path(), upstream, Settings::FULL.limited())?,
+            Subject::PrivetTraced => {
+                start_privet(programs, folder.path(), upstream, Settings::FULL.limited().traced())?
+            }
         };
         Ok(Self { address, child: Some(child), _folder: Some(folder) })
+    }
+
+    /// Starts Privet for traces in a folder that stays when it stops. Nothing else is kept, nothing is limited.
+    pub(crate) fn traces(programs: &Programs<'_>, folder: &Path, upstream: SocketAddr) -> Result<Self> {
+        let (child, address) = start_privet(programs, folder, upstream, Settings::STATELESS.traced())?;
+        Ok(Self { address, child: Some(child), _folder: None })
     }
 
     /// The process, where there is one of its own.
@@ -154,15 +167,21 @@ struct Settings {
     record: &'static str,
     /// Whether calls have a price and are bounded by limits and budgets. Without, the model costs nothing.
     limited: bool,
+    /// Whether requests leave traces.
+    traced: bool,
 }
 
 impl Settings {
-    const STATELESS: Self = Self { durability: "full", record: "none", limited: false };
-    const FULL: Self = Self { durability: "full", record: "all", limited: false };
-    const PROCESS: Self = Self { durability: "process", record: "all", limited: false };
+    const STATELESS: Self = Self { durability: "full", record: "none", limited: false, traced: false };
+    const FULL: Self = Self { durability: "full", record: "all", limited: false, traced: false };
+    const PROCESS: Self = Self { durability: "process", record: "all", limited: false, traced: false };
 
     const fn limited(self) -> Self {
         Self { limited: true, ..self }
+    }
+
+    const fn traced(self) -> Self {
+        Self { traced: true, ..self }
     }
 
     /// Every gate is on, and none ever closes.
@@ -170,7 +189,8 @@ impl Settings {
         key = { requests = \"100000000/1m\", tokens = \"4000000000/1m\", concurrency = 4096 }\nconcurrency = 4096\n\n\
         [[budgets]]\nlimit = \"1000000/month\"\n\n[[budgets]]\nlimit = \"1000000/day Europe/Warsaw\"\nuser = \"owner\"\n\n\
         [[budgets]]\nlimit = \"1000000/total\"\nproject = \"default\"\n";
-    const NO_LIMITS: &str = "[limits]\naddress = { chat = \"off\", refused = \"off\" }\nconcurrency = 4096\n";
+    const NO_LIMITS: &str =
+        "[limits]\naddress = { chat = \"off\", api = \"off\", refused = \"off\" }\nconcurrency = 4096\n";
     const NO_PRICE: &str = "[[price]]\nmodel = \"openai/*\"\nfrom = 2020-01-01\nchecked = 2026-11-25\nsource = \"the benchmark\"\ninput = 0\noutput = 0\n\
         [[price]]\nmodel = \"openai/gpt-4o-mini\"\nfrom = 2020-01-01\nchecked = 2026-11-25\nsource = \"the benchmark\"\ninput = 0\noutput = 0\n";
 }
@@ -179,13 +199,14 @@ fn start_privet(
     programs: &Programs<'_>,
     folder: &Path,
     upstream: SocketAddr,
-    Settings { durability, record, limited }: Settings,
+    Settings { durability, record, limited, traced }: Settings,
 ) -> Result<(Child, SocketAddr)> {
     let file = folder.join("privet.toml");
     let (prices, limits) =
         if limited { ("", Settings::LIMITS) } else { ("prices = \"prices.toml\"\n", Settings::NO_LIMITS) };
     let text = format!(
-        "durability = \"{durability}\"\n{prices}\n[server]\nlisten = \"127.0.0.1:0\"\n\n[history]\nrecord = \"{record}\"\n\n{limits}"
+        "durability = \"{durability}\"\n{prices}\n[server]\nlisten = \"127.0.0.1:0\"\n\n[history]\nrecord = \"{record}\"\n\n\
+         [traces]\nrequests = {traced}\nkeep = \"forever\"\n\n{limits}"
     );
     fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
     fs::write(folder.join("prices.toml"), Settings::NO_PRICE).context("the prices cannot be written")?;

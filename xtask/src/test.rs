@@ -121,15 +121,23 @@ fn test_examples(workspace: &Workspace) -> Result<Count> {
 }
 
 fn test_sdk(workspace: &Workspace) -> Result<Count> {
-    let python = step("the Python clients are installed", || sdk::install_python(workspace))?;
+    let mut pythons = Vec::new();
+    for tests in sdk::PYTHON_TESTS {
+        let name = format!("the Python clients of {} are installed", tests.path());
+        pythons.push((tests, step(&name, || sdk::install_python(workspace, tests))?));
+    }
     step("the Node clients are installed", || sdk::install_node(workspace))?;
     step("privet and the mock provider are built", || {
         process::run(workspace.cargo().args(["build", "--workspace", "--bins", "--quiet"]))
     })?;
     let servers = step("privet and the mock provider are started", || sdk::start(workspace))?;
-    let from_python = step("pytest tests/sdk/python", || sdk::test_python(workspace, &python, &servers))?;
-    let from_node = step("node --test tests/sdk/node", || sdk::test_node(workspace, &servers))?;
-    Ok(from_python + from_node)
+    let mut total = Count::default();
+    for (tests, python) in &pythons {
+        let name = format!("pytest {}", tests.path());
+        total += step(&name, || sdk::test_python(workspace, *tests, python, &servers))?;
+    }
+    total += step("node --test tests/sdk/node", || sdk::test_node(workspace, &servers))?;
+    Ok(total)
 }
 
 /// Prints a step's name, then how long it took.

@@ -48,6 +48,12 @@ impl Connection {
         self.send(request, body, since).await
     }
 
+    /// Sends spans in OTLP's protobuf form.
+    pub(crate) async fn post_spans(&mut self, body: Bytes) -> Result<Answer> {
+        let request = Request::post("/v1/traces").header(header::CONTENT_TYPE, "application/x-protobuf");
+        self.send(request, body, Instant::now()).await
+    }
+
     /// Reads a document.
     pub(crate) async fn get(&mut self, path: &str) -> Result<Bytes> {
         Ok(self.send(Request::get(path), Bytes::new(), Instant::now()).await?.body)

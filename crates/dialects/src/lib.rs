@@ -1,7 +1,7 @@
 //! The wire dialects of language-model APIs: OpenAI, Anthropic, Gemini, and the canonical form between them.
 //!
 //! Pure: bytes in, bytes out. No I/O, no clock, no randomness. Each dialect decodes to and encodes from [`canonical`];
-//! [`translate`] pairs them. There is no code for a pair of dialects.
+//! [`translate`] pairs them. There is no code for a pair of dialects. Besides, what arrives of traces: [`otlp`] and [`langfuse`].
 
 pub mod anthropic;
 pub mod canonical;
@@ -9,7 +9,9 @@ pub mod collect;
 pub mod gemini;
 mod hints;
 pub mod json_limits;
+pub mod langfuse;
 pub mod openai;
+pub mod otlp;
 pub mod raw_object;
 pub mod sse;
 pub mod translate;

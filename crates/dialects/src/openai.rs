@@ -9,4 +9,5 @@ pub mod message;
 pub mod relay;
 pub mod request_size;
 pub mod stream_encoder;
+pub mod unbounded_field;
 pub mod usage;

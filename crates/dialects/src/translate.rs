@@ -33,6 +33,8 @@ pub struct EncodeOptions {
     pub default_max_tokens: u64,
     /// The limit of output tokens for a request that names none, in whatever dialect; `None` leaves it without.
     pub output_limit: Option<u64>,
+    /// The service tier of a request that names none; `None` leaves it without. Only OpenAI's dialect has a word for it.
+    pub service_tier: Option<&'static str>,
 }
 
 /// An answer in the canonical form.
@@ -95,8 +97,8 @@ pub fn encode_request(
     };
     let body = match outbound {
         Dialect::OpenAiChat => {
-            let EncodeOptions { max_tokens_field, output_limit, .. } = *options;
-            return Ok(incoming.forward(&Forward { model, history, max_tokens_field, output_limit }));
+            let EncodeOptions { max_tokens_field, output_limit, service_tier, .. } = *options;
+            return Ok(incoming.forward(&Forward { model, history, max_tokens_field, output_limit, service_tier }));
         }
         Dialect::AnthropicMessages => anthropic::request::encode(&canonical()?, options.default_max_tokens)?,
         Dialect::Gemini => gemini::request::encode(&canonical()?)?,

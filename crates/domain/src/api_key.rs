@@ -4,6 +4,8 @@
 //! of BLAKE3 over what stands before, all in lower-case base 32. The checksum refuses a mistyped or invented key without a
 //! look-up. A key that was imported (`PERSONAL_API_KEY`) is any text; its public id is a fingerprint of it.
 //! Only a hash of the whole key is ever stored.
+//!
+//! Clients of the Langfuse surface present a key as a pair: its public key, which may be known, and the whole key as its secret.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -13,6 +15,8 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
 const PREFIX: &str = "privet_";
+/// What Langfuse's SDKs expect at the head of a public key.
+const PUBLIC_KEY_PREFIX: &str = "pk-lf-";
 const CHECKSUM_CHARS: usize = 6;
 const HASH_CONTEXT: &str = "privet api key hash v1";
 const FINGERPRINT_CONTEXT: &str = "privet api key fingerprint v1";
@@ -26,6 +30,12 @@ impl PublicId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The public key of the pair that a key is, unless somebody chose another.
+    #[must_use]
+    pub fn public_key(&self) -> String {
+        format!("{PUBLIC_KEY_PREFIX}{}", self.0)
     }
 }
 
@@ -69,6 +79,12 @@ impl fmt::Debug for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyHash(..)")
     }
+}
+
+/// Whether a presented public key is this one, in a time that does not depend on where they differ.
+#[must_use]
+pub fn is_public_key(known: &str, presented: &str) -> bool {
+    known.as_bytes().ct_eq(presented.as_bytes()).into()
 }
 
 /// What a client presented: where to look, and what to compare.

@@ -1,4 +1,4 @@
-//! Types and rules that every part of Privet shares: ids, time, money, budgets, prices, prompts, API keys, model names. No I/O.
+//! Types and rules that every part of Privet shares: ids, time, money, budgets, prices, prompts, API keys, model names, traces. No I/O.
 
 pub mod api_key;
 pub mod budget;
@@ -11,4 +11,5 @@ pub mod prompt;
 pub mod rate;
 pub mod scope;
 pub mod time;
+pub mod trace;
 pub mod usage;

@@ -15,13 +15,15 @@ pub enum Scope {
     Read,
     /// Change prompts and their protected labels.
     Prompts,
+    /// Write traces and scores.
+    Traces,
     /// Make keys, stop the spending, see every project's usage. Includes all others.
     Admin,
 }
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Chat, Self::Embeddings, Self::Read, Self::Prompts, Self::Admin];
+    pub const ALL: [Self; 6] = [Self::Chat, Self::Embeddings, Self::Read, Self::Prompts, Self::Traces, Self::Admin];
 
     /// Its name in the API, the database and on the command line.
     #[must_use]
@@ -31,6 +33,7 @@ impl Scope {
             Self::Embeddings => "embeddings",
             Self::Read => "read",
             Self::Prompts => "prompts",
+            Self::Traces => "traces",
             Self::Admin => "admin",
         }
     }
@@ -38,7 +41,7 @@ impl Scope {
 
 /// No scope has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no scope is called `{0}`; there are chat, embeddings, read, prompts, admin")]
+#[error("no scope is called `{0}`; there are chat, embeddings, read, prompts, traces, admin")]
 pub struct UnknownScope(pub String);
 
 impl FromStr for Scope {
@@ -76,9 +79,9 @@ impl Scopes {
 }
 
 impl Default for Scopes {
-    /// What a key gets when nobody says otherwise: to use models and to read.
+    /// What a key gets when nobody says otherwise: to use models, to read, and to write traces.
     fn default() -> Self {
-        Self::of(&[Scope::Chat, Scope::Embeddings, Scope::Read])
+        Self::of(&[Scope::Chat, Scope::Embeddings, Scope::Read, Scope::Traces])
     }
 }
 

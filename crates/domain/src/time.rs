@@ -1,11 +1,15 @@
 //! Time: a UTC instant in microseconds, and the clock it is read from.
 
+mod nano_timestamp;
+
 use std::fmt;
 use std::time::Duration;
 
 use jiff::ZonedDateTime;
 use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
+
+pub use nano_timestamp::NanoTimestamp;
 
 /// A UTC instant in microseconds since 1970, as the database keeps it. Printed and serialised as RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use privet_dialects::openai::request_size::RequestSize;
+use privet_dialects::openai::unbounded_field::{Escape, UnboundedField};
 use privet_domain::id::{ApiKeyId, RequestId};
 use privet_domain::key_limits::ModelNotAllowed;
 use privet_domain::money::Nanos;
@@ -20,6 +21,8 @@ use crate::switchboard::Stoppable;
 
 /// Where money is short, a request without an output limit gets a smaller one, but no smaller than this (tokens).
 const OUTPUT_TOKENS_MIN: u64 = 16;
+/// OpenAI's name of the tier at standard prices (<https://platform.openai.com/docs/api-reference/chat/create>).
+const STANDARD_TIER: &str = "default";
 /// Before a call is made, a token is taken for so many bytes by the token rates; the true count is added afterwards.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -34,6 +37,10 @@ pub(crate) struct Applicant<'a> {
     pub(crate) size: RequestSize,
     pub(crate) output: OutputWish,
     pub(crate) tier: Option<&'a str>,
+    /// Whether a tier may be set on the request, which names none.
+    pub(crate) sets_tier: bool,
+    /// What the request has that nobody can bound.
+    pub(crate) unbounded: Option<UnboundedField>,
 }
 
 /// How much output a call wants.
@@ -51,6 +58,8 @@ pub(crate) struct Admission {
     pub(crate) hold: Arc<Hold>,
     /// The output limit to set on the request, which names none.
     pub(crate) output_limit: Option<u64>,
+    /// The service tier to set on the request, which names none.
+    pub(crate) service_tier: Option<&'static str>,
     pub(crate) terms: Terms,
     reservation: Reservation,
 }
@@ -104,6 +113,9 @@ pub enum Refused {
         "What this request costs at most cannot be told: it holds a file or a search whose size only the provider knows, and the price book has no `context_tokens` of `{0}`. Send the text itself, or write the model's context into the file of the setting `prices`."
     )]
     Unbounded(String),
+    /// A field escapes what the key is bounded by.
+    #[error("{}", unbounded_field(.0))]
+    Field(UnboundedField),
 }
 
 impl Refused {
@@ -112,11 +124,11 @@ impl Refused {
     pub const fn gate(&self) -> &'static str {
         match self {
             Self::SwitchedOff(_) => "switch",
-            Self::Model(_) => "scope",
+            Self::Model(_) | Self::Field(UnboundedField { escapes: Escape::Model, .. }) => "scope",
             Self::Requests(_) => "rate",
             Self::Tokens(_) => "tokens",
             Self::Crowded(_) => "concurrency",
-            Self::NoMoney(..) | Self::Unpriced(_) | Self::Unbounded(_) => "budget",
+            Self::NoMoney(..) | Self::Unpriced(_) | Self::Unbounded(_) | Self::Field(_) => "budget",
         }
     }
 }
@@ -148,7 +160,8 @@ impl Engine {
 
     /// Lets a call in and reserves the most that it can cost.
     pub(crate) async fn admit(&self, applicant: Applicant<'_>) -> Result<Admission, AdmissionError> {
-        let Applicant { caller, request_id, kind, asked_model, target, mut size, output, tier } = applicant;
+        let Applicant { caller, request_id, kind, asked_model, target, mut size, output, tier, sets_tier, unbounded } =
+            applicant;
         let (provider, model) = (target.provider.name(), target.model.as_str());
         let stoppable = self.switchboard.begin(caller.key_id, provider).map_err(Refused::SwitchedOff)?;
         let name = format!("{provider}/{model}");
@@ -171,6 +184,16 @@ impl Engine {
         let now = self.clock.now();
         let price = self.prices.find(provider, model, now).cloned();
         let is_budgeted = !rules.is_empty();
+        if let Some(field) = unbounded {
+            let is_refused = match field.escapes {
+                Escape::Model => is_budgeted || !caller.limits.models.is_empty(),
+                Escape::Size => is_budgeted,
+                Escape::Fee => is_budgeted && !self.limits.fees,
+            };
+            if is_refused {
+                return Err(Refused::Field(field).into());
+            }
+        }
         let quote = self.quote(price.as_deref(), &name, &size, output, tier, is_budgeted)?;
         let reserved = self.budgets.reserve(&rules, quote.most, quote.least).await;
         let reservation = reserved.map_err(|error| match error {
@@ -186,6 +209,9 @@ impl Engine {
         if let Some(price) = price.as_ref().filter(|_| reservation.amount < quote.most) {
             output_tokens = price.affordable_output(&quote.ask, reservation.amount).unwrap_or(0);
         }
+        // Where none is named, the provider's project setting chooses, and it may choose a dearer one than was held for.
+        let has_dearer = price.as_ref().is_some_and(|price| !price.tiers.is_empty());
+        let service_tier = (sets_tier && is_budgeted && has_dearer).then_some(STANDARD_TIER);
         let output_limit = quote.sets_limit.then(|| output_tokens / quote.answers);
         let hold = Hold {
             id: request_id,
@@ -212,7 +238,7 @@ impl Engine {
             stoppable,
             places: (place_of_key, place),
         };
-        Ok(Admission { hold: Arc::new(hold), output_limit, terms, reservation })
+        Ok(Admission { hold: Arc::new(hold), output_limit, service_tier, terms, reservation })
     }
 
     /// What a call costs at most, and how little must be there.
@@ -310,6 +336,20 @@ fn crowded(crowded: &Crowded) -> String {
         }
         Crowded::Server(most) => format!(
             "The server has {most} calls under way, as many as it may (`limits.concurrency`); repeat in a moment."
+        ),
+    }
+}
+
+fn unbounded_field(UnboundedField { name, escapes }: &UnboundedField) -> String {
+    match escapes {
+        Escape::Model => format!(
+            "`{name}` may let another model answer than the one that the request names, and this key is bounded by models or by a budget. Leave it out, or take a key without them."
+        ),
+        Escape::Size => format!(
+            "`{name}` may make the provider read or write more than the request says, and the key has a budget. Leave it out (the output limit is `max_tokens` or `max_completion_tokens`), or take a key without a budget."
+        ),
+        Escape::Fee => format!(
+            "`{name}` is paid for besides its tokens, by a fee that no price here holds, and the key has a budget. Leave it out, or let such fees pass uncounted with `limits.fees = true`."
         ),
     }
 }

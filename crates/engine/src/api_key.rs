@@ -119,7 +119,7 @@ fn written(limits: &KeyLimits) -> Result<String, StoreError> {
 /// When the store fails.
 pub async fn create(store: &Store, request: &KeyRequest, now: Timestamp) -> Result<CreatedKey, ApiKeyError> {
     let key = NewApiKey::generate().map_err(|error| ApiKeyError::NoRandomness(error.to_string()))?;
-    let id = insert(store, request, &key, now).await?;
+    let id = insert(store, request, &key, None, now).await?;
     let id = id.ok_or_else(|| StoreError::Exists("the API key".to_owned()))?;
     Ok(CreatedKey { key: find(store, &id.to_string()).await?, token: key.token })
 }
@@ -135,19 +135,44 @@ pub async fn import(
     now: Timestamp,
 ) -> Result<Option<ApiKeyId>, ApiKeyError> {
     let key = NewApiKey::import(token).ok_or(ApiKeyError::Mistyped)?;
-    insert(store, request, &key, now).await
+    insert(store, request, &key, None, now).await
+}
+
+/// Takes over a pair that somebody chose, and gives the key that has its secret: the one that is there already where the secret
+/// was taken over before, under that name or another.
+///
+/// # Errors
+/// When the secret is a mistyped key of Privet's own, or the store fails.
+pub async fn import_pair(
+    store: &Store,
+    request: &KeyRequest,
+    public_key: &str,
+    secret: &SecretString,
+    now: Timestamp,
+) -> Result<ApiKey, ApiKeyError> {
+    let key = NewApiKey::import(secret).ok_or(ApiKeyError::Mistyped)?;
+    insert(store, request, &key, Some(public_key), now).await?;
+    let found = find(store, key.public_id.as_str()).await?;
+    if found.name != request.name || found.public_key == public_key || found.revoked_at.is_some() {
+        return Ok(found);
+    }
+    let update = KeyUpdate { public_key: Some(public_key), ..KeyUpdate::default() };
+    store.update_key(found.id, &update).await?;
+    find(store, key.public_id.as_str()).await
 }
 
 async fn insert(
     store: &Store,
     request: &KeyRequest,
     key: &NewApiKey,
+    public_key: Option<&str>,
     now: Timestamp,
 ) -> Result<Option<ApiKeyId>, ApiKeyError> {
     let project = store.ensure_project(&request.project, now).await?;
     let row = NewKeyRow {
         project_id: project.id,
         public_id: &key.public_id,
+        public_key,
         hash: &key.hash,
         name: &request.name,
         user_id: &request.user_id,
@@ -192,6 +217,7 @@ pub async fn update(store: &Store, id: &str, change: &KeyChange) -> Result<ApiKe
         let update = KeyUpdate {
             name: change.name.as_deref(),
             scopes: change.settings.scopes.as_ref().map(|_| scopes.as_str()),
+            public_key: None,
             limits: Some((&key.limits, &limits)),
             expires_at: change.expires_at,
         };

@@ -21,6 +21,7 @@ use privet_dialects::openai::chat_request::{IncomingChat, MaxTokensField};
 use privet_dialects::translate::{EncodeOptions, RequestError, decode_response, encode_request};
 use privet_dialects::{BadRequest, Dialect, Unsupported, UpstreamFault};
 use privet_domain::id::{ConversationId, RequestId};
+use privet_domain::trace::TraceParent;
 use privet_providers::{ChatCall, OnDisconnect, Provider, ProviderError, UpstreamAnswer, UpstreamBody};
 use privet_store::{CallKind, Refusal, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -33,6 +34,7 @@ use crate::limits::OUTPUT_TOKENS;
 use crate::owned::Owned;
 use crate::router::{Target, UnknownModel};
 use crate::settlement::OpenCall;
+use crate::traces::{CallTrace, ChatFacts, Ended};
 use compose::{Gathered, Turn};
 
 /// A chat to complete.
@@ -47,6 +49,8 @@ pub struct ChatCommand {
     pub conversation_id: Option<ConversationId>,
     /// Whether it came through an endpoint that always has a conversation.
     pub conversational: bool,
+    /// Where the request stands in its client's trace.
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// An answer, in the client's dialect.
@@ -146,9 +150,26 @@ impl Engine {
 
 /// `left` is cancelled when nobody waits for the reply any more.
 async fn run(engine: Arc<Engine>, command: ChatCommand, left: CancellationToken) -> Result<Reply, CompletionError> {
+    let began = engine.clock.now();
     let target = engine.router.resolve(command.incoming.model.as_deref())?;
     let gathered = compose::gather(&engine, &command).await?;
     let Begun { composed, call } = begin(&engine, &command, &target, &gathered).await?;
+    let trace = engine.traces.requests.then(|| {
+        CallTrace::of_chat(&ChatFacts {
+            caller: &command.caller,
+            request_id: command.request_id,
+            parent: command.trace_parent.as_ref(),
+            incoming: &command.incoming,
+            history: &gathered.history,
+            target: &target,
+            conversation_id: composed.turn.as_ref().map(|turn| turn.conversation_id),
+            conversational: command.conversational,
+            prompt: None,
+            began,
+        })
+    });
+    let trace_parent = command.trace_parent.as_ref();
+    let trace_parent = trace.as_ref().zip(trace_parent).map(|(trace, parent)| trace.for_provider(parent));
     let drains = target.provider.on_disconnect() == OnDisconnect::Drain;
     let stopped = call.terms.stoppable.stop.clone();
     let called = tokio::select! {
@@ -156,9 +177,9 @@ async fn run(engine: Arc<Engine>, command: ChatCommand, left: CancellationToken)
         () = left.cancelled(), if !drains => Err(CompletionError::ClientLeft),
         () = engine.stop.cancelled() => Err(CompletionError::ShuttingDown),
         () = stopped.cancelled() => Err(CompletionError::Stopped),
-        called = target.provider.chat(composed.call(&command, &target)) => called.map_err(CompletionError::from),
+        called = target.provider.chat(composed.call(&command, &target, trace_parent)) => called.map_err(CompletionError::from),
     };
-    let ending = Ending { turn: composed.turn, call };
+    let ending = Ending { turn: composed.turn, call, trace };
     match called {
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) }) => {
             finish_whole(&engine, &command, &target, ending, UpstreamWhole { body, headers }).await
@@ -172,7 +193,7 @@ async fn run(engine: Arc<Engine>, command: ChatCommand, left: CancellationToken)
         }
         Err(error) => {
             let used = usage::of_unanswered(&error, &command, &target);
-            record::withdraw(&engine, ending, used).await;
+            record::withdraw(&engine, ending, used, &error).await;
             Err(error)
         }
     }
@@ -184,10 +205,11 @@ struct Begun {
     call: OpenCall,
 }
 
-/// What must be written when a call has ended: how its turn ends, and what it cost.
+/// What must be written when a call has ended: how its turn ends, what it cost, and its trace.
 struct Ending {
     turn: Option<Turn>,
     call: OpenCall,
+    trace: Option<CallTrace>,
 }
 
 /// Admits the call, and writes its hold and what the client said in one transaction.
@@ -199,7 +221,7 @@ async fn begin(
 ) -> Result<Begun, CompletionError> {
     loop {
         let admission = admit(engine, command, target, gathered).await?;
-        let body = encode(&command.incoming, target, &gathered.history, admission.output_limit)?;
+        let body = encode(&command.incoming, target, &gathered.history, &admission)?;
         match compose::begin(engine, command, gathered, &admission).await {
             Ok(turn) => {
                 let (hold, terms) = admission.into_durable();
@@ -227,7 +249,8 @@ async fn admit(
 ) -> Result<Admission, CompletionError> {
     let incoming = &command.incoming;
     // The other dialects have no word for it: it is not sent.
-    let tier = (target.provider.dialect() == Dialect::OpenAiChat).then(|| incoming.service_tier()).flatten();
+    let has_tiers = target.provider.dialect() == Dialect::OpenAiChat;
+    let tier = if has_tiers { incoming.service_tier()? } else { None };
     let applicant = Applicant {
         caller: &command.caller,
         request_id: command.request_id,
@@ -241,6 +264,8 @@ async fn admit(
             sets_default: command.conversational,
         },
         tier: tier.as_deref(),
+        sets_tier: has_tiers && tier.is_none(),
+        unbounded: incoming.unbounded_field(),
     };
     let admitted = engine.admit(applicant).await.map_err(CompletionError::from);
     if let Err(CompletionError::Refused(refused)) = &admitted {
@@ -257,12 +282,13 @@ struct Composed {
 }
 
 impl Composed {
-    fn call<'a>(&self, command: &ChatCommand, target: &'a Target) -> ChatCall<'a> {
+    fn call<'a>(&self, command: &ChatCommand, target: &'a Target, trace_parent: Option<String>) -> ChatCall<'a> {
         ChatCall {
             model: &target.model,
             body: self.body.clone(),
             stream: command.incoming.stream,
             created: self.created,
+            trace_parent,
         }
     }
 }
@@ -290,14 +316,14 @@ async fn finish_whole(
         Ok(whole) => whole,
         Err(fault) => {
             let error = CompletionError::from(target.provider.fault(fault));
-            record::withdraw(engine, ending, usage::of_unanswered(&error, command, target)).await;
+            record::withdraw(engine, ending, usage::of_unanswered(&error, command, target), &error).await;
             return Err(error);
         }
     };
     let conversation_id = ending.turn.as_ref().map(|turn| turn.conversation_id);
     tracing::debug!(request_id = %command.request_id, usage = ?whole.answer.usage, "answered");
     let used = usage::of_complete(&whole.answer, target);
-    record::finish(engine, ending, used, &whole.answer, privet_store::MessageStatus::Complete).await?;
+    record::finish(engine, ending, used, &whole.answer, Ended::Whole(&whole.answer.messages)).await?;
     Ok(Reply { conversation_id, headers, body: ReplyBody::Whole(whole.body) })
 }
 
@@ -305,10 +331,14 @@ fn encode(
     incoming: &IncomingChat,
     target: &Target,
     history: &[privet_dialects::canonical::Message],
-    output_limit: Option<u64>,
+    admission: &Admission,
 ) -> Result<Bytes, CompletionError> {
-    let options =
-        EncodeOptions { max_tokens_field: max_tokens_field(target), default_max_tokens: OUTPUT_TOKENS, output_limit };
+    let options = EncodeOptions {
+        max_tokens_field: max_tokens_field(target),
+        default_max_tokens: OUTPUT_TOKENS,
+        output_limit: admission.output_limit,
+        service_tier: admission.service_tier,
+    };
     Ok(encode_request(incoming, &target.model, history, target.provider.dialect(), &options)?)
 }
 

@@ -8,6 +8,7 @@ use privet_dialects::openai::embeddings::{self, IncomingEmbeddings};
 use privet_dialects::openai::error::reported;
 use privet_dialects::{Dialect, UpstreamFault, gemini};
 use privet_domain::id::RequestId;
+use privet_domain::trace::TraceParent;
 use privet_providers::{ProviderError, UpstreamAnswer, UpstreamBody};
 use privet_store::{CallKind, Outcome, StoreError};
 use serde::Deserialize;
@@ -22,6 +23,7 @@ use crate::keyring::Caller;
 use crate::owned::Owned;
 use crate::router::Target;
 use crate::settlement::{OpenCall, TokensUsed, Used};
+use crate::traces::{CallTrace, Ended};
 
 /// An answer in OpenAI's shape.
 pub struct EmbeddingsReply {
@@ -39,6 +41,8 @@ pub struct EmbeddingsCommand {
     pub request_id: RequestId,
     /// The request, in OpenAI's dialect.
     pub incoming: IncomingEmbeddings,
+    /// Where the request stands in its client's trace.
+    pub trace_parent: Option<TraceParent>,
 }
 
 impl Engine {
@@ -64,7 +68,12 @@ async fn run(
     left: CancellationToken,
 ) -> Result<EmbeddingsReply, CompletionError> {
     let target = engine.router.resolve(Some(&command.incoming.model))?;
+    let began = engine.clock.now();
     let call = begin(&engine, &command, &target).await?;
+    let trace = engine.traces.requests.then(|| {
+        let EmbeddingsCommand { caller, request_id, incoming, trace_parent } = &command;
+        CallTrace::of_embeddings(caller, *request_id, trace_parent.as_ref(), incoming, &target, began)
+    });
     let stopped = call.terms.stoppable.stop.clone();
     let called = tokio::select! {
         biased;
@@ -74,7 +83,11 @@ async fn run(
         called = call_embedder(&command.incoming, &target) => called,
     };
     let used = used(&called);
-    engine.settle(call, used, None).await?;
+    let ended = match &called {
+        Ok(_) => Ended::Unseen,
+        Err(error) => Ended::Failed(error.to_string()),
+    };
+    engine.settle(call, used, None, trace.map(|trace| (trace, ended))).await?;
     called
 }
 
@@ -90,6 +103,8 @@ async fn begin(engine: &Engine, command: &EmbeddingsCommand, target: &Target) ->
             size: command.incoming.size(),
             output: OutputWish::None,
             tier: None,
+            sets_tier: false,
+            unbounded: command.incoming.unbounded_field(),
         };
         let admitted = engine.admit(applicant).await.map_err(CompletionError::from);
         if let Err(CompletionError::Refused(refused)) = &admitted {

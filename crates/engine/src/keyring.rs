@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use privet_domain::api_key::{KeyHash, PresentedKey, PublicId};
+use privet_domain::api_key::{KeyHash, PresentedKey, PublicId, is_public_key};
 use privet_domain::id::{ApiKeyId, ProjectId};
 use privet_domain::key_limits::KeyLimits;
 use privet_domain::scope::Scopes;
 use privet_domain::time::Timestamp;
-use privet_store::{KeySecret, Store, StoreError};
+use privet_store::{KeySecret, ShownProject, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::api_key;
@@ -39,6 +39,8 @@ pub struct Caller {
     pub project_id: ProjectId,
     /// That project's name.
     pub project: Arc<str>,
+    /// What the Langfuse surface shows of that project: ids of projects in its answers are this one.
+    pub project_shown: Arc<ShownProject>,
     /// The user it belongs to.
     pub user_id: Arc<str>,
     /// What it may do.
@@ -49,9 +51,21 @@ pub struct Caller {
 
 struct Entry {
     caller: Caller,
+    public_key: Arc<str>,
     hash: KeyHash,
     expires_at: Option<Timestamp>,
     last_use: Arc<LastUse>,
+}
+
+impl Entry {
+    /// The caller, if what was presented is right and the key has not ended.
+    fn admit(&self, is_right: bool, now: Timestamp) -> Option<Caller> {
+        let valid = is_right && self.expires_at.is_none_or(|end| now < end);
+        valid.then(|| {
+            self.last_use.note(now);
+            self.caller.clone()
+        })
+    }
 }
 
 /// When a key was last used, in microseconds: as noted, and as written. 0 is never.
@@ -79,6 +93,7 @@ impl LastUse {
 #[derive(Default)]
 struct Keys {
     entries: HashMap<PublicId, Entry>,
+    by_public_key: HashMap<Arc<str>, PublicId>,
     ends: HashMap<ApiKeyId, Option<Timestamp>>,
 }
 
@@ -116,11 +131,26 @@ impl Keyring {
         let presented = PresentedKey::read(token)?;
         let keys = self.keys.load();
         let entry = keys.entries.get(&presented.public_id)?;
-        let valid = entry.hash.matches(&presented.hash) && entry.expires_at.is_none_or(|end| now < end);
-        valid.then(|| {
-            entry.last_use.note(now);
-            entry.caller.clone()
-        })
+        entry.admit(entry.hash.matches(&presented.hash), now)
+    }
+
+    /// Who presents this pair of a public key and a whole key; `None` if nobody may, or they are not of one pair.
+    #[must_use]
+    pub fn authenticate_pair(&self, public_key: &str, secret: &str, now: Timestamp) -> Option<Caller> {
+        let presented = PresentedKey::read(secret)?;
+        let keys = self.keys.load();
+        let entry = keys.entries.get(&presented.public_id)?;
+        // Both are looked at, whatever the first says.
+        let is_pair = entry.hash.matches(&presented.hash) & is_public_key(&entry.public_key, public_key);
+        entry.admit(is_pair, now)
+    }
+
+    /// Whose public key this is, while the key is valid. It is no secret: what it opens is for the caller to bound.
+    #[must_use]
+    pub fn find_public(&self, public_key: &str, now: Timestamp) -> Option<Caller> {
+        let keys = self.keys.load();
+        let entry = keys.entries.get(keys.by_public_key.get(public_key)?)?;
+        entry.admit(true, now)
     }
 
     /// Whether a key is valid still: a call that it began may go on.
@@ -179,14 +209,21 @@ impl Keyring {
                 key_name: Arc::from(key.name),
                 project_id: key.project_id,
                 project: Arc::from(key.project),
+                project_shown: Arc::new(key.project_shown),
                 user_id: Arc::from(key.user_id),
                 scopes,
                 limits: Arc::new(limits),
             };
             let last_use = uses.entry(key.id).or_default().clone();
             keys.ends.insert(key.id, key.expires_at);
-            let entry = Entry { caller, hash, expires_at: key.expires_at, last_use };
-            keys.entries.insert(PublicId::from(key.public_id), entry);
+            let (public_id, public_key) = (PublicId::from(key.public_id), Arc::<str>::from(key.public_key));
+            // A public key that somebody chose takes nobody else's: the one that follows from its key wins.
+            let follows = *public_key == *public_id.public_key();
+            if follows || !keys.by_public_key.contains_key(&public_key) {
+                keys.by_public_key.insert(public_key.clone(), public_id.clone());
+            }
+            let entry = Entry { caller, public_key, hash, expires_at: key.expires_at, last_use };
+            keys.entries.insert(public_id, entry);
         }
         uses.retain(|id, last_use| keys.ends.contains_key(id) || last_use.unwritten().is_some());
         keys
@@ -304,6 +341,35 @@ mod tests {
         assert!(bed.keyring.is_valid(key.key.id, at(9)) && !bed.keyring.is_valid(key.key.id, at(10)));
         let another = NewApiKey::generate().unwrap();
         assert_eq!(bed.keyring.authenticate(another.token.expose_secret(), at(1)), None);
+    }
+
+    #[tokio::test]
+    async fn a_pair_is_both_halves_of_one_valid_key_and_a_public_key_finds_its_own() {
+        let bed = bed().await;
+        let request = KeyRequest { expires_at: Some(at(10)), ..KeyRequest::named("laptop") };
+        let (one, other) = (bed.make(&request).await, bed.make(&KeyRequest::named("other")).await);
+        let pair = |public: &CreatedKey, secret: &CreatedKey, second| {
+            let secret = secret.token.expose_secret();
+            bed.keyring.authenticate_pair(&public.key.public_key, secret, at(second)).map(|caller| caller.key_id)
+        };
+        assert_eq!(pair(&one, &one, 9), Some(one.key.id));
+        assert_eq!((pair(&one, &other, 9), pair(&other, &one, 9), pair(&one, &one, 10)), (None, None, None));
+        let found =
+            |public_key: &str, second| bed.keyring.find_public(public_key, at(second)).map(|caller| caller.key_id);
+        assert_eq!((found(&one.key.public_key, 9), found(&one.key.public_key, 10)), (Some(one.key.id), None));
+        assert_eq!(found(&one.key.public_id, 9), None);
+
+        // Whoever chooses the public key of another takes nothing from it.
+        let secret = secrecy::SecretString::from("a secret that somebody chose");
+        let request = KeyRequest::named("chosen");
+        let chosen = api_key::import_pair(&bed.store, &request, &other.key.public_key, &secret, at(0)).await.unwrap();
+        bed.keyring.reload().await.unwrap();
+        let theirs = bed.keyring.authenticate_pair(&other.key.public_key, secret.expose_secret(), at(1)).unwrap();
+        assert_eq!(theirs.key_id, chosen.id);
+        assert_eq!(
+            (pair(&other, &other, 1), found(&other.key.public_key, 1)),
+            (Some(other.key.id), Some(other.key.id))
+        );
     }
 
     #[tokio::test]

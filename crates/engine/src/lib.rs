@@ -23,6 +23,7 @@ pub mod seed;
 mod settlement;
 pub mod switchboard;
 pub mod thread;
+pub mod traces;
 pub mod usage;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use crate::refusals::RefusalLog;
 use crate::router::Router;
 use crate::settlement::Unsettled;
 use crate::switchboard::Switchboard;
+use crate::traces::Traces;
 
 /// Which chats are kept as conversations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -60,6 +62,8 @@ pub enum RecordMode {
 pub struct EngineParts {
     /// What is kept.
     pub store: Arc<Store>,
+    /// Where traces go.
+    pub traces: Traces,
     /// Who may call.
     pub keyring: Keyring,
     /// Which provider answers for a model.
@@ -82,6 +86,8 @@ pub struct EngineParts {
 pub struct Engine {
     /// What is kept.
     pub store: Arc<Store>,
+    /// Where traces go.
+    pub traces: Traces,
     /// Who may call.
     pub keyring: Keyring,
     /// Which provider answers for a model.
@@ -113,9 +119,10 @@ impl Engine {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: EngineParts) -> Arc<Self> {
-        let EngineParts { store, keyring, router, budgets, switchboard, prices, limits, clock, record } = parts;
+        let EngineParts { store, traces, keyring, router, budgets, switchboard, prices, limits, clock, record } = parts;
         Arc::new(Self {
             store,
+            traces,
             keyring,
             router,
             models: ModelCatalogue::default(),

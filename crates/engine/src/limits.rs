@@ -23,6 +23,8 @@ pub struct LimitSettings {
     pub budget_wait: Duration,
     /// Models (`provider/model`) that a budgeted key may use although no price of theirs is known.
     pub unpriced: Vec<String>,
+    /// Whether a budgeted key may use what costs a fee besides its tokens, such as a provider's web search. No budget counts it.
+    pub fees: bool,
 }
 
 /// The limits of a key that has none of its own; `None` is no limit.
@@ -45,6 +47,7 @@ impl Default for LimitSettings {
             output_tokens: OUTPUT_TOKENS,
             budget_wait: Duration::from_secs(10),
             unpriced: Vec::new(),
+            fees: false,
         }
     }
 }

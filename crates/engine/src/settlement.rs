@@ -1,7 +1,8 @@
 //! Settlement: what a call did cost, once it has ended in whatever way.
 //!
-//! A provider's own count is the truth. Where it did not say, the most that can have been used is charged, and never more
-//! than was held. A settlement that cannot be written now is kept and tried again; until then its hold stays charged.
+//! A provider's final count is the truth. Where there is none, a call under a budget is charged all that it held: what a
+//! provider made is not what came through the wire, and a model may think unseen. A call under no budget has no ceiling to keep;
+//! what it used is estimated from what came. A settlement that cannot be written now is kept and tried again; until then its hold stays charged.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use privet_store::{Hold, Outcome, Settlement, Store, StoreError, TurnEnd, UsageS
 use crate::Engine;
 use crate::admission::{Admission, Terms, ask};
 use crate::budget::Budgets;
+use crate::traces::{CallTrace, Ended};
 
 /// Settlements that could not be written are tried again so often.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -41,14 +43,14 @@ pub(crate) struct Used {
 pub(crate) enum TokensUsed {
     /// Nothing reached the provider, or it refused.
     Nothing,
-    /// The provider counted.
+    /// The provider counted, to the end.
     Reported(Usage),
-    /// The provider counted the input; of the output so many bytes came.
-    ReportedInput(Usage, u64),
-    /// Nobody counted; so many bytes of output came, each at most a token.
+    /// The provider counted until it was cut; so many bytes of output came.
+    ReportedSoFar(Usage, u64),
+    /// Nobody counted; so many bytes of output came.
     Bytes(u64),
-    /// An answer that cannot be read may be as long as was allowed.
-    Unreadable,
+    /// Nothing is known: it may be all that was allowed.
+    Unknown,
 }
 
 /// The settlements that could not be written yet.
@@ -60,7 +62,15 @@ impl Engine {
     ///
     /// # Errors
     /// When the turn could not be written. The settlement then is written alone, now or later.
-    pub(crate) async fn settle(&self, call: OpenCall, used: Used, turn: Option<TurnEnd>) -> Result<(), StoreError> {
+    ///
+    /// The call's trace is written meanwhile. That it cannot be is logged and harms nobody.
+    pub(crate) async fn settle(
+        &self,
+        call: OpenCall,
+        used: Used,
+        turn: Option<TurnEnd>,
+        trace: Option<(CallTrace, Ended<'_>)>,
+    ) -> Result<(), StoreError> {
         let settlement = settlement(&call, used, self.clock.now());
         let tokens = settlement.usage.input.saturating_add(settlement.usage.output);
         let uncounted = tokens.saturating_sub(call.terms.counted_tokens);
@@ -71,7 +81,9 @@ impl Engine {
             self.hidden_input.learn(&format!("{}/{}", hold.provider, hold.model), bound, &settlement.usage);
         }
         measure(&settlement);
-        let written = self.store.end_call(settlement.clone(), turn).await;
+        let traced = trace.map(|(trace, ended)| trace.end(&ended, &settlement));
+        let ((), written) =
+            tokio::join!(self.traces.record_call(traced), self.store.end_call(settlement.clone(), turn));
         match &written {
             Ok(()) => self.budgets.settled(&settlement.hold, settlement.cost),
             Err(_) => self.settle_alone(settlement).await,
@@ -151,31 +163,33 @@ fn measure(settlement: &Settlement) {
 /// What a call cost. Pure.
 fn settlement(call: &OpenCall, mut used: Used, at: Timestamp) -> Settlement {
     let OpenCall { hold, terms } = call;
-    if let TokensUsed::Reported(usage) | TokensUsed::ReportedInput(usage, _) = used.tokens
-        && usage.input.max(usage.output) > TOKENS_MAX
-    {
-        used.tokens = TokensUsed::Unreadable;
-    }
+    let is_absurd = |usage: Usage| usage.input.max(usage.output) > TOKENS_MAX;
+    used.tokens = match used.tokens {
+        TokensUsed::Reported(usage) | TokensUsed::ReportedSoFar(usage, _) if is_absurd(usage) => TokensUsed::Unknown,
+        TokensUsed::ReportedSoFar(..) | TokensUsed::Bytes(_) if !hold.charges.is_empty() => TokensUsed::Unknown,
+        tokens => tokens,
+    };
     let size = &terms.size;
     let bounded_output = |bytes: u64| bytes.min(terms.output_tokens);
     let (usage, source) = match used.tokens {
         TokensUsed::Nothing => (Usage::default(), UsageSource::Nothing),
         TokensUsed::Reported(usage) => (usage, UsageSource::Reported),
-        TokensUsed::ReportedInput(usage, bytes) => {
+        TokensUsed::ReportedSoFar(usage, bytes) => {
             let output = usage.output.max(bounded_output(bytes));
             let source = if output == usage.output { UsageSource::Reported } else { UsageSource::Bounded };
             (Usage { output, ..usage }, source)
         }
         TokensUsed::Bytes(bytes) => (bound(size, bounded_output(bytes)), UsageSource::Bounded),
-        TokensUsed::Unreadable => (bound(size, terms.output_tokens), UsageSource::Bounded),
+        TokensUsed::Unknown => (bound(size, terms.output_tokens), UsageSource::Bounded),
     };
     let (cost, bill) = match &terms.price {
         None => (Nanos::ZERO, None),
         Some(price) => {
             let tier = used.tier.as_deref().or(terms.requested_tier.as_deref());
             let cost = match used.tokens {
+                TokensUsed::Unknown if !hold.charges.is_empty() => hold.amount,
                 // Which of the rates applied is as little known as the tokens.
-                TokensUsed::Bytes(_) | TokensUsed::Unreadable => {
+                TokensUsed::Bytes(_) | TokensUsed::Unknown => {
                     let most = price.most(&ask(size, usage.output, terms.requested_tier.as_deref()));
                     most.map_or(hold.amount, |most| most.min(hold.amount))
                 }
@@ -256,7 +270,10 @@ mod tests {
     }
 
     async fn cost(tokens: TokensUsed) -> (i64, UsageSource) {
-        let (call, _folder) = call().await;
+        cost_of(call().await, tokens)
+    }
+
+    fn cost_of((call, _folder): (OpenCall, tempfile::TempDir), tokens: TokensUsed) -> (i64, UsageSource) {
         let used = Used { outcome: Outcome::Cut, tokens, tier: None };
         let settlement = settlement(&call, used, Timestamp::from_micros(1));
         (settlement.cost.as_i64(), settlement.source)
@@ -269,17 +286,38 @@ mod tests {
             (TokensUsed::Nothing, 0, UsageSource::Nothing),
             (TokensUsed::Reported(counted(10, 5)), 10 * INPUT_NANOS + 5 * OUTPUT_NANOS, UsageSource::Reported),
             // Anthropic tells the input at once, the output at the end.
-            (TokensUsed::ReportedInput(counted(10, 1), 20), 10 * INPUT_NANOS + 20 * OUTPUT_NANOS, UsageSource::Bounded),
+            (TokensUsed::ReportedSoFar(counted(10, 1), 20), 10 * INPUT_NANOS + 20 * OUTPUT_NANOS, UsageSource::Bounded),
             (
-                TokensUsed::ReportedInput(counted(10, 30), 20),
+                TokensUsed::ReportedSoFar(counted(10, 30), 20),
                 10 * INPUT_NANOS + 30 * OUTPUT_NANOS,
                 UsageSource::Reported,
             ),
             (TokensUsed::Bytes(20), 100 * INPUT_NANOS + 20 * OUTPUT_NANOS, UsageSource::Bounded),
             (TokensUsed::Bytes(1_000_000), 100 * INPUT_NANOS + 50 * OUTPUT_NANOS, UsageSource::Bounded),
-            (TokensUsed::Unreadable, 100 * INPUT_NANOS + 50 * OUTPUT_NANOS, UsageSource::Bounded),
+            (TokensUsed::Unknown, 100 * INPUT_NANOS + 50 * OUTPUT_NANOS, UsageSource::Bounded),
         ] {
             assert_eq!(cost(tokens).await, (expected, source), "{tokens:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn under_a_budget_only_a_final_count_is_less_than_the_hold() {
+        let counted = Usage { input: 10, output: 5, ..Usage::default() };
+        let budgeted = || async {
+            let (mut call, folder) = call().await;
+            let charges =
+                vec![privet_store::Charge { budget: "everybody".into(), window_start: Timestamp::from_micros(0) }];
+            call.hold = Arc::new(Hold { charges, amount: Nanos::new(777_777), ..(*call.hold).clone() });
+            (call, folder)
+        };
+        for (tokens, expected) in [
+            (TokensUsed::Nothing, 0),
+            (TokensUsed::Reported(counted), 10 * INPUT_NANOS + 5 * OUTPUT_NANOS),
+            (TokensUsed::ReportedSoFar(counted, 20), 777_777),
+            (TokensUsed::Bytes(1), 777_777),
+            (TokensUsed::Unknown, 777_777),
+        ] {
+            assert_eq!(cost_of(budgeted().await, tokens).0, expected, "{tokens:?}");
         }
     }
 

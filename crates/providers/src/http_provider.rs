@@ -76,7 +76,7 @@ impl HttpProvider {
             Some(url) => url.clone(),
             None => self.url(&gemini::chat_path(call.model, call.stream))?,
         };
-        let (response, limits) = self.send(Method::POST, url, Some(call.body)).await?;
+        let (response, limits) = self.send(Method::POST, url, Some(call.body), call.trace_parent.as_deref()).await?;
         let headers = headers_for_client(response.headers());
         if !call.stream {
             let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
@@ -102,7 +102,7 @@ impl HttpProvider {
                 return Err(ProviderError::NotOffered { provider: self.settings.name.clone(), what: "embeddings" });
             }
         };
-        let (response, limits) = self.send(Method::POST, self.url(&path)?, Some(body)).await?;
+        let (response, limits) = self.send(Method::POST, self.url(&path)?, Some(body), None).await?;
         let headers = headers_for_client(response.headers());
         let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) })
@@ -118,7 +118,7 @@ impl HttpProvider {
             ProviderKind::Anthropic => "/v1/models?limit=1000",
             ProviderKind::Gemini => "/v1beta/models?pageSize=1000",
         };
-        let (response, limits) = self.send(Method::GET, self.url(path)?, None).await?;
+        let (response, limits) = self.send(Method::GET, self.url(path)?, None, None).await?;
         let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
         model_list::decode(&body).map_err(|fault| self.fault(fault))
     }
@@ -129,9 +129,13 @@ impl HttpProvider {
         method: Method,
         url: Url,
         body: Option<Bytes>,
+        trace_parent: Option<&str>,
     ) -> Result<(reqwest::Response, Limits), ProviderError> {
         let mut request = reqwest::Request::new(method, url);
         *request.headers_mut() = self.headers.clone();
+        if let Some(parent) = trace_parent.and_then(|parent| HeaderValue::from_str(parent).ok()) {
+            request.headers_mut().insert(TRACE_PARENT, parent);
+        }
         *request.body_mut() = body.map(Into::into);
         let timeouts = self.settings.timeouts;
         let started = Instant::now();
@@ -194,6 +198,8 @@ impl HttpProvider {
         ProviderError::Fault { provider: self.settings.name.clone(), fault }
     }
 }
+
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 fn auth_headers(settings: &ProviderSettings) -> Result<HeaderMap, http::header::InvalidHeaderValue> {
     let mut headers = HeaderMap::new();

@@ -20,6 +20,8 @@ pub struct ChatCall<'a> {
     pub stream: bool,
     /// Seconds since 1970, for a provider that has no clock of its own.
     pub created: i64,
+    /// The header `traceparent`, where the client's trace goes on at the provider.
+    pub trace_parent: Option<String>,
 }
 
 /// A provider.

@@ -4,12 +4,14 @@
 
 mod alerts;
 mod error;
+mod langfuse;
 mod layers;
 mod limits;
 mod prices;
 mod providers;
 mod setting;
 mod toml_file;
+mod traces;
 mod trusted_proxies;
 
 use std::collections::BTreeMap;
@@ -28,10 +30,12 @@ use secrecy::SecretString;
 
 pub(crate) use alerts::AlertSettings;
 pub(crate) use error::ConfigError;
+pub(crate) use langfuse::LangfuseSettings;
 pub(crate) use layers::{Flags, Surroundings};
 use layers::{Layers, Origin};
 pub(crate) use limits::DoorSettings;
 pub(crate) use setting::Shown;
+pub(crate) use traces::TraceSettings;
 pub(crate) use trusted_proxies::{TrustedProxies, TrustedRanges};
 
 /// The file read when no other is named.
@@ -47,6 +51,7 @@ pub(crate) struct Config {
     pub(crate) limits: LimitSettings,
     pub(crate) budgets: Vec<Budget>,
     pub(crate) alerts: Option<AlertSettings>,
+    pub(crate) traces: TraceSettings,
     pub(crate) database: Location,
     pub(crate) durability: Durability,
     pub(crate) record: RecordMode,
@@ -56,6 +61,7 @@ pub(crate) struct Config {
     pub(crate) personal_api_key: Option<SecretString>,
     /// Whether it stands in `.env`, where a shell does not see it.
     pub(crate) personal_api_key_in_dot_env: bool,
+    pub(crate) langfuse: LangfuseSettings,
     pub(crate) log: LogSettings,
     /// What tokens cost.
     pub(crate) prices: PriceBook,
@@ -104,6 +110,7 @@ impl Config {
         let limits = limits::limits(&layers, &mut shown)?;
         let budgets = limits::budgets(&layers, &limits.time_zone, &mut shown)?;
         let alerts = alerts::alerts(&layers, &mut shown)?;
+        let traces = traces::traces(&layers, &mut shown)?;
         let mut value = |key: &str| layers.shown(key, &mut shown);
         let database_url = value("database_url");
         let database = match database_url.text.as_str() {
@@ -122,6 +129,7 @@ impl Config {
         let personal_api_key = (!personal.is_empty()).then(|| SecretString::from(personal));
         let default_model = value("default_model");
         let prices = prices::book(&value("prices"), layers.folder())?;
+        let langfuse = langfuse::langfuse(&layers, &mut shown)?;
         let providers = providers::configured(&layers, &mut shown)?;
         let aliases = providers::aliases(&layers, &mut shown)?;
         let default_model = providers::default_model(&default_model, &providers, &aliases)?;
@@ -133,6 +141,7 @@ impl Config {
             limits,
             budgets,
             alerts,
+            traces,
             database,
             durability,
             record,
@@ -141,6 +150,7 @@ impl Config {
             default_model,
             personal_api_key,
             personal_api_key_in_dot_env,
+            langfuse,
             log,
             prices,
             shown,

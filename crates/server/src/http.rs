@@ -13,6 +13,7 @@ mod error;
 mod health;
 pub(crate) mod idempotency;
 mod keys;
+mod langfuse;
 mod lesson_chat;
 mod linger;
 mod messages;
@@ -24,6 +25,7 @@ mod request_id;
 pub(crate) mod router;
 mod surface;
 mod switches;
+mod trace_parent;
 mod usage;
 
 pub(crate) use reply::CONVERSATION_HEADER;

@@ -17,6 +17,8 @@ pub(crate) struct KeyView {
     pub(crate) id: ApiKeyId,
     /// The public part of its text.
     pub(crate) public_id: String,
+    /// The public key for Langfuse's SDKs; their secret key is the whole text.
+    pub(crate) public_key: String,
     /// The first key of its line of rotations: budgets go on under this id.
     #[schema(value_type = uuid::Uuid)]
     family_id: ApiKeyId,
@@ -26,7 +28,7 @@ pub(crate) struct KeyView {
     user_id: String,
     /// The project whose data it sees.
     project: String,
-    /// What it may do: `chat`, `embeddings`, `read`, `prompts`, `admin`.
+    /// What it may do: `chat`, `embeddings`, `read`, `prompts`, `traces`, `admin`.
     scopes: Vec<&'static str>,
     /// The models that it may use; all if there are none.
     models: Vec<String>,
@@ -53,7 +55,7 @@ pub(crate) struct KeyView {
 /// A key that was just made. Its text is shown this once.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CreatedKeyView {
-    /// The whole key.
+    /// The whole key, which is the secret key for Langfuse's SDKs too.
     key: String,
     #[serde(flatten)]
     view: KeyView,
@@ -66,6 +68,7 @@ impl KeyView {
         Ok(Self {
             id: key.id,
             public_id: key.public_id.clone(),
+            public_key: key.public_key.clone(),
             family_id: key.family_id,
             name: key.name.clone(),
             user_id: key.user_id.clone(),

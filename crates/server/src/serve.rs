@@ -11,9 +11,10 @@ use privet_engine::budget::{BudgetParts, BudgetRules, Budgets, Sharing};
 use privet_engine::keyring::Keyring;
 use privet_engine::router::Router;
 use privet_engine::switchboard::Switchboard;
+use privet_engine::traces::{BookPricing, Traces};
 use privet_engine::{Engine, EngineParts};
 use privet_providers::{HttpProvider, Provider, ProviderKind, Webhook};
-use privet_store::Store;
+use privet_store::{Store, TraceStore, WriteSettings};
 use rustix::fs::Mode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -40,7 +41,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let _folder = claim_folder(&config)?;
     let store = Arc::new(Store::open(&config.database, config.durability).await?);
     let first_key = first_run::first_key(&store, &config).await?;
-    let engine = engine(store.clone(), &config).await?;
+    let traces = open_traces(&config).await?;
+    let engine = engine(store.clone(), traces.clone(), &config).await?;
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!(
             "cannot listen on {}; is another server there? choose another with --listen ADDRESS:PORT",
@@ -77,6 +79,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     accepting.abort();
     beside.stop(&engine).await;
     store.close().await;
+    traces.close().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -103,7 +106,13 @@ pub(crate) fn make_private_folder(path: &std::path::Path) -> std::io::Result<()>
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-async fn engine(store: Arc<Store>, config: &Config) -> anyhow::Result<Arc<Engine>> {
+async fn open_traces(config: &Config) -> anyhow::Result<Arc<TraceStore>> {
+    let pricing = Arc::new(BookPricing::new(config.prices.clone()));
+    let store = TraceStore::open(&config.database, WriteSettings::default(), pricing, Arc::new(SystemClock)).await?;
+    Ok(Arc::new(store))
+}
+
+async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> anyhow::Result<Arc<Engine>> {
     let mut providers = Vec::with_capacity(config.providers.len());
     let mut clients: Vec<(Duration, reqwest::Client)> = Vec::new();
     for settings in &config.providers {
@@ -141,6 +150,7 @@ async fn engine(store: Arc<Store>, config: &Config) -> anyhow::Result<Arc<Engine
     let switchboard = Switchboard::load(store.clone()).await?;
     Ok(Engine::new(EngineParts {
         store,
+        traces: Traces { store: traces, requests: config.traces.requests },
         keyring,
         router,
         budgets,

@@ -7,6 +7,7 @@ use sqlx::types::Uuid;
 
 use crate::db::{Store, reading, writing};
 use crate::error::StoreError;
+use crate::project::ShownProject;
 
 /// What may be shown of a key.
 #[derive(Clone, Debug)]
@@ -17,8 +18,12 @@ pub struct ApiKey {
     pub project_id: ProjectId,
     /// That project's name.
     pub project: String,
+    /// The id and the name of that project on the Langfuse surface.
+    pub project_shown: ShownProject,
     /// The public part of its text.
     pub public_id: String,
+    /// The public key of the pair that it is.
+    pub public_key: String,
     /// The first key of its line of rotations; its own id unless it replaced another.
     pub family_id: ApiKeyId,
     /// What its owner calls it.
@@ -53,6 +58,8 @@ pub struct NewKeyRow<'a> {
     pub project_id: ProjectId,
     /// The public part of its text.
     pub public_id: &'a PublicId,
+    /// The public key of the pair that it is, where somebody chose one.
+    pub public_key: Option<&'a str>,
     /// The hash of its text.
     pub hash: &'a KeyHash,
     /// What its owner calls it.
@@ -82,6 +89,8 @@ pub struct KeyUpdate<'a> {
     pub name: Option<&'a str>,
     /// What it may do.
     pub scopes: Option<&'a str>,
+    /// The public key of the pair that it is.
+    pub public_key: Option<&'a str>,
     /// What bounds it: as it was read, and as it shall be.
     pub limits: Option<(&'a str, &'a str)>,
     /// When it ends; `Some(None)` for never.
@@ -93,7 +102,10 @@ struct Row {
     id: Uuid,
     project_id: Uuid,
     project: String,
+    project_given_id: Option<String>,
+    project_given_name: Option<String>,
     public_id: String,
+    public_key: Option<String>,
     hash: Vec<u8>,
     family_id: Uuid,
     name: String,
@@ -106,7 +118,8 @@ struct Row {
     last_used_at: Option<i64>,
 }
 
-const BUMP: &str = "UPDATE revisions SET version = version + 1 WHERE name = 'api_keys'";
+/// Lets every server read its keys again.
+pub(crate) const BUMP: &str = "UPDATE revisions SET version = version + 1 WHERE name = 'api_keys'";
 
 impl Store {
     /// Stores a key. `None` if a key with that public id is there already (an import that was done before).
@@ -118,8 +131,8 @@ impl Store {
         let inserted = writing!(self, conn => {
             let inserted = sqlx::query(
                 "INSERT INTO api_keys (id, family_id, project_id, public_id, hash, name, user_id, scopes, limits, \
-                 created_at, expires_at) \
-                 VALUES ($1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (public_id) DO NOTHING",
+                 created_at, expires_at, public_key) \
+                 VALUES ($1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (public_id) DO NOTHING",
             )
             .bind(id.as_uuid())
             .bind(row.project_id.as_uuid())
@@ -131,6 +144,7 @@ impl Store {
             .bind(row.limits)
             .bind(now.as_micros())
             .bind(row.expires_at.map(Timestamp::as_micros))
+            .bind(row.public_key)
             .execute(&mut *conn)
             .await?
             .rows_affected();
@@ -198,7 +212,8 @@ impl Store {
         writing!(self, conn => {
             let changed = sqlx::query(
                 "UPDATE api_keys SET name = COALESCE($2, name), scopes = COALESCE($3, scopes), \
-                 limits = COALESCE($5, limits), expires_at = CASE WHEN $6 THEN $7 ELSE expires_at END \
+                 limits = COALESCE($5, limits), expires_at = CASE WHEN $6 THEN $7 ELSE expires_at END, \
+                 public_key = COALESCE($8, public_key) \
                  WHERE id = $1 AND revoked_at IS NULL AND limits = COALESCE($4, limits)",
             )
             .bind(id.as_uuid())
@@ -208,6 +223,7 @@ impl Store {
             .bind(update.limits.map(|(_, wanted)| wanted))
             .bind(update.expires_at.is_some())
             .bind(update.expires_at.flatten().map(Timestamp::as_micros))
+            .bind(update.public_key)
             .execute(&mut *conn)
             .await?
             .rows_affected();
@@ -271,7 +287,8 @@ impl Store {
     pub async fn keys(&self) -> Result<Vec<KeySecret>, StoreError> {
         let rows: Vec<Row> = reading!(self, pool => {
             sqlx::query_as(
-                "SELECT k.id, k.project_id, p.name AS project, k.public_id, k.hash, \
+                "SELECT k.id, k.project_id, p.name AS project, p.given_id AS project_given_id, \
+                 p.given_name AS project_given_name, k.public_id, k.public_key, k.hash, \
                  COALESCE(k.family_id, k.id) AS family_id, k.name, k.user_id, k.scopes, k.limits, k.created_at, \
                  k.expires_at, k.revoked_at, k.last_used_at \
                  FROM api_keys k JOIN projects p ON p.id = k.project_id ORDER BY k.id",
@@ -299,11 +316,17 @@ impl TryFrom<Row> for KeySecret {
     fn try_from(row: Row) -> Result<Self, StoreError> {
         let hash = KeyHash::from_slice(&row.hash)
             .ok_or_else(|| StoreError::Damaged(format!("the hash of the API key {}", row.public_id)))?;
+        let public_id = PublicId::from(row.public_id);
         let key = ApiKey {
             id: row.id.into(),
             project_id: row.project_id.into(),
+            project_shown: ShownProject {
+                id: row.project_given_id.unwrap_or_else(|| ProjectId::from(row.project_id).to_string()),
+                name: row.project_given_name.unwrap_or_else(|| row.project.clone()),
+            },
             project: row.project,
-            public_id: row.public_id,
+            public_key: row.public_key.unwrap_or_else(|| public_id.public_key()),
+            public_id: public_id.as_str().to_owned(),
             family_id: row.family_id.into(),
             name: row.name,
             user_id: row.user_id,

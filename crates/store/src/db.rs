@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use privet_domain::time::Timestamp;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqlitePool};
 
 use crate::error::StoreError;
@@ -55,10 +55,7 @@ macro_rules! writing {
 
 pub(crate) use {reading, writing};
 
-/// The file's name inside the data folder.
-const SQLITE_FILE: &str = "privet.db";
 const SQLITE_READERS: u32 = 4;
-const POSTGRES_CONNECTIONS: u32 = 16;
 /// The log is copied into the database after so many pages (16 MiB): rarely enough to cost little, often enough to stay small.
 const CHECKPOINT_PAGES: &str = "4000";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,12 +87,42 @@ impl Location {
         Self::Postgres(url.into())
     }
 
-    /// The SQLite file, if that is what it is.
+    /// The SQLite file of what must never be lost, if that is what it is.
     #[must_use]
     pub fn sqlite_file(&self) -> Option<PathBuf> {
+        self.file_of(Database::Main)
+    }
+
+    pub(crate) fn file_of(&self, database: Database) -> Option<PathBuf> {
         match self {
-            Self::Folder(folder) => Some(folder.join(SQLITE_FILE)),
+            Self::Folder(folder) => Some(folder.join(database.sqlite_file())),
             Self::Postgres(_) => None,
+        }
+    }
+}
+
+/// What Privet keeps, in two databases: with SQLite two files, with PostgreSQL two sets of tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Database {
+    /// What must never be lost.
+    Main,
+    /// What is large and expires.
+    Traces,
+}
+
+impl Database {
+    /// The file's name inside the data folder.
+    const fn sqlite_file(self) -> &'static str {
+        match self {
+            Self::Main => "privet.db",
+            Self::Traces => "traces.db",
+        }
+    }
+
+    const fn postgres_connections(self) -> u32 {
+        match self {
+            Self::Main => 16,
+            Self::Traces => 8,
         }
     }
 }
@@ -106,12 +133,28 @@ pub(crate) struct Sqlite {
     pub(crate) writer: SqlitePool,
 }
 
+impl Sqlite {
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
 pub(crate) enum Db {
     Sqlite(Sqlite),
     Postgres(PgPool),
 }
 
-/// The store: everything that Privet keeps. Cheap to share by `Arc`.
+impl Db {
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.close().await,
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// The store: everything that must never be lost. Cheap to share by `Arc`.
 pub struct Store {
     pub(crate) db: std::sync::Arc<Db>,
     pub(crate) writer: Writer,
@@ -125,8 +168,8 @@ impl Store {
     /// When it cannot be reached, was written by a newer version, or a migration fails.
     pub async fn open(location: &Location, durability: Durability) -> Result<Self, StoreError> {
         let _one_at_a_time = migration::lock(location).await?;
-        let db = connect(location, durability).await?;
-        migration::migrate(&db, location).await?;
+        let db = connect(location, Database::Main, durability).await?;
+        migration::migrate(&db, Database::Main, location).await?;
         let db = std::sync::Arc::new(db);
         Ok(Self { writer: Writer::start(db.clone()), db, last_seq: AtomicI64::new(0) })
     }
@@ -173,33 +216,27 @@ impl Store {
     /// Writes what is queued and closes the connections.
     pub async fn close(&self) {
         self.writer.close().await;
-        match &*self.db {
-            Db::Sqlite(sqlite) => {
-                sqlite.readers.close().await;
-                sqlite.writer.close().await;
-            }
-            Db::Postgres(pool) => pool.close().await,
-        }
+        self.db.close().await;
     }
 }
 
-pub(crate) async fn connect(location: &Location, durability: Durability) -> Result<Db, StoreError> {
+pub(crate) async fn connect(location: &Location, database: Database, durability: Durability) -> Result<Db, StoreError> {
     let opened = match location {
-        Location::Folder(folder) => connect_sqlite(&folder.join(SQLITE_FILE), durability).await,
-        Location::Postgres(url) => connect_postgres(&url.0, durability).await,
+        Location::Folder(folder) => connect_sqlite(folder, database, durability).await,
+        Location::Postgres(url) => connect_postgres(&url.0, database.postgres_connections(), durability).await,
     };
     opened.map_err(|error| StoreError::Open {
         location: match location {
-            Location::Folder(folder) => folder.join(SQLITE_FILE).display().to_string(),
+            Location::Folder(folder) => folder.join(database.sqlite_file()).display().to_string(),
             Location::Postgres(url) => url.to_string(),
         },
         reason: error.to_string(),
     })
 }
 
-async fn connect_sqlite(file: &Path, durability: Durability) -> Result<Db, sqlx::Error> {
+async fn connect_sqlite(folder: &Path, database: Database, durability: Durability) -> Result<Db, sqlx::Error> {
     let options = SqliteConnectOptions::new()
-        .filename(file)
+        .filename(folder.join(database.sqlite_file()))
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(match durability {
@@ -208,6 +245,11 @@ async fn connect_sqlite(file: &Path, durability: Durability) -> Result<Db, sqlx:
         })
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
+        .auto_vacuum(match database {
+            Database::Main => SqliteAutoVacuum::None,
+            // Takes effect in a fresh file: what expired goes back to the disk in small steps.
+            Database::Traces => SqliteAutoVacuum::Incremental,
+        })
         .pragma("secure_delete", "on")
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
     let writer = SqlitePoolOptions::new()
@@ -240,7 +282,7 @@ async fn connect_sqlite(file: &Path, durability: Durability) -> Result<Db, sqlx:
     Ok(Db::Sqlite(Sqlite { readers, writer }))
 }
 
-async fn connect_postgres(url: &str, durability: Durability) -> Result<Db, sqlx::Error> {
+async fn connect_postgres(url: &str, connections: u32, durability: Durability) -> Result<Db, sqlx::Error> {
     let commit = match durability {
         Durability::Full => "on",
         Durability::Process => "off",
@@ -249,7 +291,7 @@ async fn connect_postgres(url: &str, durability: Durability) -> Result<Db, sqlx:
     // The pool would try for its whole patience and then say only that it was in vain.
     options.connect().await?.close().await?;
     let pool = PgPoolOptions::new()
-        .max_connections(POSTGRES_CONNECTIONS)
+        .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .connect_with(options)

@@ -1,6 +1,6 @@
 //! All SQL of Privet, for SQLite and PostgreSQL: the same queries on both.
 //!
-//! [`Store`] is the whole of it. What a row means is decided above; here it is kept, found and never lost.
+//! [`Store`] keeps what must never be lost, [`TraceStore`] what is large and expires. What a row means is decided above; here it is kept, found and never lost.
 
 mod alert;
 mod api_key;
@@ -16,6 +16,7 @@ mod project;
 mod replica;
 mod statements;
 mod switch;
+mod trace;
 mod turn;
 mod usage;
 mod writer;
@@ -30,8 +31,9 @@ pub use import::LessonImport;
 pub use ledger::{CallKind, Charge, Hold, Outcome, Settlement, UsageSource};
 pub use migration::{MigrationPlan, PendingMigration};
 pub use postgres_url::PostgresUrl;
-pub use project::Project;
+pub use project::{Project, ShownProject};
 pub use replica::{Grant, GrantRequest};
 pub use switch::SwitchedOff;
+pub use trace::{Pricing, TraceStore, TraceTotals, TraceWithTotals, Unpriced, WriteSettings};
 pub use turn::{NewMessage, TurnEnd, TurnFinish, TurnStart, TurnWithdrawal};
 pub use usage::{OpenCall, Refusal, SettledCall, Standing, UsageFilter, UsageRow};

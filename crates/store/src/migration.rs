@@ -1,16 +1,43 @@
 //! Migrations: embedded, forward only, each in one transaction, after a backup of the SQLite file.
 
 use std::fs::File;
+use std::path::Path;
+use std::sync::LazyLock;
 
 use serde::Serialize;
 use sqlx::migrate::{AppliedMigration, Migrate, Migrator};
 
-use crate::db::{Db, Durability, Location, connect};
+use crate::db::{Database, Db, Durability, Location, connect};
 use crate::error::StoreError;
 
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
-const TABLE: &str = "_sqlx_migrations";
+/// The migrations of one database.
+struct Schema {
+    sqlite: Migrator,
+    postgres: Migrator,
+    /// The table of those that ran.
+    table: &'static str,
+}
+
+static MAIN: LazyLock<Schema> = LazyLock::new(|| Schema {
+    sqlite: sqlx::migrate!("migrations/sqlite"),
+    postgres: sqlx::migrate!("migrations/postgres"),
+    table: "_sqlx_migrations",
+});
+static TRACES: LazyLock<Schema> = LazyLock::new(|| {
+    let table = "_sqlx_migrations_traces";
+    let mut sqlite = sqlx::migrate!("migrations/traces_sqlite");
+    sqlite.dangerous_set_table_name(table);
+    let mut postgres = sqlx::migrate!("migrations/traces_postgres");
+    postgres.dangerous_set_table_name(table);
+    Schema { sqlite, postgres, table }
+});
+
+fn schema_of(database: Database) -> &'static Schema {
+    match database {
+        Database::Main => &MAIN,
+        Database::Traces => &TRACES,
+    }
+}
 
 /// A migration that has not run yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,25 +59,26 @@ pub struct MigrationPlan {
 
 /// The plan for a database that may not exist yet; a missing SQLite file is not made.
 pub(crate) async fn plan_at(location: &Location) -> Result<MigrationPlan, StoreError> {
-    match location.sqlite_file() {
-        Some(file) if !file.exists() => make_plan(&SQLITE, &[]),
-        _ => plan(&connect(location, Durability::Full).await?).await,
+    let database = Database::Main;
+    match location.file_of(database) {
+        Some(file) if !file.exists() => make_plan(&schema_of(database).sqlite, &[]),
+        _ => plan(&connect(location, database, Durability::Full).await?, database).await,
     }
 }
 
-pub(crate) async fn migrate(db: &Db, location: &Location) -> Result<(), StoreError> {
-    let plan = plan(db).await?;
+pub(crate) async fn migrate(db: &Db, database: Database, location: &Location) -> Result<(), StoreError> {
+    let plan = plan(db, database).await?;
     if plan.pending.is_empty() {
         return Ok(());
     }
     match db {
         Db::Sqlite(sqlite) => {
-            if plan.current > 0 {
-                back_up(sqlite, location, plan.current).await?;
+            if let Some(file) = location.file_of(database).filter(|_| plan.current > 0) {
+                back_up(sqlite, &file, plan.current).await?;
             }
-            SQLITE.run(&sqlite.writer).await?;
+            schema_of(database).sqlite.run(&sqlite.writer).await?;
         }
-        Db::Postgres(pool) => POSTGRES.run(pool).await?,
+        Db::Postgres(pool) => schema_of(database).postgres.run(pool).await?,
     }
     tracing::info!(from = plan.current, migrations = plan.pending.len(), "database schema is up to date");
     Ok(())
@@ -69,30 +97,32 @@ pub(crate) async fn lock(location: &Location) -> Result<Option<File>, StoreError
     locked.map(Some).map_err(|source| StoreError::File { path: path.display().to_string(), source })
 }
 
-async fn plan(db: &Db) -> Result<MigrationPlan, StoreError> {
+async fn plan(db: &Db, database: Database) -> Result<MigrationPlan, StoreError> {
+    let schema = schema_of(database);
     let (migrator, applied) = match db {
         Db::Sqlite(sqlite) => {
-            let present: Option<i64> =
-                sqlx::query_scalar("SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations'")
-                    .fetch_optional(&sqlite.readers)
-                    .await?;
+            let present: Option<i64> = sqlx::query_scalar("SELECT 1 FROM sqlite_schema WHERE name = $1")
+                .bind(schema.table)
+                .fetch_optional(&sqlite.readers)
+                .await?;
             let mut connection = sqlite.readers.acquire().await?;
             let applied = match present {
-                Some(_) => connection.list_applied_migrations(TABLE).await?,
+                Some(_) => connection.list_applied_migrations(schema.table).await?,
                 None => Vec::new(),
             };
-            (&SQLITE, applied)
+            (&schema.sqlite, applied)
         }
         Db::Postgres(pool) => {
-            let present: Option<i32> = sqlx::query_scalar("SELECT 1 WHERE to_regclass('_sqlx_migrations') IS NOT NULL")
+            let present: Option<i32> = sqlx::query_scalar("SELECT 1 WHERE to_regclass($1) IS NOT NULL")
+                .bind(schema.table)
                 .fetch_optional(pool)
                 .await?;
             let mut connection = pool.acquire().await?;
             let applied = match present {
-                Some(_) => connection.list_applied_migrations(TABLE).await?,
+                Some(_) => connection.list_applied_migrations(schema.table).await?,
                 None => Vec::new(),
             };
-            (&POSTGRES, applied)
+            (&schema.postgres, applied)
         }
     };
     make_plan(migrator, &applied)
@@ -122,8 +152,7 @@ fn make_plan(migrator: &Migrator, applied: &[AppliedMigration]) -> Result<Migrat
 }
 
 /// Copies the SQLite file beside itself, consistently, under the version it has.
-async fn back_up(sqlite: &crate::db::Sqlite, location: &Location, version: i64) -> Result<(), StoreError> {
-    let Some(file) = location.sqlite_file() else { return Ok(()) };
+async fn back_up(sqlite: &crate::db::Sqlite, file: &Path, version: i64) -> Result<(), StoreError> {
     let backup = file.with_extension(format!("db.before-migration-from-{version}"));
     if backup.exists() {
         // Left by an attempt that failed: the file may have changed since.

@@ -11,7 +11,7 @@ const SIZES: usize = 7;
 const ROWS_MAX: usize = 1 << (SIZES - 1);
 
 /// One statement in all its sizes.
-type BySize = [String; SIZES];
+pub(crate) type BySize = [String; SIZES];
 
 /// The statements of one database.
 pub(crate) struct Statements {
@@ -31,16 +31,7 @@ impl Statements {
         let ids = |rows: usize, first: usize| -> String {
             (first..first + rows).map(parameter).collect::<Vec<_>>().join(", ")
         };
-        let insert = |head: &str, columns: usize| {
-            sizes(|rows| {
-                let row = |row: usize| {
-                    let parameters: Vec<String> =
-                        (1..=columns).map(|column| parameter(row * columns + column)).collect();
-                    format!("({})", parameters.join(", "))
-                };
-                format!("INSERT INTO {head} VALUES {}", (0..rows).map(row).collect::<Vec<_>>().join(", "))
-            })
-        };
+        let insert = |head: &str, columns: usize| insert(parameter, head, columns);
         let insert_new = |head: &str, columns: usize| {
             insert(head, columns).map(|statement| format!("{statement} ON CONFLICT (id) DO NOTHING"))
         };
@@ -101,6 +92,17 @@ impl Statements {
     }
 }
 
+/// Inserts rows of so many columns.
+pub(crate) fn insert(parameter: fn(usize) -> String, head: &str, columns: usize) -> BySize {
+    sizes(|rows| {
+        let row = |row: usize| {
+            let parameters: Vec<String> = (1..=columns).map(|column| parameter(row * columns + column)).collect();
+            format!("({})", parameters.join(", "))
+        };
+        format!("INSERT INTO {head} VALUES {}", (0..rows).map(row).collect::<Vec<_>>().join(", "))
+    })
+}
+
 /// Divides rows into chunks that have a statement.
 pub(crate) fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     let mut rest = rows;
@@ -112,11 +114,13 @@ pub(crate) fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-fn sizes(statement: impl Fn(usize) -> String) -> BySize {
+/// One statement for each size of batch.
+pub(crate) fn sizes(statement: impl Fn(usize) -> String) -> BySize {
     std::array::from_fn(|log| statement(1 << log))
 }
 
-fn of_size(statements: &'static BySize, rows: usize) -> &'static str {
+/// The statement for so many rows.
+pub(crate) fn of_size(statements: &'static BySize, rows: usize) -> &'static str {
     // Chunks have one of the sizes; anything else would be a statement that the database refuses.
     rows.checked_ilog2().and_then(|log| statements.get(log as usize)).map_or("", String::as_str)
 }

@@ -1,6 +1,7 @@
 // Where the server and its mock upstream are, and how to script the mock.
 //
-// PRIVET_URL, PRIVET_KEY and MOCK_URL come from the environment. With PRIVET_MODEL_PREFIX="" the model names carry no provider,
+// PRIVET_URL, PRIVET_KEY and MOCK_URL come from the environment, and PRIVET_PUBLIC_KEY and PRIVET_SECRET_KEY, the pair for
+// Langfuse's SDKs. With PRIVET_MODEL_PREFIX="" the model names carry no provider,
 // so that openai.test.js can be run against the mock itself (PRIVET_URL = MOCK_URL).
 
 import OpenAI from 'openai';
@@ -13,6 +14,8 @@ const required = (name) => {
 
 export const PRIVET_URL = required('PRIVET_URL');
 export const PRIVET_KEY = required('PRIVET_KEY');
+export const PRIVET_PUBLIC_KEY = process.env.PRIVET_PUBLIC_KEY ?? '';
+export const PRIVET_SECRET_KEY = process.env.PRIVET_SECRET_KEY ?? '';
 const MOCK_URL = required('MOCK_URL');
 const PREFIXED = process.env.PRIVET_MODEL_PREFIX !== '';
 

@@ -1,6 +1,7 @@
 """Where the server and its mock upstream are, and how to script the mock.
 
-`PRIVET_URL`, `PRIVET_KEY` and `MOCK_URL` come from the environment. With `PRIVET_MODEL_PREFIX=""` the model names carry no
+`PRIVET_URL`, `PRIVET_KEY` and `MOCK_URL` come from the environment, and `PRIVET_PUBLIC_KEY` and `PRIVET_SECRET_KEY`, the pair for
+Langfuse's SDKs. With `PRIVET_MODEL_PREFIX=""` the model names carry no
 provider, so that `test_openai.py` can be run against the mock itself (`PRIVET_URL` = `MOCK_URL`).
 """
 
@@ -13,6 +14,8 @@ import pytest
 
 PRIVET_URL = os.environ["PRIVET_URL"].rstrip("/")
 PRIVET_KEY = os.environ["PRIVET_KEY"]
+PRIVET_PUBLIC_KEY = os.environ.get("PRIVET_PUBLIC_KEY", "")
+PRIVET_SECRET_KEY = os.environ.get("PRIVET_SECRET_KEY", "")
 MOCK_URL = os.environ["MOCK_URL"].rstrip("/")
 PREFIXED = os.environ.get("PRIVET_MODEL_PREFIX") != ""
 

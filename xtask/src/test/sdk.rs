@@ -16,6 +16,26 @@ use crate::workspace::Workspace;
 
 /// The key that the tests' clients send.
 const KEY: &str = "sdk-tests-key";
+/// The pair that Langfuse's SDKs send.
+const PUBLIC_KEY: &str = "pk-lf-sdk-tests";
+const SECRET_KEY: &str = "sk-lf-sdk-tests-secret";
+
+/// The tests of Python clients that can be installed together: a folder of `tests/sdk`.
+#[derive(Clone, Copy)]
+pub(super) struct PythonTests {
+    folder: &'static str,
+}
+
+/// The last version 2 of Langfuse's SDK cannot be installed beside 5.
+pub(super) const PYTHON_TESTS: [PythonTests; 2] =
+    [PythonTests { folder: "python" }, PythonTests { folder: "python-langfuse2" }];
+
+impl PythonTests {
+    /// Where they are, from the root of the workspace.
+    pub(super) fn path(self) -> String {
+        format!("tests/sdk/{}", self.folder)
+    }
+}
 
 /// Privet and its provider, in the order in which they are to be stopped.
 pub(super) struct Servers {
@@ -25,10 +45,10 @@ pub(super) struct Servers {
 }
 
 /// Makes the virtual environment anew when the requirements have changed; returns its Python.
-pub(super) fn install_python(workspace: &Workspace) -> Result<PathBuf> {
+pub(super) fn install_python(workspace: &Workspace, tests: PythonTests) -> Result<PathBuf> {
     process::require(&[("python3", "sudo apt-get install python3 python3-venv")])?;
-    let requirements = workspace.root.join("tests/sdk/python/requirements.txt");
-    let folder = workspace.target.join("sdk-python");
+    let requirements = workspace.root.join(tests.path()).join("requirements.txt");
+    let folder = workspace.target.join(format!("sdk-{}", tests.folder));
     let python = folder.join("bin").join("python");
     let installed = Installed { wanted: requirements, done: folder.join("requirements.installed.txt") };
     if installed.is_current()? {
@@ -74,6 +94,10 @@ pub(super) fn start(workspace: &Workspace) -> Result<Servers> {
             .current_dir(data.path())
             .env_clear()
             .env("PERSONAL_API_KEY", KEY)
+            .env("LANGFUSE_INIT_PROJECT_ID", "sdk-tests")
+            .env("LANGFUSE_INIT_PROJECT_NAME", "SDK tests")
+            .env("LANGFUSE_INIT_PROJECT_PUBLIC_KEY", PUBLIC_KEY)
+            .env("LANGFUSE_INIT_PROJECT_SECRET_KEY", SECRET_KEY)
             // The SDKs try wrong keys on purpose.
             .env("PRIVET_LIMITS_ADDRESS_REFUSED", "off")
             .env("OPENAI_API_KEY", "mock")
@@ -87,12 +111,17 @@ pub(super) fn start(workspace: &Workspace) -> Result<Servers> {
     Ok(Servers { privet, mock, _data: data })
 }
 
-/// Runs the tests of the Python clients.
-pub(super) fn test_python(workspace: &Workspace, python: &Path, servers: &Servers) -> Result<Count> {
-    let report = workspace.target.join("sdk-python.xml");
+/// Runs tests of Python clients.
+pub(super) fn test_python(
+    workspace: &Workspace,
+    tests: PythonTests,
+    python: &Path,
+    servers: &Servers,
+) -> Result<Count> {
+    let report = workspace.target.join(format!("sdk-{}.xml", tests.folder));
     let mut command = Command::new(python);
     command
-        .args(["-m", "pytest", "-p", "no:cacheprovider", "--quiet", "tests/sdk/python"])
+        .args(["-m", "pytest", "-p", "no:cacheprovider", "--quiet", &tests.path()])
         .arg(format!("--junitxml={}", report.display()))
         .env("PYTHONDONTWRITEBYTECODE", "1");
     run_clients(workspace, &mut command, &workspace.root, servers)?;
@@ -121,6 +150,8 @@ fn run_clients(workspace: &Workspace, command: &mut Command, folder: &Path, serv
         .current_dir(folder)
         .env("PRIVET_URL", &servers.privet.url)
         .env("PRIVET_KEY", KEY)
+        .env("PRIVET_PUBLIC_KEY", PUBLIC_KEY)
+        .env("PRIVET_SECRET_KEY", SECRET_KEY)
         .env("MOCK_URL", &servers.mock.url)
         // A proxy of the developer's must not stand between the client and 127.0.0.1.
         .env("NO_PROXY", "127.0.0.1");

@@ -67,6 +67,8 @@ pub struct Forward<'a> {
     pub max_tokens_field: Option<MaxTokensField>,
     /// The limit of output tokens for a request that names none; `None` leaves it without.
     pub output_limit: Option<u64>,
+    /// The service tier for a request that names none; `None` leaves it without.
+    pub service_tier: Option<&'static str>,
 }
 
 impl IncomingChat {
@@ -141,6 +143,9 @@ impl IncomingChat {
         }
         self.remove_conversation(&mut edits);
         self.limit_output(forward, &mut edits);
+        if let Some(tier) = forward.service_tier {
+            edits.set("service_tier", json_bytes(&json!(tier)));
+        }
         self.object.render(&edits)
     }
 
@@ -208,9 +213,37 @@ impl IncomingChat {
     }
 
     /// The service tier that the request names.
+    ///
+    /// # Errors
+    /// When it is no text.
+    pub fn service_tier(&self) -> Result<Option<String>, BadRequest> {
+        self.object
+            .decode("service_tier")
+            .map_err(|_| BadRequest::at("service_tier", "`service_tier` must be a text such as `default`."))
+    }
+
+    /// The request's `metadata`; empty where there is none.
     #[must_use]
-    pub fn service_tier(&self) -> Option<String> {
-        self.object.decode("service_tier").ok().flatten()
+    pub fn metadata(&self) -> Map<String, Value> {
+        self.object.decode("metadata").ok().flatten().unwrap_or_default()
+    }
+
+    /// The parameters of the model, as the request names them.
+    #[must_use]
+    pub fn parameters(&self) -> Map<String, Value> {
+        let mut parameters = Map::new();
+        for name in PARAMETERS {
+            if let Ok(Some(value)) = self.object.decode::<Value>(name) {
+                parameters.insert(name.to_owned(), value);
+            }
+        }
+        parameters
+    }
+
+    /// The tools, as their JSON.
+    #[must_use]
+    pub fn tools_json(&self) -> Option<&str> {
+        std::str::from_utf8(self.object.get("tools")?).ok().filter(|tools| *tools != "null")
     }
 
     fn leading_instructions(&self) -> usize {
@@ -278,6 +311,25 @@ impl IncomingChat {
         }
     }
 }
+
+/// Parameters that change what a model answers.
+const PARAMETERS: [&str; 15] = [
+    "temperature",
+    "max_tokens",
+    "max_completion_tokens",
+    "top_p",
+    "top_k",
+    "n",
+    "stop",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "reasoning_effort",
+    "verbosity",
+    "response_format",
+    "tool_choice",
+    "parallel_tool_calls",
+];
 
 /// The top-level fields that the canonical form expresses, or that Privet itself acts on.
 const KNOWN: [&str; 24] = [

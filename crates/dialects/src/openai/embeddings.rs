@@ -28,6 +28,10 @@ pub struct IncomingEmbeddings {
 }
 
 impl IncomingEmbeddings {
+    pub(super) const fn object(&self) -> &RawObject {
+        &self.object
+    }
+
     /// Reads a request.
     ///
     /// # Errors

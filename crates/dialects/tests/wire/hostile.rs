@@ -32,7 +32,12 @@ fn a_request_50_000_deep_is_a_bad_request_at_every_reader() {
             assert!(IncomingEmbeddings::parse(body.clone().into()).is_err());
             let Ok(incoming) = IncomingChat::parse(body.into()) else { continue };
             for dialect in DIALECTS {
-                let options = EncodeOptions { max_tokens_field: None, default_max_tokens: 1, output_limit: None };
+                let options = EncodeOptions {
+                    max_tokens_field: None,
+                    default_max_tokens: 1,
+                    output_limit: None,
+                    service_tier: None,
+                };
                 let sent = encode_request(&incoming, "m", &[], dialect, &options);
                 assert_eq!(sent.is_ok(), dialect == Dialect::OpenAiChat, "{dialect:?} {field}");
             }
@@ -140,7 +145,7 @@ proptest! {
             let _ = IncomingEmbeddings::parse(body.clone());
             if let Ok(incoming) = IncomingChat::parse(body) {
                 for dialect in DIALECTS {
-                    let _ = encode_request(&incoming, "m", &incoming.messages, dialect, &EncodeOptions { max_tokens_field: None, default_max_tokens: 1, output_limit: None });
+                    let _ = encode_request(&incoming, "m", &incoming.messages, dialect, &EncodeOptions { max_tokens_field: None, default_max_tokens: 1, output_limit: None, service_tier: None });
                 }
             }
         }
@@ -159,7 +164,7 @@ proptest! {
         let body = serde_json::json!({"model": "m", "messages": messages}).to_string();
         if let Ok(incoming) = IncomingChat::parse(body.into()) {
             for dialect in DIALECTS {
-                let _ = encode_request(&incoming, "m", &incoming.messages, dialect, &EncodeOptions { max_tokens_field: None, default_max_tokens: 1, output_limit: None });
+                let _ = encode_request(&incoming, "m", &incoming.messages, dialect, &EncodeOptions { max_tokens_field: None, default_max_tokens: 1, output_limit: None, service_tier: None });
             }
         }
     }

@@ -133,7 +133,12 @@ fn a_cache_write_is_seen_however_it_is_written() {
 #[test]
 fn an_output_limit_is_set_where_there_is_none_and_stays_where_there_is_one() {
     let sent = |incoming: &IncomingChat, dialect, field| -> Value {
-        let options = EncodeOptions { max_tokens_field: field, default_max_tokens: 4096, output_limit: Some(77) };
+        let options = EncodeOptions {
+            max_tokens_field: field,
+            default_max_tokens: 4096,
+            output_limit: Some(77),
+            service_tier: None,
+        };
         serde_json::from_slice(&encode_request(incoming, "m", &[], dialect, &options).unwrap()).unwrap()
     };
     let limit_of = |body: &Value| {
@@ -164,8 +169,9 @@ fn the_output_limit_is_read_and_a_wrong_one_refused() {
         let error: BadRequest = limit(&json!({"max_completion_tokens": wrong})).unwrap_err();
         assert_eq!(error.param.as_deref(), Some("max_completion_tokens"), "{wrong}");
     }
-    assert_eq!(ask(&json!({"service_tier": "flex"})).service_tier().as_deref(), Some("flex"));
-    assert_eq!(ask(&json!({})).service_tier(), None);
+    assert_eq!(ask(&json!({"service_tier": "flex"})).service_tier().unwrap().as_deref(), Some("flex"));
+    assert_eq!(ask(&json!({})).service_tier().unwrap(), None);
+    assert!(ask(&json!({"service_tier": 7})).service_tier().is_err());
 }
 
 #[test]

@@ -14,7 +14,8 @@ fn parse(body: &Value) -> IncomingChat {
 }
 
 fn encode_with(incoming: &IncomingChat, history: &[Message], dialect: Dialect) -> Result<Value, RequestError> {
-    let options = EncodeOptions { max_tokens_field: None, default_max_tokens: 4096, output_limit: None };
+    let options =
+        EncodeOptions { max_tokens_field: None, default_max_tokens: 4096, output_limit: None, service_tier: None };
     let body = encode_request(incoming, "the-model", history, dialect, &options)?;
     Ok(serde_json::from_slice(&body).unwrap())
 }
@@ -90,7 +91,8 @@ fn a_thread_with_history_in_each_dialect() {
 fn a_request_that_needs_no_change_is_forwarded_to_the_byte() {
     let body = "{ \"model\" : \"the-model\", \"messages\":[ {\"role\":\"user\",\"content\":\"\\u0068i\"} ], \"new_field\":1e400 }";
     let incoming = IncomingChat::parse(body.into()).unwrap();
-    let options = EncodeOptions { max_tokens_field: None, default_max_tokens: 4096, output_limit: None };
+    let options =
+        EncodeOptions { max_tokens_field: None, default_max_tokens: 4096, output_limit: None, service_tier: None };
     let sent = encode_request(&incoming, "the-model", &[], Dialect::OpenAiChat, &options).unwrap();
     assert!(sent.windows(5).any(|window| window == b"1e400"));
     let text = String::from_utf8(sent.to_vec()).unwrap();
@@ -143,7 +145,8 @@ fn wire_27_the_output_limit_goes_by_the_models_name_for_it() {
     ];
     for (given, field, expected) in cases {
         let incoming = parse(&simple(json!({given: 7, "custom": {"kept": [1]}})));
-        let options = EncodeOptions { max_tokens_field: field, default_max_tokens: 4096, output_limit: None };
+        let options =
+            EncodeOptions { max_tokens_field: field, default_max_tokens: 4096, output_limit: None, service_tier: None };
         let sent = encode_request(&incoming, "m", &[], Dialect::OpenAiChat, &options).unwrap();
         let sent: Value = serde_json::from_slice(&sent).unwrap();
         assert_eq!(sent[expected], 7, "{given} {field:?}");

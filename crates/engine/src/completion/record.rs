@@ -4,9 +4,10 @@
 use privet_dialects::translate::Answer;
 use privet_store::{MessageStatus, StoreError, TurnEnd, TurnFinish, TurnWithdrawal};
 
-use super::Ending;
 use super::compose::Turn;
+use super::{CompletionError, Ending};
 use crate::settlement::Used;
+use crate::traces::Ended;
 use crate::{Engine, message};
 
 /// Stores the answer and what it cost. When this returns, the client may be told of it.
@@ -14,18 +15,23 @@ use crate::{Engine, message};
 /// Of several answers (`n`) the first goes on in the conversation. A conversation that was deleted meanwhile stays deleted.
 pub(super) async fn finish(
     engine: &Engine,
-    Ending { turn, call }: Ending,
+    Ending { turn, call, trace }: Ending,
     used: Used,
     answer: &Answer,
-    status: MessageStatus,
+    ended: Ended<'_>,
 ) -> Result<(), StoreError> {
-    let Some(turn) = turn else { return engine.settle(call, used, None).await };
+    let status = match &ended {
+        Ended::Whole(_) | Ended::Unseen => MessageStatus::Complete,
+        Ended::Cut(..) | Ended::Failed(_) => MessageStatus::Incomplete,
+    };
+    let trace = trace.map(|trace| (trace, ended));
+    let Some(turn) = turn else { return engine.settle(call, used, None, trace).await };
     let at = engine.clock.now();
     let first = answer.messages.first().filter(|message| !message.parts.is_empty());
     let messages =
         first.map(|message| message::to_row(message, engine.store.next_seq(at), status)).into_iter().collect();
     let finish = TurnFinish { project_id: turn.project_id, conversation_id: turn.conversation_id, messages, at };
-    match engine.settle(call, used, Some(TurnEnd::Finish(finish))).await {
+    match engine.settle(call, used, Some(TurnEnd::Finish(finish)), trace).await {
         Err(StoreError::NotFound) => {
             tracing::info!(conversation = %turn.conversation_id, "the conversation was deleted before its answer came");
             Ok(())
@@ -41,10 +47,16 @@ pub(super) async fn finish(
 }
 
 /// Takes back a turn that got no answer, and writes what it cost all the same.
-pub(super) async fn withdraw(engine: &Engine, Ending { turn, call }: Ending, used: Used) {
+pub(super) async fn withdraw(
+    engine: &Engine,
+    Ending { turn, call, trace }: Ending,
+    used: Used,
+    error: &CompletionError,
+) {
     let conversation = turn.as_ref().map(|turn| turn.conversation_id);
     let end = turn.map(|turn| TurnEnd::Withdraw(withdrawal(turn)));
-    let withdrawn = engine.settle(call, used, end).await;
+    let trace = trace.map(|trace| (trace, Ended::Failed(error.to_string())));
+    let withdrawn = engine.settle(call, used, end, trace).await;
     if let Some(conversation) = conversation {
         report(withdrawn, conversation);
     }

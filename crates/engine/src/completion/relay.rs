@@ -13,7 +13,6 @@ use privet_dialects::sse::SseDecoder;
 use privet_dialects::translate::{StreamOptions, StreamTranslation, error_event};
 use privet_domain::id::{ConversationId, RequestId};
 use privet_providers::{ByteStream, OnDisconnect, ProviderError};
-use privet_store::MessageStatus;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{CLIENT_STALL, ChatCommand, CompletionError, Ending, Reply, ReplyBody, record, usage};
 use crate::Engine;
 use crate::router::Target;
+use crate::traces::{CallTrace, Ended};
 
 /// Silence of this length gets a comment line, so that no proxy between us and the client gives up.
 const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
@@ -67,7 +67,7 @@ impl Relay {
     pub(super) async fn run(
         mut self,
         engine: Arc<Engine>,
-        ending: Ending,
+        mut ending: Ending,
         mut stream: ByteStream,
         headers: HeaderMap,
         sender: ReplySender,
@@ -78,7 +78,7 @@ impl Relay {
         let outcome = tokio::select! {
             biased;
             () = stop.cancelled() => Err(CompletionError::Stopped),
-            outcome = self.pump(&engine, conversation_id, &mut stream, &mut client) => outcome,
+            outcome = self.pump(&engine, conversation_id, &mut stream, &mut client, &mut ending.trace) => outcome,
         };
         // Before anything is written, the provider is let go: a cancelled call stops costing at once.
         drop(stream);
@@ -95,6 +95,7 @@ impl Relay {
         conversation_id: Option<ConversationId>,
         stream: &mut ByteStream,
         client: &mut Client,
+        trace: &mut Option<CallTrace>,
     ) -> Result<(), CompletionError> {
         let mut out = Vec::new();
         let mut silent_until = Instant::now() + KEEP_ALIVE_AFTER;
@@ -122,6 +123,9 @@ impl Relay {
             let translated = self.translate(chunk, &mut out);
             if !out.is_empty() {
                 silent_until = Instant::now() + KEEP_ALIVE_AFTER;
+                if let Some(trace) = trace {
+                    trace.first_output(engine.clock.now());
+                }
                 let sent = client.send(Bytes::from(std::mem::take(&mut out)), conversation_id, &engine.stop).await;
                 self.or_let_go(sent, client)?;
             }
@@ -181,7 +185,7 @@ impl Relay {
     ) {
         let answer = self.translation.answer();
         let used = usage::of_complete(&answer, &self.target);
-        let recorded = record::finish(engine, ending, used, &answer, MessageStatus::Complete).await;
+        let recorded = record::finish(engine, ending, used, &answer, Ended::Whole(&answer.messages)).await;
         let last = match recorded {
             Ok(()) => self.translation.closing(),
             Err(error) => {
@@ -196,16 +200,18 @@ impl Relay {
         let _ = client.send(Bytes::from(last), conversation_id, &engine.stop).await;
     }
 
-    async fn fail(self, engine: &Engine, ending: Ending, client: Client, error: CompletionError) {
+    async fn fail(mut self, engine: &Engine, ending: Ending, client: Client, error: CompletionError) {
+        let is_counted = self.translation.end().is_ok();
         let answer = self.translation.answer();
-        let used = usage::of_cut(&answer, &error, &self.target);
+        let used = usage::of_cut(&answer, &error, &self.target, is_counted);
         let has_output = answer.messages.iter().any(|message| !message.parts.is_empty());
         if has_output {
-            if let Err(error) = record::finish(engine, ending, used, &answer, MessageStatus::Incomplete).await {
+            let ended = Ended::Cut(&answer.messages, error.to_string());
+            if let Err(error) = record::finish(engine, ending, used, &answer, ended).await {
                 tracing::error!(request_id = %self.request_id, %error, "a cut answer was not stored");
             }
         } else {
-            record::withdraw(engine, ending, used).await;
+            record::withdraw(engine, ending, used, &error).await;
         }
         tracing::info!(request_id = %self.request_id, provider = self.target.provider.name(), %error, "a stream ended early");
         match client {

@@ -1,5 +1,7 @@
 //! `privet keys`.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use clap::{Args, Subcommand};
 use privet_domain::key_limits::KeyLimits;
 use privet_domain::scope::Scopes;
@@ -11,6 +13,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::{Common, Exit, USAGE, load, open_store, print_json};
+use crate::config::Config;
 use crate::key_view::{CreatedKeyView, KeyView};
 
 /// The word that takes a limit away.
@@ -20,7 +23,7 @@ const NONE: &str = "none";
 pub(super) enum KeysCommand {
     /// Make a key; it is shown once
     #[command(
-        after_help = "Without --scopes a key may chat, embed and read. The first key and PERSONAL_API_KEY are such keys.\n\
+        after_help = "Without --scopes a key may chat, embed, read and write traces. The first key and PERSONAL_API_KEY are such keys.\n\
                       A key that may make others through the API: privet keys create --name admin --scopes admin"
     )]
     Create {
@@ -66,7 +69,7 @@ pub(super) enum KeysCommand {
 /// What a key may do, and how much.
 #[derive(Args)]
 pub(super) struct RightsFlags {
-    /// What it may do: chat, embeddings, read, prompts, admin
+    /// What it may do: chat, embeddings, read, prompts, traces, admin
     #[arg(long, value_delimiter = ',')]
     scopes: Option<Vec<String>>,
     /// The models it may use, such as `openai/gpt-4o,anthropic/*`
@@ -158,7 +161,7 @@ pub(super) async fn run(common: &Common, command: KeysCommand) -> Result<(), Exi
             let request = KeyRequest { name, user_id, project, scopes, limits, expires_at };
             let created = api_key::create(&open_store(&config).await?, &request, now).await?;
             super::until_servers_know().await;
-            show_created(common, &created)
+            show_created(common, &config, &created)
         }
         KeysCommand::List => list(common, &open_store(&config).await?, now).await,
         KeysCommand::Update { id, name, rights } => {
@@ -187,7 +190,7 @@ pub(super) async fn run(common: &Common, command: KeysCommand) -> Result<(), Exi
                 .ok_or_else(|| Exit::new(USAGE, format!("--overlap `{overlap}`: write a time such as `24h`")))?;
             let created = api_key::rotate(&open_store(&config).await?, &id, overlap, now).await?;
             super::until_servers_know().await;
-            show_created(common, &created)
+            show_created(common, &config, &created)
         }
     }
 }
@@ -215,11 +218,24 @@ fn state(key: &ApiKey, now: Timestamp) -> String {
     }
 }
 
-fn show_created(common: &Common, created: &CreatedKey) -> Result<(), Exit> {
+fn show_created(common: &Common, config: &Config, created: &CreatedKey) -> Result<(), Exit> {
     if common.json {
         return print_json(&CreatedKeyView::reveal(created)?);
     }
     eprintln!("Shown this once:");
     println!("{}", created.token.expose_secret());
+    eprintln!("\nFor Langfuse's SDKs:");
+    eprintln!("LANGFUSE_BASE_URL={}", base_url(config));
+    eprintln!("LANGFUSE_PUBLIC_KEY={}", created.key.public_key);
+    eprintln!("LANGFUSE_SECRET_KEY={}", created.token.expose_secret());
     Ok(())
+}
+
+/// Where a client on this machine finds the server, by its configuration.
+fn base_url(config: &Config) -> String {
+    let mut address = config.listen;
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    format!("http://{address}")
 }

@@ -59,6 +59,7 @@ pub(super) fn limits(layers: &Layers, shown: &mut Vec<Shown>) -> Result<LimitSet
         output_tokens: value("limits.output_tokens").parse(count)?.into(),
         budget_wait: value("limits.budget_wait").parse(setting::duration)?,
         unpriced: value("limits.unpriced").parse(models)?,
+        fees: value("limits.fees").parse(|text| text.parse().map_err(|_| "write true or false".to_owned()))?,
     })
 }
 
@@ -200,7 +201,7 @@ mod tests {
                     address = { chat = \"off\", api = \"60/1m\" }\n\
                     key = { requests = \"20/minute\", tokens = \"100000/1m\", concurrency = 4 }\n\
                     concurrency = 8\ntime_zone = \"Europe/Warsaw\"\noutput_tokens = 100\nbudget_wait = \"1s\"\n\
-                    unpriced = [\"ollama/qwen3\", \"ollama/library/x\"]\n";
+                    unpriced = [\"ollama/qwen3\", \"ollama/library/x\"]\nfees = true\n";
         let config = load(toml, &[]).unwrap();
         assert_eq!(
             config.door,
@@ -220,6 +221,7 @@ mod tests {
                 output_tokens: 100,
                 budget_wait: Duration::from_secs(1),
                 unpriced: vec!["ollama/qwen3".to_owned(), "ollama/library/x".to_owned()],
+                fees: true,
             }
         );
         let shown = config.shown.iter().find(|shown| shown.key == "server.trusted_proxies").unwrap();
@@ -307,6 +309,7 @@ mod tests {
             ("[limits]\nconcurrency = -1", 2, "a whole number above 0"),
             ("[limits]\ntime_zone = \"Warsaw\"", 2, "Europe/Warsaw"),
             ("[limits]\nbudget_wait = \"soon\"", 2, "write a time"),
+            ("[limits]\nfees = \"maybe\"", 2, "write true or false"),
             ("[limits]\nunpriced = [\"qwen3\"]", 2, "`qwen3` is no model"),
             ("[limits]\nconcurrency = [1, 2]", 2, "one value, not a list"),
             ("[server]\n\ntrusted_proxies = [\"10.0.0.0/8\", \"10.0.0.0/64\"]", 3, "`10.0.0.0/64` is no range"),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurposeConfig};
 use privet_domain::id::RequestId;
 use privet_domain::scope::Scope;
 use privet_engine::Engine;
@@ -19,10 +21,18 @@ use super::surface::{Failure, Surface};
 /// The code of a key that is not one of ours, or not any more.
 const INVALID_KEY: &str = "invalid_api_key";
 
+/// Some clients leave the padding out.
+const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 /// What a route needs of a key.
 pub(crate) trait Need: Send + Sync + 'static {
     /// The scope; `None` where any valid key will do.
     const SCOPE: Option<Scope>;
+    /// Whether a key's public key will do, where the surface takes pairs.
+    const TAKES_PUBLIC_KEY: bool = false;
 }
 
 /// Any valid key.
@@ -33,6 +43,13 @@ pub(crate) struct ForChat;
 pub(crate) struct ForEmbeddings;
 /// A key for reading what the project recorded.
 pub(crate) struct ForRead;
+/// A key for changing prompts.
+#[allow(dead_code, reason = "for the routes that come next")]
+pub(crate) struct ForPrompts;
+/// A key for writing traces.
+pub(crate) struct ForTraces;
+/// A key for writing scores; its public key will do, which web pages hold.
+pub(crate) struct ForScores;
 /// A key for making keys.
 pub(crate) struct ForAdmin;
 
@@ -47,6 +64,16 @@ impl Need for ForEmbeddings {
 }
 impl Need for ForRead {
     const SCOPE: Option<Scope> = Some(Scope::Read);
+}
+impl Need for ForPrompts {
+    const SCOPE: Option<Scope> = Some(Scope::Prompts);
+}
+impl Need for ForTraces {
+    const SCOPE: Option<Scope> = Some(Scope::Traces);
+}
+impl Need for ForScores {
+    const SCOPE: Option<Scope> = Some(Scope::Traces);
+    const TAKES_PUBLIC_KEY: bool = true;
 }
 impl Need for ForAdmin {
     const SCOPE: Option<Scope> = Some(Scope::Admin);
@@ -64,7 +91,7 @@ impl<S: Surface, N: Need> FromRequestParts<Http> for Authenticated<S, N> {
     async fn from_request_parts(parts: &mut Parts, http: &Http) -> Result<Self, Self::Rejection> {
         let address = http.door.enter(parts)?;
         let counted = http.door.count(parts, address, S::COUNTED);
-        let caller = match authenticate(&http.engine, &parts.headers) {
+        let caller = match authenticate::<S, N>(&http.engine, &parts.headers) {
             Ok(caller) => caller,
             Err(error) => {
                 counted?;
@@ -120,19 +147,48 @@ fn permit(caller: &Caller, needed: Option<Scope>) -> Result<(), ApiError> {
 }
 
 /// `Authorization: Bearer KEY` and `x-api-key: KEY` are both accepted, on every surface. The words are the lesson's.
-fn authenticate(engine: &Arc<Engine>, headers: &HeaderMap) -> Result<Caller, ApiError> {
-    let token = bearer(headers).or_else(|| headers.get("x-api-key")?.to_str().ok());
+fn authenticate<S: Surface, N: Need>(engine: &Arc<Engine>, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    if let Some(encoded) = authorization(headers, "basic").filter(|_| S::TAKES_PAIRS) {
+        return authenticate_pair(engine, encoded);
+    }
+    let token = authorization(headers, "bearer").or_else(|| headers.get("x-api-key")?.to_str().ok());
     let Some(token) = token.filter(|token| !token.is_empty()) else {
         return Err(unauthorized("missing_api_key", "Unauthorized: No token provided"));
     };
-    let caller = engine.keyring.authenticate(token, engine.clock.now());
-    caller.ok_or_else(|| unauthorized(INVALID_KEY, "Unauthorized: Invalid token"))
+    let now = engine.clock.now();
+    if let Some(caller) = engine.keyring.authenticate(token, now) {
+        return Ok(caller);
+    }
+    match engine.keyring.find_public(token, now).filter(|_| S::TAKES_PAIRS) {
+        Some(caller) if N::TAKES_PUBLIC_KEY => Ok(caller),
+        Some(_) => Err(public_key_alone()),
+        None => Err(unauthorized(INVALID_KEY, "Unauthorized: Invalid token")),
+    }
 }
 
-/// The scheme's name is case-insensitive (RFC 9110, section 11.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+/// `PUBLIC:SECRET` in base 64.
+fn authenticate_pair(engine: &Arc<Engine>, encoded: &str) -> Result<Caller, ApiError> {
+    let decoded = LENIENT_BASE64.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let pair = decoded.as_deref().and_then(|text| text.split_once(':'));
+    let caller =
+        pair.and_then(|(public_key, secret)| engine.keyring.authenticate_pair(public_key, secret, engine.clock.now()));
+    caller.ok_or_else(|| {
+        let message = "Invalid credentials: no key is this pair of public and secret key. Confirm that \
+                       LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are of one key, and that the base URL is this server's.";
+        unauthorized(INVALID_KEY, message)
+    })
+}
+
+/// What stands behind a scheme. Its name is case-insensitive (RFC 9110, section 11.1).
+fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
+    let (given, rest) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    given.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+}
+
+fn public_key_alone() -> ApiError {
+    let message = "A public key alone may only write scores. Send the pair (`Authorization: Basic` with PUBLIC_KEY:SECRET_KEY), \
+                   or the secret key as `Authorization: Bearer`.";
+    ApiError::new(StatusCode::FORBIDDEN, "public_key_alone", message).at_gate("key")
 }
 
 fn unauthorized(code: &str, message: &str) -> ApiError {

@@ -1,11 +1,13 @@
 //! The body of a request: bounded in size, in time and in nesting before anything reads it.
 
+use std::io::Read as _;
 use std::marker::PhantomData;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use privet_dialects::json_limits::{self, JsonLimits};
 
@@ -27,6 +29,62 @@ impl<S: Surface> FromRequest<Http> for JsonBody<S> {
         json_limits::check(&bytes, &JsonLimits::default())?;
         Ok(Self { bytes, surface: PhantomData })
     }
+}
+
+/// A body of any form, whole: unpacked where it is gzip, within the same bound.
+pub(crate) struct UnpackedBody<S: Surface> {
+    pub(crate) bytes: Bytes,
+    surface: PhantomData<S>,
+}
+
+impl<S: Surface> FromRequest<Http> for UnpackedBody<S> {
+    type Rejection = Failure<S>;
+
+    async fn from_request(request: Request, http: &Http) -> Result<Self, Self::Rejection> {
+        let encoding = request.headers().get(header::CONTENT_ENCODING).cloned();
+        let bytes = read(request, &http.body_limits).await?;
+        let bytes = match encoding.as_ref().map(|encoding| encoding.as_bytes()) {
+            None | Some(b"" | b"identity") => bytes,
+            Some(b"gzip") => {
+                let limits = http.body_limits;
+                off_the_runtime(bytes.len(), move || unpack(&bytes, &limits)).await??
+            }
+            Some(_) => {
+                let message = "The body is packed in a way that is not understood; send it plain or as gzip.";
+                return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown_encoding", message).into());
+            }
+        };
+        Ok(Self { bytes, surface: PhantomData })
+    }
+}
+
+/// Work on so many bytes and more would keep others waiting.
+const LONG_WORK_BYTES: usize = 64 * 1024;
+
+/// Does work of the processor: at once where it is short, else on a thread of its own.
+pub(crate) async fn off_the_runtime<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    if bytes < LONG_WORK_BYTES {
+        return Ok(work());
+    }
+    let message = "The server failed on this request; its log says where.";
+    let failed = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message);
+    tokio::task::spawn_blocking(work).await.map_err(failed)
+}
+
+/// Unpacks gzip, never more than the bound: a small body can hold a large one.
+fn unpack(packed: &[u8], limits: &BodyLimits) -> Result<Bytes, ApiError> {
+    let mut unpacked = Vec::new();
+    let bound = u64::try_from(limits.bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    MultiGzDecoder::new(packed).take(bound).read_to_end(&mut unpacked).map_err(|error| {
+        ApiError::bad_request(format!("The body is no gzip, as its content-encoding says: {error}."))
+    })?;
+    if unpacked.len() > limits.bytes_max {
+        return Err(too_large(limits));
+    }
+    Ok(Bytes::from(unpacked))
 }
 
 async fn read(request: Request, limits: &BodyLimits) -> Result<Bytes, ApiError> {

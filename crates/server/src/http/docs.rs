@@ -21,6 +21,9 @@ use utoipa::{Modify, OpenApi, ToSchema};
         (name = "Conversations", description = "What was said, kept."),
         (name = "Keys", description = "Who may call, and how much. For keys with the scope `admin`."),
         (name = "Money", description = "What was spent and why, and the switch that stops it."),
+        (name = "Langfuse", description = "For Langfuse's SDKs: set their base URL to this server. A key is also a pair: \
+            `Authorization: Basic` with PUBLIC_KEY:KEY."),
+        (name = "Traces", description = "What requests and agents did, step by step."),
         (name = "Operations", description = "For those who run the server. No key needed."),
     ),
 )]
@@ -71,6 +74,17 @@ pub(crate) struct NativeError {
     error: String,
     /// Stable, for programs.
     code: String,
+}
+
+/// An error of `/api/public`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the surface writes")]
+pub(crate) struct LangfuseError {
+    /// For people: what happened and how to mend it.
+    message: String,
+    /// The class of the error, or a list of what is wrong with the request's fields.
+    #[schema(value_type = Value)]
+    error: serde_json::Value,
 }
 
 /// A chat request. Fields that are not listed pass through.

@@ -1,5 +1,6 @@
 //! What an error is to a client: its status, its stable code and its words. The only place that decides a status.
 
+use std::fmt;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -11,6 +12,7 @@ use privet_engine::key_settings::WrongSetting;
 use privet_engine::switchboard::SwitchError;
 use privet_providers::ProviderError;
 use privet_store::StoreError;
+use serde::Serialize;
 
 use super::idempotency::NotOnce;
 use super::rate_status::{RateStatus, whole_seconds};
@@ -27,6 +29,38 @@ pub(crate) const GATE_HEADER: HeaderName = HeaderName::from_static("x-privet-gat
 /// Calls under way end one by one: the next second is as good a guess as any.
 const CROWD_PASSES_IN: Duration = Duration::from_secs(1);
 
+/// What is wrong with one field.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Issue {
+    /// The kind of the fault, as clients of the Langfuse surface know it.
+    pub(crate) code: &'static str,
+    /// The names that lead to the field.
+    pub(crate) path: Vec<String>,
+    /// For people: what is wrong and how to mend it.
+    pub(crate) message: String,
+}
+
+/// All that is wrong with a request's fields.
+#[derive(Debug, Serialize)]
+pub(crate) struct Issues(Vec<Issue>);
+
+impl Issue {
+    /// A fault of the field that these names lead to, with dots between them.
+    pub(crate) fn at(path: &str, message: impl Into<String>) -> Self {
+        let path = path.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        Self { code: "custom", path, message: message.into() }
+    }
+}
+
+impl fmt::Display for Issue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.is_empty() {
+            true => f.write_str(&self.message),
+            false => write!(f, "`{}`: {}", self.path.join("."), self.message),
+        }
+    }
+}
+
 /// An error as a client sees it.
 #[derive(Debug)]
 pub(crate) struct ApiError {
@@ -37,6 +71,8 @@ pub(crate) struct ApiError {
     pub(crate) message: String,
     /// Which field of the request is wrong.
     pub(crate) param: Option<String>,
+    /// All that is wrong with the request's fields, where a surface lists them.
+    pub(crate) issues: Option<Box<Issues>>,
     /// What goes along, such as `retry-after`.
     pub(crate) headers: Box<HeaderMap>,
     /// The provider's own type of error, passed on.
@@ -52,6 +88,7 @@ impl ApiError {
             code: code.to_owned(),
             message: message.into(),
             param: None,
+            issues: None,
             headers: Box::default(),
             kind: None,
             provider_failed: false,
@@ -60,6 +97,12 @@ impl ApiError {
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+    }
+
+    /// A request whose fields are wrong, one issue for each of them.
+    pub(crate) fn invalid_data(issues: Vec<Issue>) -> Self {
+        let texts: Vec<String> = issues.iter().map(Issue::to_string).collect();
+        Self { issues: Some(Box::new(Issues(issues))), ..Self::bad_request(texts.join("; ")) }
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
@@ -109,6 +152,22 @@ impl ApiError {
             (None, 429) => "rate_limit_error",
             (None, 400..=499) => "invalid_request_error",
             (None, _) => "server_error",
+        }
+    }
+
+    /// The class of the Langfuse surface, whose clients match some of them by name.
+    pub(crate) fn class(&self) -> &'static str {
+        match self.status.as_u16() {
+            401 => "UnauthorizedError",
+            403 => "ForbiddenError",
+            404 => "LangfuseNotFoundError",
+            405 => "MethodNotAllowedError",
+            409 => "LangfuseConflictError",
+            413 => "PayloadTooLargeError",
+            429 => "RateLimitError",
+            400..=499 => "InvalidRequestError",
+            503 => "ServiceUnavailableError",
+            _ => "InternalServerError",
         }
     }
 
@@ -186,6 +245,7 @@ impl From<Refused> for ApiError {
             Refused::NoMoney(..) => (StatusCode::PAYMENT_REQUIRED, "budget_exhausted"),
             Refused::Unpriced(_) => (StatusCode::FORBIDDEN, "model_unpriced"),
             Refused::Unbounded(_) => (StatusCode::BAD_REQUEST, "cost_unbounded"),
+            Refused::Field(_) => (StatusCode::BAD_REQUEST, "field_unbounded"),
         };
         let error = Self::new(status, code, message).at_gate(refused.gate());
         match refused {
@@ -196,6 +256,7 @@ impl From<Refused> for ApiError {
             }
             Refused::Crowded(_) => error.retry_in(CROWD_PASSES_IN),
             Refused::Model(_) | Refused::Unpriced(_) => error.at("model").not_to_repeat(),
+            Refused::Field(field) => error.at(&field.name).not_to_repeat(),
             Refused::SwitchedOff(_) | Refused::NoMoney(..) | Refused::Unbounded(_) => error.not_to_repeat(),
         }
     }

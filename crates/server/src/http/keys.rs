@@ -37,7 +37,7 @@ pub(crate) struct NewKey {
     user: Option<String>,
     /// The project whose data it sees, made if missing; `default` when absent.
     project: Option<String>,
-    /// What it may do: `chat`, `embeddings`, `read`, `prompts`, `admin`; the first three when absent.
+    /// What it may do: `chat`, `embeddings`, `read`, `prompts`, `traces`, `admin`; all but `prompts` and `admin` when absent.
     scopes: Option<Vec<String>>,
     /// The models that it may use: `provider/model`, an alias, or a beginning with `*` at its end; all when absent.
     models: Option<Vec<String>>,
@@ -64,7 +64,7 @@ pub(crate) struct NewKey {
 pub(crate) struct KeyPatch {
     /// What you call it.
     name: Option<String>,
-    /// What it may do: `chat`, `embeddings`, `read`, `prompts`, `admin`.
+    /// What it may do: `chat`, `embeddings`, `read`, `prompts`, `traces`, `admin`.
     scopes: Option<Vec<String>>,
     /// The models that it may use: `provider/model`, an alias, or a beginning with `*` at its end.
     models: Option<Vec<String>>,

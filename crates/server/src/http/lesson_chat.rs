@@ -2,6 +2,7 @@
 
 use axum::Extension;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
 use privet_dialects::canonical::{Message, Role};
@@ -21,6 +22,7 @@ use super::openai::chat_completions::parse_conversation_id;
 use super::reply::respond;
 use super::router::Http;
 use super::surface::{Failure, Lesson};
+use super::trace_parent::trace_parent;
 
 const NO_MESSAGES: &str = "Invalid request: messages must be a non-empty array";
 const BAD_MESSAGE: &str =
@@ -55,15 +57,17 @@ pub(crate) async fn create(
     State(http): State<Http>,
     Extension(request_id): Extension<RequestId>,
     Spending { caller, .. }: Spending<Lesson, ForChat>,
+    headers: HeaderMap,
     RepeatableBody { bytes, repeatable, .. }: RepeatableBody<Lesson>,
 ) -> Result<Response, Failure<Lesson>> {
+    let trace_parent = trace_parent(&headers);
     let (engine, family_id) = (http.engine.clone(), caller.family_id);
     let work = async move {
         let request = LessonRequest::parse(&bytes)?;
         let conversation_id = request.conversation_id;
         let target = engine.router.resolve(request.model.as_deref()).map_err(CompletionError::from)?;
         let incoming = request.into_incoming(&target);
-        let command = ChatCommand { caller, request_id, incoming, conversation_id, conversational: true };
+        let command = ChatCommand { caller, request_id, incoming, conversation_id, conversational: true, trace_parent };
         let reply = engine.complete(command).await.map_err(|error| ApiError::from(error).for_lesson())?;
         let id = reply.conversation_id;
         Ok(respond(reply, |bytes| with_conversation_id(bytes, id)))

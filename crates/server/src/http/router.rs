@@ -23,8 +23,8 @@ use super::door::Door;
 use super::error::{ApiError, shortened};
 use super::linger::linger;
 use super::request_id::identify;
-use super::surface::{Failure, Native, OpenAi};
-use super::{conversations, health, keys, lesson_chat, messages, openai, switches, usage};
+use super::surface::{Failure, Langfuse, Native, OpenAi};
+use super::{conversations, health, keys, langfuse, lesson_chat, messages, openai, switches, usage};
 
 /// What handlers need.
 #[derive(Clone)]
@@ -79,6 +79,12 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(usage::sum))
         .routes(routes!(usage::explain))
         .routes(routes!(switches::list, switches::switch_off, switches::switch_on))
+        .routes(routes!(langfuse::health::read))
+        .routes(routes!(langfuse::projects::list))
+        .routes(routes!(langfuse::ingestion::create))
+        .routes(routes!(langfuse::spans::create))
+        .routes(routes!(langfuse::spans::create_plain))
+        .routes(routes!(langfuse::scores::create))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
@@ -95,8 +101,11 @@ async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> Res
 }
 
 fn on_surface(uri: &axum::http::Uri, error: ApiError) -> Response {
-    if uri.path().starts_with("/v1") {
+    let path = uri.path();
+    if path.starts_with("/v1") {
         Failure::<OpenAi>::from(error).into_response()
+    } else if path == "/api/public" || path.starts_with("/api/public/") {
+        Failure::<Langfuse>::from(error).into_response()
     } else {
         Failure::<Native>::from(error).into_response()
     }

@@ -12,6 +12,9 @@ pub(crate) trait Surface: Send + Sync + 'static {
     /// Under which limit of the client's address its requests are counted.
     const COUNTED: Counted = Counted::Api;
 
+    /// Whether a key may be presented as a pair (`Authorization: Basic PUBLIC:SECRET`).
+    const TAKES_PAIRS: bool = false;
+
     /// The error's body.
     fn body(error: &ApiError) -> Vec<u8>;
 }
@@ -24,6 +27,9 @@ pub(crate) struct Lesson;
 
 /// The rest of `/api`: the lesson's field and a stable code.
 pub(crate) struct Native;
+
+/// `/api/public`: the surface of Langfuse's SDKs.
+pub(crate) struct Langfuse;
 
 impl Surface for OpenAi {
     fn body(error: &ApiError) -> Vec<u8> {
@@ -42,6 +48,18 @@ impl Surface for Lesson {
 impl Surface for Native {
     fn body(error: &ApiError) -> Vec<u8> {
         json!({"error": error.message, "code": error.code}).to_string().into_bytes()
+    }
+}
+
+impl Surface for Langfuse {
+    const TAKES_PAIRS: bool = true;
+
+    fn body(error: &ApiError) -> Vec<u8> {
+        let body = match &error.issues {
+            None => json!({"message": error.message, "error": error.class()}),
+            Some(issues) => json!({"message": "Invalid request data", "error": issues}),
+        };
+        body.to_string().into_bytes()
     }
 }
 

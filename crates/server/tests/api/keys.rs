@@ -57,7 +57,10 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
         ("get", path) if path.starts_with("/api/usage") => Some("read"),
         ("post", "/api/chat" | "/v1/chat/completions") => Some("chat"),
         ("post", "/v1/embeddings") => Some("embeddings"),
-        ("get", "/v1/models" | "/v1/models/{model}") => None,
+        ("post", "/v1/traces" | "/api/public/otel/v1/traces" | "/api/public/ingestion" | "/api/public/scores") => {
+            Some("traces")
+        }
+        ("get", "/v1/models" | "/v1/models/{model}" | "/api/public/projects") => None,
         ("get", path) if path.starts_with("/api/conversations") || path.starts_with("/api/messages") => Some("read"),
         (_, path) if path.starts_with("/api/conversations") || path.starts_with("/api/messages") => Some("chat"),
         _ => {
@@ -70,7 +73,7 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
 async fn fault_29_every_route_opens_to_its_scope_and_to_no_other_key() {
     let stand = Stand::start().await;
     let mut keys = BTreeMap::new();
-    for scopes in ["chat", "embeddings", "read", "prompts", "admin"] {
+    for scopes in ["chat", "embeddings", "read", "prompts", "traces", "admin"] {
         keys.insert(scopes, text(&stand.make_key(&["--scopes", scopes]).await, "key"));
     }
     let revoked = stand.make_key(&["--scopes", "admin"]).await;
@@ -108,14 +111,14 @@ async fn fault_29_every_route_opens_to_its_scope_and_to_no_other_key() {
                 );
                 assert!(words.contains(&format!("`{scope}`")) && words.contains(&format!("`{has}`")), "{words}");
                 assert!(words.contains(&format!("--scopes {scope}")), "{words}");
-                if path != "/api/chat" {
+                if path != "/api/chat" && !path.starts_with("/api/public") {
                     assert!(words.contains("scope_missing"), "{words}");
                 }
                 assert!(route["responses"]["403"].is_object(), "{method} {path} does not describe its refusal");
             }
         }
     }
-    assert!(guarded >= 19, "{guarded} routes");
+    assert!(guarded >= 20, "{guarded} routes");
     assert_eq!(stand.mock.stats().calls, 0);
 }
 
@@ -169,7 +172,7 @@ async fn a_key_made_by_the_api_and_one_made_by_the_command_line_are_alike() {
         read["last_used_at"] = Value::Null;
         assert_eq!(read, shown);
     }
-    let own = ["id", "family_id", "public_id", "key", "created_at"];
+    let own = ["id", "family_id", "public_id", "public_key", "key", "created_at"];
     let plain = |made: &Value| {
         let fields = made.as_object().unwrap().clone().into_iter();
         Value::Object(fields.filter(|(name, _)| !own.contains(&name.as_str())).collect())
@@ -408,5 +411,5 @@ async fn the_keys_that_are_there_from_the_start_make_no_others() {
     let answer = Answer::of(stand.request(Method::GET, "/api/keys")).await;
     assert_eq!(answer.status, 403, "{answer:?}");
     let listed = String::from_utf8(stand.privet(&["keys", "list"]).await.stdout).unwrap();
-    assert!(listed.contains("PERSONAL_API_KEY") && listed.contains("scopes chat,embeddings,read"), "{listed}");
+    assert!(listed.contains("PERSONAL_API_KEY") && listed.contains("scopes chat,embeddings,read,traces"), "{listed}");
 }

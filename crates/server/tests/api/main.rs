@@ -8,6 +8,7 @@ mod bad_input;
 mod command_line;
 mod idempotency;
 mod keys;
+mod langfuse;
 mod lesson;
 mod limits_address;
 mod money;

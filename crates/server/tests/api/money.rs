@@ -263,9 +263,72 @@ async fn wire_32_a_client_that_leaves_is_charged_once_for_what_was_used() {
         stand.mock.wait_for(|stats| stats.cancelled == 1).await;
         let settled = settled_above(&stand, &key, before).await - before;
         let bill = stand.bill();
-        assert!(settled >= bill && settled < 4096 * 10_000, "{model}: settled {settled}, billed {bill}");
+        // What the provider had made when it was cancelled, nobody knows: all that was held is charged.
+        assert!(settled >= bill, "{model}: settled {settled}, billed {bill}");
         assert_eq!(stand.usage(&key).await["held_nanos"], 0);
     }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_at_the_first_byte_pays_what_a_faster_provider_made() {
+    let stand = Stand::with_config(CONFIG).await;
+    let key = stand.create_key(&["--budget", "1.00/day"]).await;
+    for model in [MODEL, "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash"] {
+        stand.mock.reset();
+        stand.mock.script(Behaviour::text("word ".repeat(3_000)));
+        let before = stand.usage(&key).await["settled_nanos"].as_i64().unwrap();
+        let request = stand.client.post(format!("{}/v1/chat/completions", stand.server.url()));
+        let request = request.bearer_auth(&key.text).header("content-type", "application/json");
+        let mut response = request.body(ask_streamed(model, "hey").to_string()).send().await.unwrap();
+        response.chunk().await.unwrap();
+        drop(response);
+        let settled = settled_above(&stand, &key, before).await - before;
+        assert!(settled >= stand.bill(), "{model}: settled {settled}, billed {}", stand.bill());
+    }
+}
+
+#[tokio::test]
+async fn fields_that_nobody_can_bound_are_refused_under_a_budget_and_pass_without() {
+    let stand = Stand::with_config(CONFIG).await;
+    let budgeted = stand.create_key(&["--budget", "1.00/day"]).await;
+    let listed = stand.create_key(&["--models", MODEL]).await;
+    let free = stand.create_key(&[]).await;
+    let asked = |more: serde_json::Value| {
+        let mut body = ask(MODEL, "hey");
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    for (more, refused_for_the_listed) in [
+        (json!({"models": ["openai/gpt-4o"]}), true),
+        (json!({"extra_body": {"model": "x"}}), true),
+        (json!({"best_of": 20}), false),
+        (json!({"Max_Tokens": 100_000}), false),
+        (json!({"previous_response_id": "resp_1"}), false),
+        (json!({"web_search_options": {}}), false),
+        (json!({"tools": [{"type": "web_search"}]}), false),
+    ] {
+        let answer = stand.chat_as(&budgeted, asked(more.clone())).await;
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (400, &json!("field_unbounded")), "{more}");
+        let answer = stand.chat_as(&listed, asked(more.clone())).await;
+        assert_eq!(answer.status == 400, refused_for_the_listed, "{more}: {answer:?}");
+        assert_eq!(stand.chat_as(&free, asked(more.clone())).await.status, 200, "{more}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_service_tier_gets_the_one_that_was_held_for() {
+    let stand = Stand::with_config(CONFIG).await;
+    let sent_tier = || stand.sent().body["service_tier"].clone();
+    let budgeted = stand.create_key(&["--budget", "1.00/day"]).await;
+    assert_eq!(stand.chat_as(&budgeted, ask(MODEL, "hey")).await.status, 200);
+    assert_eq!(sent_tier(), "default");
+    let free = stand.create_key(&[]).await;
+    assert_eq!(stand.chat_as(&free, ask(MODEL, "hey")).await.status, 200);
+    assert_eq!(sent_tier(), Value::Null, "the project's own setting");
+    let mut wrong = ask(MODEL, "hey");
+    wrong["service_tier"] = 7.into();
+    let refused = stand.chat_as(&budgeted, wrong).await;
+    assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("service_tier")));
 }
 
 /// Waits until more than this is settled.
@@ -330,7 +393,7 @@ async fn a_failing_provider_costs_nothing_and_an_unreadable_answer_the_most() {
 }
 
 #[tokio::test]
-async fn an_answer_without_usage_is_charged_at_the_most_that_its_bytes_can_be() {
+async fn an_answer_without_usage_is_charged_all_that_was_held() {
     let stand = Stand::with_config(CONFIG).await;
     let key = stand.create_key(&["--budget", "1.00/day"]).await;
     for stream in [false, true] {
@@ -340,7 +403,7 @@ async fn an_answer_without_usage_is_charged_at_the_most_that_its_bytes_can_be() 
         let body = if stream { ask_streamed(MODEL, "hey") } else { ask(MODEL, "hey") };
         assert_eq!(stand.chat_as(&key, body).await.status, 200);
         let settled = stand.usage(&key).await["settled_nanos"].as_i64().unwrap() - before;
-        assert!(settled >= stand.bill() && settled < 1_000_000, "streamed: {stream}, {settled}");
+        assert!(settled >= stand.bill(), "streamed: {stream}, {settled}");
     }
 }
 

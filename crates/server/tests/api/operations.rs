@@ -68,6 +68,8 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
             "GET /api/keys",
             "GET /api/keys/{id}",
             "GET /api/messages/{uuid}",
+            "GET /api/public/health",
+            "GET /api/public/projects",
             "GET /api/switches",
             "GET /api/usage",
             "GET /api/usage/{id}",
@@ -82,9 +84,13 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
             "POST /api/conversations",
             "POST /api/keys",
             "POST /api/keys/{id}/rotate",
+            "POST /api/public/ingestion",
+            "POST /api/public/otel/v1/traces",
+            "POST /api/public/scores",
             "POST /api/switches",
             "POST /v1/chat/completions",
             "POST /v1/embeddings",
+            "POST /v1/traces",
         ]
     );
     for route in &routes {
@@ -92,7 +98,7 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
         let path = path.replace("{id}", "x").replace("{uuid}", "x").replace("{model}", "x");
         let url = format!("{}{path}", stand.server.url());
         let answer = Answer::of(stand.client.request(method.parse().unwrap(), url)).await;
-        let open = ["/", "/healthz", "/readyz", "/metrics"].contains(&path.as_str());
+        let open = ["/", "/healthz", "/readyz", "/metrics", "/api/public/health"].contains(&path.as_str());
         assert_eq!(answer.status, if open { 200 } else { 401 }, "{route} without a key");
         let declared = &document["paths"][route.split_once(' ').unwrap().1][method.to_lowercase()];
         assert_eq!(declared["security"].is_array(), !open, "{route}");

@@ -2,7 +2,7 @@
 
 use privet_domain::api_key::{KeyHash, PublicId};
 use privet_domain::id::{ApiKeyId, ProjectId};
-use privet_store::{ApiKey, KeyUpdate, NewKeyRow, Store, StoreError, Successor};
+use privet_store::{ApiKey, KeyUpdate, NewKeyRow, ShownProject, Store, StoreError, Successor};
 
 use crate::bed::{Bed, at, on_both_databases, project};
 
@@ -20,6 +20,9 @@ on_both_databases!(
     a_successor_that_exists_already_leaves_the_old_key_alone,
     the_revision_grows_with_each_change,
     a_project_is_made_once,
+    a_key_has_the_public_key_that_was_chosen_or_one_that_follows,
+    a_project_is_shown_as_it_was_called_and_no_two_alike,
+    keys_that_may_chat_get_the_right_to_write_traces_and_others_do_not,
 );
 
 struct Material {
@@ -38,6 +41,7 @@ impl Material {
         NewKeyRow {
             project_id,
             public_id: &self.public_id,
+            public_key: None,
             hash: &self.hash,
             name: "laptop",
             user_id: "adam",
@@ -174,6 +178,7 @@ async fn a_key_is_changed_where_it_is_told_to(bed: &Bed) {
     assert_eq!(fields(key(&store, id).await), expected("chat read", Some(at(50))));
     let all = KeyUpdate {
         name: Some("desk"),
+        public_key: None,
         scopes: Some("admin"),
         limits: Some(("{}", r#"{"concurrency":3}"#)),
         expires_at: Some(None),
@@ -249,4 +254,60 @@ async fn a_project_is_made_once(bed: &Bed) {
     assert_eq!(store.ensure_project("home", at(2)).await.unwrap(), made);
     assert_eq!(store.find_project("home").await.unwrap(), Some(made.clone()));
     assert_ne!(store.ensure_project("Home", at(2)).await.unwrap().id, made.id);
+}
+
+async fn a_key_has_the_public_key_that_was_chosen_or_one_that_follows(bed: &Bed) {
+    let store = bed.open().await;
+    let home = project(&store, "home").await;
+    inserted(&store, home, "one").await;
+    let chosen = material("two");
+    let id =
+        store.insert_key(&NewKeyRow { public_key: Some("mine"), ..chosen.row(home) }, at(1)).await.unwrap().unwrap();
+    let public_keys =
+        async || store.keys().await.unwrap().into_iter().map(|key| key.key.public_key).collect::<Vec<_>>();
+    assert_eq!(public_keys().await, ["pk-lf-one", "mine"]);
+    let (revision, update) =
+        (store.keys_revision().await.unwrap(), KeyUpdate { public_key: Some("yours"), ..KeyUpdate::default() });
+    store.update_key(id, &update).await.unwrap();
+    assert_eq!(public_keys().await, ["pk-lf-one", "yours"]);
+    assert!(store.keys_revision().await.unwrap() > revision);
+    let successor = material("three");
+    store.replace_key(id, &successor.successor(), at(9), at(2)).await.unwrap();
+    assert_eq!(public_keys().await[2], "pk-lf-three", "a successor is another pair");
+}
+
+async fn a_project_is_shown_as_it_was_called_and_no_two_alike(bed: &Bed) {
+    let store = bed.open().await;
+    let (home, shop) = (project(&store, "home").await, project(&store, "shop").await);
+    inserted(&store, home, "one").await;
+    let shown = async || store.keys().await.unwrap().remove(0).key.project_shown;
+    assert_eq!(shown().await, ShownProject { id: home.to_string(), name: "home".to_owned() });
+    let revision = store.keys_revision().await.unwrap();
+    store.name_project(home, Some("my-project"), None).await.unwrap();
+    store.name_project(home, None, Some("My Project")).await.unwrap();
+    assert_eq!(shown().await, ShownProject { id: "my-project".to_owned(), name: "My Project".to_owned() });
+    assert!(store.keys_revision().await.unwrap() > revision, "servers read it again");
+    let taken = store.name_project(shop, Some("my-project"), None).await;
+    assert!(matches!(taken, Err(StoreError::Exists(_))), "{taken:?}");
+    store.name_project(home, Some("my-project"), None).await.unwrap();
+}
+
+/// The migration runs again over keys of the version before it.
+async fn keys_that_may_chat_get_the_right_to_write_traces_and_others_do_not(bed: &Bed) {
+    let store = bed.open().await;
+    let home = project(&store, "home").await;
+    for (text, scopes) in
+        [("a", "chat embeddings read"), ("b", "read"), ("c", "chat"), ("d", "chat traces"), ("e", "admin")]
+    {
+        store.insert_key(&NewKeyRow { scopes, ..material(text).row(home) }, at(1)).await.unwrap();
+    }
+    store.close().await;
+    bed.execute(
+        "ALTER TABLE api_keys DROP COLUMN public_key; ALTER TABLE projects DROP COLUMN given_id; \
+         ALTER TABLE projects DROP COLUMN given_name; DELETE FROM _sqlx_migrations WHERE version = 4",
+    )
+    .await;
+    let keys = bed.open().await.keys().await.unwrap();
+    let scopes: Vec<String> = keys.into_iter().map(|key| key.key.scopes).collect();
+    assert_eq!(scopes, ["chat embeddings read traces", "read", "chat traces", "chat traces", "admin"]);
 }

@@ -14,5 +14,6 @@ mod money;
 mod opening;
 mod replicas;
 mod text;
+mod traces;
 mod turns;
 mod usage;

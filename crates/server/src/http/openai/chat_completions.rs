@@ -15,6 +15,7 @@ use crate::http::idempotency::{RepeatableBody, once};
 use crate::http::reply::{CONVERSATION_HEADER, respond};
 use crate::http::router::Http;
 use crate::http::surface::{Failure, OpenAi};
+use crate::http::trace_parent::trace_parent;
 
 /// Chat with a model, in OpenAI's shape.
 ///
@@ -56,7 +57,9 @@ pub(crate) async fn create(
     let work = async move {
         let incoming = IncomingChat::parse(bytes)?;
         let conversation_id = conversation_id(&headers, &incoming)?;
-        let command = ChatCommand { caller, request_id, incoming, conversation_id, conversational: false };
+        let trace_parent = trace_parent(&headers);
+        let command =
+            ChatCommand { caller, request_id, incoming, conversation_id, conversational: false, trace_parent };
         let reply = engine.complete(command).await?;
         Ok(respond(reply, |bytes| bytes))
     };

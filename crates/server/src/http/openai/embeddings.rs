@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use privet_dialects::openai::embeddings::IncomingEmbeddings;
 use privet_domain::id::RequestId;
@@ -14,6 +14,7 @@ use crate::http::docs::{EmbeddingList, EmbeddingsRequest, OpenAiError};
 use crate::http::idempotency::{RepeatableBody, once};
 use crate::http::router::Http;
 use crate::http::surface::{Failure, OpenAi};
+use crate::http::trace_parent::trace_parent;
 
 /// Turn texts into vectors, in OpenAI's shape.
 #[utoipa::path(
@@ -40,12 +41,14 @@ pub(crate) async fn create(
     State(http): State<Http>,
     Extension(request_id): Extension<RequestId>,
     Spending { caller, .. }: Spending<OpenAi, ForEmbeddings>,
+    headers: HeaderMap,
     RepeatableBody { bytes, repeatable, .. }: RepeatableBody<OpenAi>,
 ) -> Result<Response, Failure<OpenAi>> {
+    let trace_parent = trace_parent(&headers);
     let (engine, family_id) = (http.engine.clone(), caller.family_id);
     let work = async move {
         let incoming = IncomingEmbeddings::parse(bytes)?;
-        let reply = engine.embed(EmbeddingsCommand { caller, request_id, incoming }).await?;
+        let reply = engine.embed(EmbeddingsCommand { caller, request_id, incoming, trace_parent }).await?;
         let mut response = Response::new(Body::from(reply.body));
         *response.headers_mut() = reply.headers;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,0 +1,147 @@
+//! Members of a request by which it may use another model, more tokens or a paid service than the rest of it says. Servers of this
+//! dialect have many of their own; those that are documented somewhere stand here.
+
+use serde::Deserialize;
+
+use super::chat_request::IncomingChat;
+use super::embeddings::IncomingEmbeddings;
+use crate::raw_object::RawObject;
+
+/// A member that nobody can bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnboundedField {
+    /// Where it stands, as the request names it.
+    pub name: String,
+    /// What it escapes.
+    pub escapes: Escape,
+}
+
+/// What a member of a request escapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escape {
+    /// The model that the request names: another may answer.
+    Model,
+    /// The size that the request has: more may be read or written.
+    Size,
+    /// The price of tokens: a service is paid for besides them.
+    Fee,
+}
+
+/// Other models in place of, or besides, the one that is named: OpenRouter's `models`, `route`, `preset`
+/// (<https://openrouter.ai/docs/api-reference/parameters>); `extra_body` is what a client of OpenAI's SDK meant to unfold, and
+/// holds anything.
+const MODEL: [&str; 5] = ["models", "route", "preset", "fallbacks", "extra_body"];
+/// More than one answer unseen (vLLM: <https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html>), and what only
+/// the server has: earlier answers, caches, files.
+const SIZE: [&str; 7] = [
+    "best_of",
+    "use_beam_search",
+    "cached_content",
+    "cachedcontent",
+    "previous_response_id",
+    "max_output_tokens",
+    "file_ids",
+];
+/// Services that are paid by the use.
+const FEES: [&str; 3] = ["web_search_options", "search_parameters", "plugins"];
+/// The names of the output limit; in another case a server that does not mind it would heed a limit that was not counted.
+const LIMITS: [&str; 3] = ["max_tokens", "max_completion_tokens", "n"];
+/// Members of a message that hold what was not counted (Ollama's `images`, files by their id).
+const OF_MESSAGES: [&str; 3] = ["images", "file_ids", "attachments"];
+
+impl IncomingChat {
+    /// The first member that nobody can bound, if there is one.
+    #[must_use]
+    pub fn unbounded_field(&self) -> Option<UnboundedField> {
+        let of_messages = || {
+            self.messages.iter().enumerate().find_map(|(index, message)| {
+                let name = message.extra.keys().find(|name| is_one_of(&OF_MESSAGES, name))?;
+                Some(UnboundedField { name: format!("messages[{index}].{name}"), escapes: Escape::Size })
+            })
+        };
+        unbounded_member(&self.object).or_else(of_messages).or_else(|| paid_tool(&self.object))
+    }
+}
+
+impl IncomingEmbeddings {
+    /// The first member that nobody can bound, if there is one.
+    #[must_use]
+    pub fn unbounded_field(&self) -> Option<UnboundedField> {
+        unbounded_member(self.object())
+    }
+}
+
+fn unbounded_member(object: &RawObject) -> Option<UnboundedField> {
+    object.keys().find_map(|name| {
+        let is_set = object.get(name).is_some_and(|json| json != b"null" && json != b"false");
+        let is_odd_limit = || !LIMITS.contains(&name) && is_one_of(&LIMITS, name);
+        let escapes = if is_one_of(&MODEL, name) || (name != "model" && name.eq_ignore_ascii_case("model")) {
+            Escape::Model
+        } else if is_one_of(&SIZE, name) || is_odd_limit() {
+            Escape::Size
+        } else if is_one_of(&FEES, name) {
+            Escape::Fee
+        } else {
+            return None;
+        };
+        is_set.then(|| UnboundedField { name: name.to_owned(), escapes })
+    })
+}
+
+/// A tool that the provider runs itself, and is paid for.
+fn paid_tool(object: &RawObject) -> Option<UnboundedField> {
+    #[derive(Deserialize)]
+    struct Tool {
+        #[serde(rename = "type", default)]
+        kind: Option<String>,
+    }
+    let tools: Vec<Tool> = object.decode("tools").ok().flatten()?;
+    tools.iter().enumerate().find_map(|(index, tool)| {
+        let is_clients = matches!(tool.kind.as_deref(), None | Some("function" | "custom"));
+        (!is_clients).then(|| UnboundedField { name: format!("tools[{index}]"), escapes: Escape::Fee })
+    })
+}
+
+fn is_one_of(names: &[&str], name: &str) -> bool {
+    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(more: &str) -> Option<(String, Escape)> {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}]{more}}}"#);
+        let incoming = IncomingChat::parse(body.into()).unwrap();
+        incoming.unbounded_field().map(|field| (field.name, field.escapes))
+    }
+
+    #[test]
+    fn what_escapes_its_bounds_is_found_in_any_case() {
+        for (more, name, escapes) in [
+            (r#","models":["a/b"]"#, "models", Escape::Model),
+            (r#","Model":"dearer""#, "Model", Escape::Model),
+            (r#","extra_body":{"google":{"cached_content":"x"}}"#, "extra_body", Escape::Model),
+            (r#","Best_Of":20"#, "Best_Of", Escape::Size),
+            (r#","Max_Tokens":20"#, "Max_Tokens", Escape::Size),
+            (r#","max_output_tokens":20"#, "max_output_tokens", Escape::Size),
+            (r#","cachedContent":"x""#, "cachedContent", Escape::Size),
+            (r#","web_search_options":{}"#, "web_search_options", Escape::Fee),
+            (r#","tools":[{"type":"function"},{"type":"web_search"}]"#, "tools[1]", Escape::Fee),
+        ] {
+            assert_eq!(field(more), Some((name.to_owned(), escapes)), "{more}");
+        }
+        let body = r#"{"messages":[{"role":"user","content":"hi","images":["AAAA"]}]}"#;
+        let found = IncomingChat::parse(body.into()).unwrap().unbounded_field().unwrap();
+        assert_eq!((found.name.as_str(), found.escapes), ("messages[0].images", Escape::Size));
+    }
+
+    #[test]
+    fn usual_requests_have_nothing_of_it() {
+        for more in
+            ["", r#","max_tokens":5,"n":2,"tools":[{"type":"function"}]"#, r#","best_of":null,"use_beam_search":false"#]
+        {
+            assert_eq!(field(more), None, "{more}");
+        }
+    }
+}

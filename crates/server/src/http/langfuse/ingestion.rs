@@ -1,0 +1,86 @@
+//! `POST /api/public/ingestion`: traces, observations and scores in a batch of events, as Langfuse's older SDKs send them.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use privet_dialects::json_limits::{self, JsonLimits};
+use privet_dialects::langfuse::{Batch, decode_batch};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::authenticate::{Authenticated, ForTraces};
+use crate::http::body::{UnpackedBody, off_the_runtime};
+use crate::http::docs::LangfuseError;
+use crate::http::error::ApiError;
+use crate::http::router::Http;
+use crate::http::surface::{Failure, Langfuse};
+
+/// A batch holds many members.
+const LIMITS: JsonLimits = JsonLimits { depth_max: 100, members_max: 2_000_000 };
+
+/// What became of each event.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct IngestionReply {
+    /// Events that are kept.
+    successes: Vec<IngestionSuccess>,
+    /// Events that are not, and why.
+    errors: Vec<IngestionFailure>,
+}
+
+/// An event that is kept.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct IngestionSuccess {
+    /// The event's id.
+    id: String,
+    /// 201.
+    status: u16,
+}
+
+/// An event that is not kept.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct IngestionFailure {
+    /// The event's id.
+    id: String,
+    /// 400.
+    status: u16,
+    /// What is wrong with it.
+    message: String,
+    /// The class of the error.
+    error: &'static str,
+}
+
+/// Traces, observations and scores in a batch of events.
+///
+/// Each event is judged alone: a bad one keeps no other out. When the answer comes, all that it calls kept is kept.
+#[utoipa::path(
+    post, path = "/api/public/ingestion", tag = "Langfuse", request_body = Object,
+    responses(
+        (status = 207, description = "What became of each event", body = IngestionReply),
+        (status = 400, description = "No batch", body = LangfuseError),
+        (status = 401, description = "No valid key", body = LangfuseError),
+        (status = 403, description = "The key has not the scope `traces`", body = LangfuseError),
+        (status = 413, description = "The body is too large", body = LangfuseError),
+        (status = 507, description = "The disk is full", body = LangfuseError),
+    ),
+    security(("key" = ["traces"])),
+)]
+pub(crate) async fn create(
+    State(http): State<Http>,
+    Authenticated { caller, .. }: Authenticated<Langfuse, ForTraces>,
+    UnpackedBody { bytes, .. }: UnpackedBody<Langfuse>,
+) -> Result<(StatusCode, Json<IngestionReply>), Failure<Langfuse>> {
+    let decoded = off_the_runtime(bytes.len(), move || {
+        json_limits::check(&bytes, &LIMITS)?;
+        decode_batch(&bytes).map_err(|error| ApiError::bad_request(error.to_string()))
+    });
+    let Batch { batch, accepted, rejected } = decoded.await??;
+    http.engine.traces.record(caller.project_id, batch).await?;
+    let successes = accepted.into_iter().map(|event| IngestionSuccess { id: event.id, status: 201 }).collect();
+    let errors = rejected.into_iter().map(|event| IngestionFailure {
+        id: event.id,
+        status: 400,
+        message: event.reason,
+        error: "InvalidRequestError",
+    });
+    Ok((StatusCode::MULTI_STATUS, Json(IngestionReply { successes, errors: errors.collect() })))
+}
