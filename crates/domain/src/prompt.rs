@@ -55,7 +55,7 @@ impl PromptKind {
 }
 
 /// What a prompt says: in JSON a string, or an array of messages and placeholders.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum PromptBody {
     /// A text.
@@ -155,6 +155,26 @@ pub enum BodyError {
 }
 
 impl PromptBody {
+    /// Reads what a client wrote: a string, or an array of messages and placeholders.
+    ///
+    /// # Errors
+    /// With what is wrong, for people.
+    pub fn from_json(value: Value) -> Result<Self, String> {
+        match value {
+            Value::String(text) => Ok(Self::Text(text)),
+            Value::Array(values) => {
+                let read = |(index, value): (usize, Value)| match value {
+                    Value::Object(members) => {
+                        ChatEntry::from_json(members).map_err(|reason| format!("message {}: {reason}", index + 1))
+                    }
+                    _ => Err(format!("message {} is no object", index + 1)),
+                };
+                values.into_iter().enumerate().map(read).collect::<Result<_, _>>().map(Self::Chat)
+            }
+            _ => Err("a prompt is a string, or an array of messages".to_owned()),
+        }
+    }
+
     /// Whether it is a text or a thread.
     #[must_use]
     pub const fn kind(&self) -> PromptKind {
@@ -290,9 +310,9 @@ impl Serialize for ChatEntry {
     }
 }
 
-impl<'de> Deserialize<'de> for ChatEntry {
+impl<'de> Deserialize<'de> for PromptBody {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::from_json(Map::deserialize(deserializer)?).map_err(D::Error::custom)
+        Self::from_json(Value::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 

@@ -33,9 +33,7 @@ pub use ledger::{CallKind, Charge, Hold, Outcome, Settlement, UsageSource};
 pub use migration::{MigrationPlan, PendingMigration};
 pub use postgres_url::PostgresUrl;
 pub use project::{Project, ShownProject};
-pub use prompt::{
-    NewPromptVersion, PromptCreation, PromptHead, PromptRemoval, PromptUse, StoredPrompt,
-};
+pub use prompt::{NewPromptVersion, PromptCreation, PromptHead, PromptRemoval, PromptUse, StoredPrompt};
 pub use replica::{Grant, GrantRequest};
 pub use switch::SwitchedOff;
 pub use trace::{Pricing, TraceStore, TraceTotals, TraceWithTotals, Unpriced, WriteSettings};

@@ -149,13 +149,7 @@ impl Prompts {
     ///
     /// # Errors
     /// When no version has it, another prompt needs it, or it is protected.
-    pub async fn unlabel(
-        &self,
-        editor: &Editor,
-        name: &str,
-        label: &str,
-        now: Timestamp,
-    ) -> Result<(), PromptError> {
+    pub async fn unlabel(&self, editor: &Editor, name: &str, label: &str, now: Timestamp) -> Result<(), PromptError> {
         if label.parse::<Label>()?.is_latest() {
             return Err(PromptError::latest());
         }

@@ -2,7 +2,8 @@
 
 use privet_domain::prompt::reference::{DEPTH_MAX, PromptReference};
 use privet_domain::prompt::{
-    BodyError, CompileError, LATEST, LabelError, NameError, PROMPT_BYTES_MAX, PromptKind, Selector, SelectorError,
+    BodyError, CompileError, LATEST, LabelError, Missing, NameError, PROMPT_BYTES_MAX, PromptKind, Selector,
+    SelectorError,
 };
 use privet_domain::trace::PromptLink;
 use privet_store::{PromptUse, StoreError};
@@ -54,7 +55,9 @@ pub enum PromptError {
         highest: u32,
     },
     /// Only administrators move this label.
-    #[error("the label `{0}` is protected: only a key with the scope `admin` moves it or deletes a version that has it")]
+    #[error(
+        "the label `{0}` is protected: only a key with the scope `admin` moves it or deletes a version that has it"
+    )]
     Protected(String),
     /// Others refer to what was to be removed.
     #[error("other prompts need it: {}; change or delete them first", named(.0))]
@@ -70,37 +73,25 @@ pub enum PromptError {
         /// What is wrong.
         fault: ReferenceFault,
     },
-    /// Its holes cannot be filled.
-    #[error("the prompt `{}` version {} needs {source}", prompt.name, prompt.version)]
-    Compile {
+    /// There is nothing for some of its holes.
+    #[error("the prompt `{}` version {} needs {missing}, which the request does not give", prompt.name, prompt.version)]
+    Unfilled {
+        /// The version.
+        prompt: PromptLink,
+        /// What it needs.
+        missing: Missing,
+    },
+    /// What was given does not fit its holes.
+    #[error("the prompt `{}` version {}: {reason}", prompt.name, prompt.version)]
+    Misfilled {
         /// The version.
         prompt: PromptLink,
         /// Why not.
-        source: CompileFault,
+        reason: CompileError,
     },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// Why the holes of a prompt cannot be filled.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", self.text())]
-pub struct CompileFault(pub CompileError);
-
-impl CompileFault {
-    fn text(&self) -> String {
-        match &self.0 {
-            CompileError::Missing(missing) => format!("{missing}; nothing was given for them"),
-            error => format!("something else: {error}"),
-        }
-    }
-}
-
-impl From<CompileError> for CompileFault {
-    fn from(error: CompileError) -> Self {
-        Self(error)
-    }
 }
 
 /// What is wrong with a reference to another prompt.

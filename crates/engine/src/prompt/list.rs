@@ -125,7 +125,8 @@ impl Prompts {
 
 impl ListFilter {
     fn fits(&self, head: &PromptHead, said: &[String]) -> bool {
-        let in_folder = |folder: &String| head.name.strip_prefix(folder.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        let in_folder =
+            |folder: &String| head.name.strip_prefix(folder.as_str()).is_some_and(|rest| rest.starts_with('/'));
         let says = |text: &String| {
             let text = text.to_lowercase();
             head.name.to_lowercase().contains(&text)

@@ -3,5 +3,6 @@
 pub(super) mod health;
 pub(super) mod ingestion;
 pub(super) mod projects;
+pub(super) mod prompts;
 pub(super) mod scores;
 pub(super) mod spans;

@@ -172,7 +172,8 @@ async fn what_another_prompt_needs_is_not_removed(bed: &Bed) {
     assert_eq!(outcome, PromptRemoval::Removed(1), "the label is elsewhere now");
     store.delete_prompt_versions(home, "whole", None, at(6)).await.unwrap();
     store.delete_prompt_versions(home, "part", None, at(7)).await.unwrap();
-    let left = bed.number("SELECT (SELECT count(*) FROM prompt_references) + (SELECT count(*) FROM prompt_labels)").await;
+    let left =
+        bed.number("SELECT (SELECT count(*) FROM prompt_references) + (SELECT count(*) FROM prompt_labels)").await;
     assert_eq!(left, 0);
 }
 

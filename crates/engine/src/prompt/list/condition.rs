@@ -350,9 +350,13 @@ mod tests {
 
     #[test]
     fn patterns_match_as_sql_does() {
-        for (text, pattern, expected) in
-            [("abcbd", "a%b_", true), ("abcb", "a%b_", false), ("", "%", true), ("a", "", false), ("100%", "100\\%", true)]
-        {
+        for (text, pattern, expected) in [
+            ("abcbd", "a%b_", true),
+            ("abcb", "a%b_", false),
+            ("", "%", true),
+            ("a", "", false),
+            ("100%", "100\\%", true),
+        ] {
             assert_eq!(like(text, pattern), expected, "{text} {pattern}");
         }
     }
