@@ -193,7 +193,7 @@ fn thread(incoming: &IncomingChat, history: &[Message]) -> JsonText {
     let leads = |message: &&Message| matches!(message.role, Role::System | Role::Developer);
     let lead = incoming.messages.iter().take_while(leads).count();
     let (instructions, said) = incoming.messages.split_at(lead);
-    let messages = instructions.iter().chain(history).chain(said).flat_map(message::encode);
+    let messages = incoming.lead.iter().chain(instructions).chain(history).chain(said).flat_map(message::encode);
     let mut text = String::from("[");
     for (index, message) in messages.enumerate() {
         if index > 0 {

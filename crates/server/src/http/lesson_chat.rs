@@ -10,7 +10,7 @@ use privet_dialects::openai::chat_request::IncomingChat;
 use privet_dialects::raw_object::RawObject;
 use privet_domain::id::{ConversationId, RequestId};
 use privet_domain::model::is_openai_reasoning;
-use privet_engine::completion::{ChatCommand, CompletionError};
+use privet_engine::completion::{ChatCommand, CompletionError, PromptWish};
 use privet_engine::router::Target;
 use serde_json::{Map, Value, json};
 
@@ -67,7 +67,9 @@ pub(crate) async fn create(
         let conversation_id = request.conversation_id;
         let target = engine.router.resolve(request.model.as_deref()).map_err(CompletionError::from)?;
         let incoming = request.into_incoming(&target);
-        let command = ChatCommand { caller, request_id, incoming, conversation_id, conversational: true, trace_parent };
+        let prompt = Some(PromptWish::Answer);
+        let command =
+            ChatCommand { caller, request_id, incoming, conversation_id, conversational: true, prompt, trace_parent };
         let reply = engine.complete(command).await.map_err(|error| ApiError::from(error).for_lesson())?;
         let id = reply.conversation_id;
         Ok(respond(reply, |bytes| with_conversation_id(bytes, id)))
