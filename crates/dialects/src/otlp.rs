@@ -1,8 +1,9 @@
 //! OpenTelemetry's traces on the wire (OTLP 1.x over HTTP, <https://opentelemetry.io/docs/specs/otlp/>): protobuf and JSON in, the
-//! pieces of traces out.
+//! pieces of traces out; and observations as protobuf, for other collectors.
 
 mod attributes;
 mod content;
+mod encode;
 mod lenient;
 mod model;
 mod observation;
@@ -15,6 +16,7 @@ use prost::Message as _;
 
 use crate::json_limits::{self, JsonLimits};
 use crate::traced_text::shortened;
+pub use encode::encode_export;
 use wire::ExportTraceServiceRequest;
 
 /// An export cannot be read.
