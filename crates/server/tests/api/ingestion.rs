@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use privet_testkit::postgres::fresh_database;
+use privet_testkit::postgres::{TestDatabase, fresh_database};
 use privet_testkit::upstream::MockUpstream;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -29,11 +29,11 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 impl Stand {
-    /// The same stand on PostgreSQL.
-    async fn on_postgres() -> Self {
+    /// The same stand on PostgreSQL, with a database that ends with its guard.
+    async fn on_postgres() -> (Self, TestDatabase) {
         let (database, mock) = (fresh_database().await, MockUpstream::start().await);
         let server = builder(&mock).database_url(&database.url).start().await;
-        Self { mock, server, client: client() }
+        (Self { mock, server, client: client() }, database)
     }
 
     async fn deliver(&self, path: &str, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> Answer {
@@ -69,7 +69,7 @@ fn is_the_recorded_trace(trace: &Value) {
     assert_eq!((&answer["promptName"], &answer["promptVersion"]), (&json!("Answer"), &json!(3)));
     assert_eq!(answer["output"], json!({"role": "assistant", "content": "hi"}));
     assert_eq!((&answer["usageDetails"]["input"], &answer["usageDetails"]["total"]), (&json!(10), &json!(15)));
-    assert_eq!(answer["costDetails"]["total"], json!(0.003), "{answer}");
+    assert_eq!(answer["calculatedTotalCost"], json!(0.003), "{answer}");
     assert!(answer["completionStartTime"].is_string(), "{answer}");
     assert!(answer["parentObservationId"].is_string() && answer["endTime"].is_string(), "{answer}");
 }
@@ -79,7 +79,8 @@ async fn sdks_are_understood(stand: &Stand) {
         let answer = stand.deliver(BATCHES, &[("content-type", "application/json")], batch).await;
         let events: Value = serde_json::from_str(batch).unwrap();
         let events = events["batch"].as_array().unwrap().clone();
-        assert_eq!((answer.status, &answer.json()["errors"]), (207, &json!([])), "{answer:?}");
+        let logs = stand.server.logs();
+        assert_eq!((answer.status, &answer.json()["errors"]), (207, &json!([])), "{answer:?}: {logs}");
         assert_eq!(answer.json()["successes"].as_array().unwrap().len(), events.len());
         let id = events.iter().find(|event| event["type"] == "trace-create").unwrap()["body"]["id"].clone();
         let trace = stand.read_trace(id.as_str().unwrap()).await;
@@ -122,7 +123,8 @@ async fn what_each_sdk_sends_reads_back_on_sqlite() {
 
 #[tokio::test]
 async fn what_each_sdk_sends_reads_back_on_postgres() {
-    sdks_are_understood(&Stand::on_postgres().await).await;
+    let (stand, _database) = Stand::on_postgres().await;
+    sdks_are_understood(&stand).await;
 }
 
 /// What one database or the other does not take, beside what both take.
@@ -139,6 +141,7 @@ async fn what_no_column_takes_is_refused(stand: &Stand) {
     // What JavaScript leaves of a text that it cut within a character.
     let body = batch.to_string().replace("HALF", "\\ud83d");
     let answer = stand.deliver(BATCHES, &[("content-type", "application/json")], body).await;
+    assert_eq!(answer.status, 207, "{answer:?}: {}", stand.server.logs());
     let told = answer.json();
     let ids = |list: &str| told[list].as_array().unwrap().iter().map(|one| one["id"].clone()).collect::<Vec<_>>();
     assert_eq!(
@@ -162,7 +165,8 @@ async fn what_no_column_takes_is_refused_with_its_event_on_sqlite() {
 
 #[tokio::test]
 async fn what_no_column_takes_is_refused_with_its_event_on_postgres() {
-    what_no_column_takes_is_refused(&Stand::on_postgres().await).await;
+    let (stand, _database) = Stand::on_postgres().await;
+    what_no_column_takes_is_refused(&stand).await;
 }
 
 /// A length-delimited field of protobuf.
