@@ -21,7 +21,6 @@ use privet_dialects::openai::chat_request::{IncomingChat, MaxTokensField};
 use privet_dialects::translate::{EncodeOptions, RequestError, decode_response, encode_request};
 use privet_dialects::{BadRequest, Dialect, Unsupported, UpstreamFault};
 use privet_domain::id::{ConversationId, RequestId};
-use privet_domain::trace::TraceParent;
 use privet_providers::{ChatCall, OnDisconnect, Provider, ProviderError, UpstreamAnswer, UpstreamBody};
 use privet_store::{CallKind, Refusal, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -34,7 +33,7 @@ use crate::limits::OUTPUT_TOKENS;
 use crate::owned::Owned;
 use crate::router::{Target, UnknownModel};
 use crate::settlement::OpenCall;
-use crate::traces::{CallTrace, ChatFacts, Ended};
+use crate::traces::{CallTrace, ChatFacts, Ended, RequestTrace};
 use compose::{Gathered, Turn};
 
 /// A chat to complete.
@@ -49,8 +48,8 @@ pub struct ChatCommand {
     pub conversation_id: Option<ConversationId>,
     /// Whether it came through an endpoint that always has a conversation.
     pub conversational: bool,
-    /// Where the request stands in its client's trace.
-    pub trace_parent: Option<TraceParent>,
+    /// Where the request stands in its client's trace, and where its own is told.
+    pub trace: RequestTrace,
 }
 
 /// An answer, in the client's dialect.
@@ -153,23 +152,23 @@ async fn run(engine: Arc<Engine>, command: ChatCommand, left: CancellationToken)
     let began = engine.clock.now();
     let target = engine.router.resolve(command.incoming.model.as_deref())?;
     let gathered = compose::gather(&engine, &command).await?;
-    let Begun { composed, call } = begin(&engine, &command, &target, &gathered).await?;
-    let trace = engine.traces.requests.then(|| {
-        CallTrace::of_chat(&ChatFacts {
-            caller: &command.caller,
-            request_id: command.request_id,
-            parent: command.trace_parent.as_ref(),
-            incoming: &command.incoming,
-            history: &gathered.history,
-            target: &target,
-            conversation_id: composed.turn.as_ref().map(|turn| turn.conversation_id),
-            conversational: command.conversational,
-            prompt: None,
-            began,
-        })
-    });
-    let trace_parent = command.trace_parent.as_ref();
-    let trace_parent = trace.as_ref().zip(trace_parent).map(|(trace, parent)| trace.for_provider(parent));
+    let facts = ChatFacts {
+        command: &command,
+        history: &gathered.history,
+        target: &target,
+        conversation_id: command.conversation_id,
+        prompt: None,
+        began,
+    };
+    let Begun { composed, call } = match begin(&engine, &command, &target, &gathered).await {
+        Ok(begun) => begun,
+        Err(error) => {
+            engine.trace_refusal(&error, || CallTrace::of_chat(&facts)).await;
+            return Err(error);
+        }
+    };
+    let conversation_id = composed.turn.as_ref().map(|turn| turn.conversation_id).or(facts.conversation_id);
+    let trace = engine.traces.requests.then(|| CallTrace::of_chat(&ChatFacts { conversation_id, ..facts }));
     let drains = target.provider.on_disconnect() == OnDisconnect::Drain;
     let stopped = call.terms.stoppable.stop.clone();
     let called = tokio::select! {
@@ -177,7 +176,7 @@ async fn run(engine: Arc<Engine>, command: ChatCommand, left: CancellationToken)
         () = left.cancelled(), if !drains => Err(CompletionError::ClientLeft),
         () = engine.stop.cancelled() => Err(CompletionError::ShuttingDown),
         () = stopped.cancelled() => Err(CompletionError::Stopped),
-        called = target.provider.chat(composed.call(&command, &target, trace_parent)) => called.map_err(CompletionError::from),
+        called = target.provider.chat(composed.call(&command, &target, trace.as_ref())) => called.map_err(CompletionError::from),
     };
     let ending = Ending { turn: composed.turn, call, trace };
     match called {
@@ -186,7 +185,7 @@ async fn run(engine: Arc<Engine>, command: ChatCommand, left: CancellationToken)
         }
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Stream(stream) }) => {
             let (sender, reply) = oneshot::channel();
-            let relay = relay::Relay::new(&command, &target, composed.created);
+            let relay = relay::Relay::new(&command, &target, composed.created, began);
             let calls = engine.calls.clone();
             calls.spawn(relay.run(engine, ending, stream, headers, sender));
             reply.await.unwrap_or(Err(CompletionError::ShuttingDown))
@@ -282,13 +281,13 @@ struct Composed {
 }
 
 impl Composed {
-    fn call<'a>(&self, command: &ChatCommand, target: &'a Target, trace_parent: Option<String>) -> ChatCall<'a> {
+    fn call<'a>(&self, command: &ChatCommand, target: &'a Target, trace: Option<&CallTrace>) -> ChatCall<'a> {
         ChatCall {
             model: &target.model,
             body: self.body.clone(),
             stream: command.incoming.stream,
             created: self.created,
-            trace_parent,
+            trace_parent: CallTrace::parent_of_call(trace, &command.trace),
         }
     }
 }

@@ -25,7 +25,7 @@ mod request_id;
 pub(crate) mod router;
 mod surface;
 mod switches;
-mod trace_parent;
+mod trace_context;
 mod usage;
 
 pub(crate) use reply::CONVERSATION_HEADER;

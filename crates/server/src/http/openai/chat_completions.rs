@@ -15,7 +15,7 @@ use crate::http::idempotency::{RepeatableBody, once};
 use crate::http::reply::{CONVERSATION_HEADER, respond};
 use crate::http::router::Http;
 use crate::http::surface::{Failure, OpenAi};
-use crate::http::trace_parent::trace_parent;
+use crate::http::trace_context::{request_trace, told};
 
 /// Chat with a model, in OpenAI's shape.
 ///
@@ -57,11 +57,17 @@ pub(crate) async fn create(
     let work = async move {
         let incoming = IncomingChat::parse(bytes)?;
         let conversation_id = conversation_id(&headers, &incoming)?;
-        let trace_parent = trace_parent(&headers);
-        let command =
-            ChatCommand { caller, request_id, incoming, conversation_id, conversational: false, trace_parent };
-        let reply = engine.complete(command).await?;
-        Ok(respond(reply, |bytes| bytes))
+        let trace = request_trace(&headers);
+        let command = ChatCommand {
+            caller,
+            request_id,
+            incoming,
+            conversation_id,
+            conversational: false,
+            trace: trace.clone(),
+        };
+        let replied = engine.complete(command).await.map_err(ApiError::from);
+        told(&trace, replied.map(|reply| respond(reply, |bytes| bytes)))
     };
     Ok(once(&http, family_id, repeatable, work).await?)
 }
