@@ -34,6 +34,9 @@ pub use postgres_url::PostgresUrl;
 pub use project::{Project, ShownProject};
 pub use replica::{Grant, GrantRequest};
 pub use switch::SwitchedOff;
-pub use trace::{Pricing, TraceStore, TraceTotals, TraceWithTotals, Unpriced, WriteSettings};
+pub use trace::{
+    BadFilter, Filter, FilterValue, ListError, Listed, Members, Operator, Page, Place, Pricing, Session, StoredScore,
+    TraceStore, TraceTotals, TraceWithTotals, Unpriced, WriteSettings,
+};
 pub use turn::{NewMessage, TurnEnd, TurnFinish, TurnStart, TurnWithdrawal};
 pub use usage::{OpenCall, Refusal, SettledCall, Standing, UsageFilter, UsageRow};

@@ -6,8 +6,11 @@
 
 mod apply;
 mod body;
+mod condition;
 mod contents;
 mod detail;
+mod filter;
+mod list;
 mod merge;
 mod metrics;
 mod row;
@@ -27,6 +30,8 @@ use crate::db::{Database, Db, Durability, Location, connect};
 use crate::error::StoreError;
 use crate::migration;
 pub use detail::{TraceTotals, TraceWithTotals};
+pub use filter::{BadFilter, Filter, FilterValue, Operator};
+pub use list::{ListError, Listed, Members, Page, Place, Session, StoredScore};
 use writer::TraceWriter;
 
 /// What a model's use cost by kind, where a sender does not say. `None` for a model without a known price.

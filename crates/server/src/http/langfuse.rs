@@ -2,6 +2,11 @@
 
 pub(super) mod health;
 pub(super) mod ingestion;
+pub(super) mod observations;
 pub(super) mod projects;
+mod query;
 pub(super) mod scores;
+pub(super) mod sessions;
 pub(super) mod spans;
+pub(super) mod traces;
+mod view;
