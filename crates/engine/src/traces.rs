@@ -1,6 +1,7 @@
 //! Traces on their way into the store, whoever sends them: the chat path, Langfuse's SDKs, OpenTelemetry's.
 
 mod call;
+pub mod feedback;
 mod pace;
 mod pricing;
 mod request;

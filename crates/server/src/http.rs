@@ -10,6 +10,7 @@ mod conversations;
 mod docs;
 pub(crate) mod door;
 mod error;
+mod feedback;
 mod health;
 pub(crate) mod idempotency;
 mod keys;

@@ -24,6 +24,7 @@ use crate::embedding::EmbeddingsCommand;
 use crate::keyring::Caller;
 use crate::router::Target;
 use description::Description;
+pub(crate) use description::named_user;
 
 /// A trace is named by so many characters of what was last said, as in the lesson.
 const NAME_CHARS: usize = 45;

@@ -10,6 +10,7 @@ use privet_engine::api_key::ApiKeyError;
 use privet_engine::completion::CompletionError;
 use privet_engine::key_settings::WrongSetting;
 use privet_engine::switchboard::SwitchError;
+use privet_engine::traces::feedback::FeedbackError;
 use privet_providers::ProviderError;
 use privet_store::{ListError, StoreError};
 use serde::Serialize;
@@ -186,6 +187,15 @@ impl ApiError {
             self.status = StatusCode::INTERNAL_SERVER_ERROR;
         }
         self
+    }
+}
+
+impl From<FeedbackError> for ApiError {
+    fn from(error: FeedbackError) -> Self {
+        match error {
+            FeedbackError::UnknownTrace(_) | FeedbackError::UnknownConversation(_) => Self::not_found(error.to_string()),
+            FeedbackError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod idempotency;
 mod keys;
 mod langfuse;
 mod lesson;
+mod lesson_traces;
 mod limits_address;
 mod money;
 mod openai;

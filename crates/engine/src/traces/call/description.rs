@@ -34,8 +34,8 @@ impl Description {
             Some(Value::String(text)) if !text.is_empty() => Some(text),
             _ => None,
         };
-        let [name, named_user, session, tags, environment, release, version] = TRACE_METADATA.map(&mut take);
-        let named_user = named_user.or(user.filter(|user| !user.is_empty()));
+        let [name, named, session, tags, environment, release, version] = TRACE_METADATA.map(&mut take);
+        let named = named.or(user.filter(|user| !user.is_empty()));
         say(&mut trace.name, name);
         say(&mut trace.session_id, session);
         say(&mut trace.environment, environment);
@@ -44,12 +44,20 @@ impl Description {
         let tags = tags.unwrap_or_default();
         trace.tags.extend(tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned));
         metadata.retain(|name, _| !OWN.contains(&name.as_str()));
-        match named_user {
-            Some(user) if key_user == DEFAULT_USER => trace.user_id = Some(user),
-            Some(user) if user != key_user => drop(metadata.insert("trace_user_id".to_owned(), user.into())),
-            _ => {}
+        if named.is_some() {
+            let (user, passed_over) = named_user(named, key_user);
+            trace.user_id = Some(user);
+            metadata.extend(passed_over.map(|named| ("trace_user_id".to_owned(), named.into())));
         }
         trace.metadata.extend(metadata);
+    }
+}
+
+/// For whom a request speaks, and whom it named in vain: a key of a user of its own speaks for that user alone.
+pub(crate) fn named_user(named: Option<String>, key_user: &str) -> (String, Option<String>) {
+    match named {
+        Some(named) if key_user == DEFAULT_USER => (named, None),
+        named => (key_user.to_owned(), named.filter(|named| named != key_user)),
     }
 }
 
