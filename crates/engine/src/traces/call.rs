@@ -7,7 +7,6 @@ mod description;
 mod tokens;
 
 use privet_dialects::canonical::{Message, Role};
-use privet_dialects::openai::embeddings::IncomingEmbeddings;
 use privet_dialects::openai::message;
 use privet_domain::id::{ConversationId, ProjectId, RequestId};
 use privet_domain::time::{NanoTimestamp, Timestamp};
