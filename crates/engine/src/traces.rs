@@ -1,10 +1,12 @@
 //! Traces on their way into the store, whoever sends them: the chat path, Langfuse's SDKs, OpenTelemetry's.
 
 mod call;
+pub mod export;
 pub mod feedback;
 mod pace;
 mod pricing;
 mod request;
+mod retention;
 
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ pub(crate) use call::{CallTrace, ChatFacts, Ended};
 pub(crate) use pace::RefusalPace;
 pub use pricing::BookPricing;
 pub use request::RequestTrace;
+pub use retention::Retention;
 
 /// Where traces go.
 pub struct Traces {

@@ -1,5 +1,5 @@
 //! What runs beside the requests: following keys and switches, tending the shares of the budgets, late settlements, the log of
-//! refusals, old answers of Idempotency-Keys, budget alerts, the upkeep of metrics.
+//! refusals, old answers of Idempotency-Keys, old traces, their export, budget alerts, the upkeep of metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,9 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use privet_engine::Engine;
 use privet_engine::alerts::Alerts;
+use privet_engine::traces::Retention;
+use privet_engine::traces::export::export;
+use privet_providers::Collector;
 use tokio::task::JoinSet;
 
 use crate::http::idempotency;
@@ -18,7 +21,13 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 pub(crate) struct Beside(JoinSet<()>);
 
 impl Beside {
-    pub(crate) fn start(engine: &Arc<Engine>, metrics: PrometheusHandle, alerts: Option<Alerts>) -> Self {
+    pub(crate) fn start(
+        engine: &Arc<Engine>,
+        metrics: PrometheusHandle,
+        alerts: Option<Alerts>,
+        retention: Retention,
+        collector: Option<Collector>,
+    ) -> Self {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             loop {
@@ -38,6 +47,12 @@ impl Beside {
         tasks.spawn(async move { own.refusals.follow(&own.store).await });
         let own = engine.clone();
         tasks.spawn(async move { idempotency::purge(&own).await });
+        let own = engine.clone();
+        tasks.spawn(async move { retention.follow(&own.traces.store, &*own.clock).await });
+        if let Some(collector) = collector {
+            let own = engine.clone();
+            tasks.spawn(async move { export(&own.traces.store, &collector).await });
+        }
         if let Some(alerts) = alerts {
             let own = engine.clone();
             tasks.spawn(async move { alerts.follow(&own).await });

@@ -11,9 +11,9 @@ use privet_engine::budget::{BudgetParts, BudgetRules, Budgets, Sharing};
 use privet_engine::keyring::Keyring;
 use privet_engine::router::Router;
 use privet_engine::switchboard::Switchboard;
-use privet_engine::traces::{BookPricing, Traces};
+use privet_engine::traces::{BookPricing, Retention, Traces};
 use privet_engine::{Engine, EngineParts};
-use privet_providers::{HttpProvider, Provider, ProviderKind, Webhook};
+use privet_providers::{Collector, HttpProvider, Provider, ProviderKind, Webhook};
 use privet_store::{Store, TraceStore, WriteSettings};
 use rustix::fs::Mode;
 use tokio::net::TcpListener;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::beside::Beside;
-use crate::config::{AlertSettings, Config};
+use crate::config::{AlertSettings, Config, ExportSettings};
 use crate::first_run;
 use crate::http::accept;
 use crate::http::door::Door;
@@ -56,7 +56,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let draining = CancellationToken::new();
     let background = TaskTracker::new();
     let metrics = start_metrics()?;
-    let beside = Beside::start(&engine, metrics.clone(), alerts(&config)?);
+    let beside = Beside::start(&engine, metrics.clone(), alerts(&config)?, retention(&config), collector(&config)?);
     let connections = TaskTracker::new();
     let http = Http {
         engine: engine.clone(),
@@ -108,7 +108,8 @@ pub(crate) fn make_private_folder(path: &std::path::Path) -> std::io::Result<()>
 
 async fn open_traces(config: &Config) -> anyhow::Result<Arc<TraceStore>> {
     let pricing = Arc::new(BookPricing::new(config.prices.clone()));
-    let store = TraceStore::open(&config.database, WriteSettings::default(), pricing, Arc::new(SystemClock)).await?;
+    let settings = WriteSettings { exports: config.traces.export.is_some() };
+    let store = TraceStore::open(&config.database, settings, pricing, Arc::new(SystemClock)).await?;
     Ok(Arc::new(store))
 }
 
@@ -160,6 +161,15 @@ async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> 
         clock,
         record: config.record,
     }))
+}
+
+fn retention(config: &Config) -> Retention {
+    Retention { keep: config.traces.keep, bytes_max: config.traces.disk_bytes_max }
+}
+
+fn collector(config: &Config) -> anyhow::Result<Option<Collector>> {
+    let Some(ExportSettings { url, headers }) = config.traces.export.clone() else { return Ok(None) };
+    Collector::new(url, headers).map(Some).context("the HTTP client of `traces.export.url` cannot start")
 }
 
 fn alerts(config: &Config) -> anyhow::Result<Option<Alerts>> {

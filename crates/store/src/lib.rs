@@ -35,8 +35,8 @@ pub use project::{Project, ShownProject};
 pub use replica::{Grant, GrantRequest};
 pub use switch::SwitchedOff;
 pub use trace::{
-    BadFilter, Filter, FilterValue, ListError, Listed, Members, Operator, Page, Place, Pricing, Session, StoredScore,
-    TraceStore, TraceTotals, TraceWithTotals, Unpriced, WriteSettings,
+    BadFilter, Expired, ExportBatch, ExportTurn, Filter, FilterValue, ListError, Listed, Members, Operator, Page,
+    Place, Pricing, Session, StoredScore, TraceStore, TraceTotals, TraceWithTotals, Unpriced, WriteSettings,
 };
 pub use turn::{NewMessage, TurnEnd, TurnFinish, TurnStart, TurnWithdrawal};
 pub use usage::{OpenCall, Refusal, SettledCall, Standing, UsageFilter, UsageRow};

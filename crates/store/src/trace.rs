@@ -9,10 +9,12 @@ mod body;
 mod condition;
 mod contents;
 mod detail;
+mod export;
 mod filter;
 mod list;
 mod merge;
 mod metrics;
+mod retention;
 mod row;
 mod statements;
 mod stored_id;
@@ -30,8 +32,10 @@ use crate::db::{Database, Db, Durability, Location, connect};
 use crate::error::StoreError;
 use crate::migration;
 pub use detail::{TraceTotals, TraceWithTotals};
+pub use export::{ExportBatch, ExportTurn};
 pub use filter::{BadFilter, Filter, FilterValue, Operator};
 pub use list::{ListError, Listed, Members, Page, Place, Session, StoredScore};
+pub use retention::Expired;
 use writer::TraceWriter;
 
 /// What a model's use cost by kind, where a sender does not say. `None` for a model without a known price.

@@ -67,6 +67,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     open("limits.budget_wait", &["PRIVET_LIMITS_BUDGET_WAIT"], "10s"),
     list("limits.unpriced", &["PRIVET_LIMITS_UNPRICED"], ""),
     open("traces.requests", &["PRIVET_TRACES_REQUESTS"], "true"),
+    open("traces.export.url", &["PRIVET_TRACES_EXPORT_URL"], ""),
+    secret("traces.export.headers", &["PRIVET_TRACES_EXPORT_HEADERS"]),
     open("traces.keep", &["PRIVET_TRACES_KEEP"], "30d"),
     open("traces.disk_max", &["PRIVET_TRACES_DISK_MAX"], "5GB"),
     open("limits.fees", &["PRIVET_LIMITS_FEES"], "false"),

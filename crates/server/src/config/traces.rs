@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use privet_domain::time::parse_duration;
+use privet_providers::Collector;
+use reqwest::Url;
 
 use super::error::ConfigError;
 use super::layers::Layers;
@@ -17,6 +20,22 @@ pub(crate) struct TraceSettings {
     pub(crate) keep: Option<Duration>,
     /// Above so many bytes the oldest traces go first.
     pub(crate) disk_bytes_max: u64,
+    /// Where they are exported to.
+    pub(crate) export: Option<ExportSettings>,
+}
+
+/// A collector.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ExportSettings {
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+}
+
+impl std::fmt::Debug for ExportSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Headers hold keys.
+        f.debug_struct("ExportSettings").field("url", &self.url.host_str()).finish_non_exhaustive()
+    }
 }
 
 pub(super) fn traces(layers: &Layers, shown: &mut Vec<Shown>) -> Result<TraceSettings, ConfigError> {
@@ -25,7 +44,20 @@ pub(super) fn traces(layers: &Layers, shown: &mut Vec<Shown>) -> Result<TraceSet
         requests: value("traces.requests").parse(truth)?,
         keep: value("traces.keep").parse(keep)?,
         disk_bytes_max: value("traces.disk_max").parse(bytes)?,
+        export: {
+            let url = value("traces.export.url").parse(url)?;
+            let headers = value("traces.export.headers").parse(Collector::headers)?;
+            url.map(|url| ExportSettings { url, headers })
+        },
     })
+}
+
+fn url(text: &str) -> Result<Option<Url>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.map(Some).ok_or_else(|| "write an address such as \"https://collector.example.org:4318\"".to_owned())
 }
 
 fn truth(text: &str) -> Result<bool, String> {
@@ -41,9 +73,8 @@ fn keep(text: &str) -> Result<Option<Duration>, String> {
 
 fn bytes(text: &str) -> Result<u64, String> {
     let units = [("KB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("TB", 1_000_000_000_000)];
-    let sized = units
-        .iter()
-        .find_map(|(unit, size)| Some(text.strip_suffix(unit)?.trim().parse::<u64>().ok()?.checked_mul(*size)?));
+    let sized =
+        units.iter().find_map(|(unit, size)| text.strip_suffix(unit)?.trim().parse::<u64>().ok()?.checked_mul(*size));
     sized.filter(|bytes| *bytes > 0).ok_or_else(|| "write a size such as \"5GB\" or \"500MB\"".to_owned())
 }
 

@@ -22,3 +22,4 @@ mod shutdown;
 mod stand;
 mod tenants;
 mod together;
+mod traces;
