@@ -1,4 +1,4 @@
-//! A chat from the request to the recorded answer: `route` → `gather` → `admit` → `begin` → `call` → `record`.
+//! A chat from the request to the recorded answer: `route` → `lead` → `gather` → `admit` → `begin` → `call` → `record`.
 //!
 //! [`Engine::complete`] is the whole way. The engine tracks every call, so that a client that leaves is still accounted for: the
 //! call is cancelled, what was answered is kept and what was used is charged.
@@ -8,6 +8,7 @@
 //! nothing behind but its row in the ledger.
 
 mod compose;
+mod lead;
 mod record;
 mod relay;
 mod usage;
@@ -31,10 +32,13 @@ use crate::admission::{Admission, AdmissionError, Applicant, OutputWish, Refused
 use crate::keyring::Caller;
 use crate::limits::OUTPUT_TOKENS;
 use crate::owned::Owned;
+use crate::prompt::PromptError;
 use crate::router::{Target, UnknownModel};
 use crate::settlement::OpenCall;
 use crate::traces::{CallTrace, ChatFacts, Ended, RequestTrace};
 use compose::{Gathered, Turn};
+
+pub use lead::{NamedPrompt, PromptWish};
 
 /// A chat to complete.
 pub struct ChatCommand {
@@ -48,6 +52,8 @@ pub struct ChatCommand {
     pub conversation_id: Option<ConversationId>,
     /// Whether it came through an endpoint that always has a conversation.
     pub conversational: bool,
+    /// The prompt that leads the thread.
+    pub prompt: Option<PromptWish>,
     /// Where the request stands in its client's trace, and where its own is told.
     pub trace: RequestTrace,
 }
@@ -92,6 +98,9 @@ pub enum CompletionError {
         "Conversations are not kept here (`history.record = \"none\"`): send the whole thread and no conversation id."
     )]
     HistoryOff,
+    /// The prompt cannot be had, or not with what was given for its holes.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
     /// A limit refuses the call.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -148,16 +157,17 @@ impl Engine {
 }
 
 /// `left` is cancelled when nobody waits for the reply any more.
-async fn run(engine: Arc<Engine>, command: ChatCommand, left: CancellationToken) -> Result<Reply, CompletionError> {
+async fn run(engine: Arc<Engine>, mut command: ChatCommand, left: CancellationToken) -> Result<Reply, CompletionError> {
     let began = engine.clock.now();
     let target = engine.router.resolve(command.incoming.model.as_deref())?;
+    let prompt = lead::put(&engine, &mut command).await?;
     let gathered = compose::gather(&engine, &command).await?;
     let facts = ChatFacts {
         command: &command,
         history: &gathered.history,
         target: &target,
         conversation_id: command.conversation_id,
-        prompt: None,
+        prompt,
         began,
     };
     let Begun { composed, call } = match begin(&engine, &command, &target, &gathered).await {

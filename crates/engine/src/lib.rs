@@ -17,6 +17,7 @@ pub mod limits;
 mod message;
 pub mod models;
 mod owned;
+pub mod prompt;
 pub mod refusals;
 pub mod router;
 pub mod seed;
@@ -40,6 +41,7 @@ use crate::hidden_input::HiddenInput;
 use crate::keyring::Keyring;
 use crate::limits::LimitSettings;
 use crate::models::ModelCatalogue;
+use crate::prompt::Prompts;
 use crate::refusals::RefusalLog;
 use crate::router::Router;
 use crate::settlement::Unsettled;
@@ -88,6 +90,8 @@ pub struct Engine {
     pub store: Arc<Store>,
     /// Where traces go.
     pub traces: Traces,
+    /// The prompts, fetched from memory.
+    pub prompts: Prompts,
     /// Who may call.
     pub keyring: Keyring,
     /// Which provider answers for a model.
@@ -122,6 +126,7 @@ impl Engine {
     pub fn new(parts: EngineParts) -> Arc<Self> {
         let EngineParts { store, traces, keyring, router, budgets, switchboard, prices, limits, clock, record } = parts;
         Arc::new(Self {
+            prompts: Prompts::new(store.clone()),
             store,
             traces,
             keyring,

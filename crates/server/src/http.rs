@@ -20,6 +20,8 @@ mod linger;
 mod messages;
 mod openai;
 mod opening;
+mod prompt_wish;
+mod prompts;
 mod rate_status;
 mod reply;
 mod request_id;

@@ -21,14 +21,13 @@ use super::RequestTrace;
 use crate::completion::{ChatCommand, CompletionError};
 use crate::embedding::EmbeddingsCommand;
 use crate::keyring::Caller;
+use crate::prompt::ANSWER;
 use crate::router::Target;
 use description::Description;
 pub(crate) use description::named_user;
 
 /// A trace is named by so many characters of what was last said, as in the lesson.
 const NAME_CHARS: usize = 45;
-/// What the generation is called that answers with the prompt `Answer`, or in a conversation of `/api/chat`.
-const ANSWER: &str = "Answer";
 /// What any other is called, and a trace that nothing else names.
 const CHAT: &str = "chat";
 const EMBEDDINGS: &str = "embeddings";
@@ -117,6 +116,7 @@ impl CallTrace {
         }
         call.trace.session_id = facts.conversation_id.map(|id| id.to_string());
         call.describe(Description { metadata: incoming.metadata(), user: incoming.user() }, &command.caller);
+        // What answers in a conversation of `/api/chat` is called so also where the prompt was deleted.
         let is_answer = command.conversational || facts.prompt.as_ref().is_some_and(|prompt| prompt.name == ANSWER);
         call.observation.observation_type = Some(ObservationType::Generation);
         call.observation.name = Some(if is_answer { ANSWER } else { CHAT }.to_owned());
@@ -275,7 +275,7 @@ fn thread(facts: &ChatFacts<'_>) -> JsonText {
     let (instructions, said) = incoming.messages.split_at(lead);
     let tools = incoming.tools_json();
     let mut json = Vec::from(if tools.is_some() { r#"{"messages":["# } else { "[" });
-    for messages in [instructions, facts.history, said] {
+    for messages in [&incoming.lead, instructions, facts.history, said] {
         message::write(messages, &mut json);
     }
     json.push(b']');

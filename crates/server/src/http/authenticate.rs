@@ -44,7 +44,6 @@ pub(crate) struct ForEmbeddings;
 /// A key for reading what the project recorded.
 pub(crate) struct ForRead;
 /// A key for changing prompts.
-#[allow(dead_code, reason = "for the routes that come next")]
 pub(crate) struct ForPrompts;
 /// A key for writing traces.
 pub(crate) struct ForTraces;

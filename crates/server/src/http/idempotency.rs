@@ -28,6 +28,7 @@ use tracing::Instrument as _;
 
 use super::body::JsonBody;
 use super::error::ApiError;
+use super::prompt_wish::PROMPT_HEADER;
 use super::reply::{CONVERSATION_HEADER, EVENT_STREAM, event_stream};
 use super::router::Http;
 use super::surface::{Failure, Surface};
@@ -104,8 +105,12 @@ impl Repeatable {
         let mut hasher = blake3::Hasher::new();
         hasher.update(request.uri().path().as_bytes());
         hasher.update(b"\n");
-        // The same words in another conversation are another request.
+        // The same words in another conversation, or behind another prompt, are another request.
         hasher.update(request.headers().get(CONVERSATION_HEADER).map_or(b"", HeaderValue::as_bytes));
+        if let Some(prompt) = request.headers().get(PROMPT_HEADER) {
+            hasher.update(b"\n");
+            hasher.update(prompt.as_bytes());
+        }
         Ok(Some(Self { key, request_hash: *hasher.finalize().as_bytes(), request_id }))
     }
 

@@ -4,6 +4,7 @@ pub(super) mod health;
 pub(super) mod ingestion;
 pub(super) mod observations;
 pub(super) mod projects;
+pub(super) mod prompts;
 mod query;
 pub(super) mod scores;
 pub(super) mod sessions;

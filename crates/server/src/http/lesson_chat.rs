@@ -10,7 +10,7 @@ use privet_dialects::openai::chat_request::IncomingChat;
 use privet_dialects::raw_object::RawObject;
 use privet_domain::id::{ConversationId, RequestId};
 use privet_domain::model::is_openai_reasoning;
-use privet_engine::completion::{ChatCommand, CompletionError};
+use privet_engine::completion::{ChatCommand, CompletionError, PromptWish};
 use privet_engine::router::Target;
 use serde_json::{Map, Value, json};
 
@@ -73,6 +73,7 @@ pub(crate) async fn create(
             incoming,
             conversation_id,
             conversational: true,
+            prompt: Some(PromptWish::Answer),
             trace: trace.clone(),
         };
         let replied = engine.complete(command).await.map_err(|error| ApiError::from(error).for_lesson());

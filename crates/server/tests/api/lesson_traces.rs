@@ -76,13 +76,16 @@ async fn the_lessons_flow_leaves_a_named_trace_with_its_session_and_one_answer()
     let trace = stand.trace_of(&first).await;
     assert_eq!(trace["name"], question.chars().take(45).collect::<String>());
     assert_eq!((&trace["sessionId"], &trace["userId"]), (&json!(conversation), &json!("owner")));
-    assert_eq!(trace["input"], json!([said("user", question)]));
+    let sent = stand.sent().body["messages"].clone();
+    assert_eq!((&trace["input"], &sent[0]["role"]), (&sent, &json!("system")), "with the prompt in front");
+    assert_eq!(trace["input"][1], said("user", question));
     assert_eq!(trace["output"], said("assistant", "It is noon."));
     let id = first.header("x-request-id").unwrap().replace('-', "");
     assert_eq!(trace["id"], id, "the id of the request");
 
     let generation = step(&trace);
     assert_eq!((&generation["name"], &generation["type"]), (&json!("Answer"), &json!("GENERATION")));
+    assert_eq!((&generation["promptName"], &generation["promptVersion"]), (&json!("Answer"), &json!(1)));
     assert_eq!((&generation["model"], &generation["metadata"]["provider"]), (&json!("gpt-4o"), &json!("openai")));
     assert_eq!(generation["modelParameters"], json!({"temperature": 0, "response_format": {"type": "text"}}));
     assert_eq!((&generation["input"], &generation["output"]), (&trace["input"], &trace["output"]));
@@ -93,7 +96,8 @@ async fn the_lessons_flow_leaves_a_named_trace_with_its_session_and_one_answer()
 
     let second = stand.lesson(json!({"conversation_id": conversation, "messages": [said("user", "And here?")]})).await;
     let trace = stand.trace_of(&second).await;
-    let thread = [said("user", question), said("assistant", "It is noon."), said("user", "And here?")];
+    let prompt = sent[0].clone();
+    let thread = [prompt, said("user", question), said("assistant", "It is noon."), said("user", "And here?")];
     assert_eq!((&trace["name"], &trace["input"]), (&json!("And here?"), &json!(thread)));
     assert_eq!(stand.traces_where(&format!("sessionId={conversation}")).await.len(), 2);
 }

@@ -37,6 +37,7 @@ fn command(body: &Value, parent: Option<&str>) -> ChatCommand {
         incoming: IncomingChat::parse(Bytes::from(body.to_string())).unwrap(),
         conversation_id: None,
         conversational: false,
+        prompt: None,
         trace: RequestTrace::new(parent.and_then(TraceParent::parse)),
     }
 }
