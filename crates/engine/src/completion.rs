@@ -168,6 +168,7 @@ async fn run(engine: Arc<Engine>, mut command: ChatCommand, left: CancellationTo
         target: &target,
         conversation_id: command.conversation_id,
         prompt,
+        output_limit: None,
         began,
     };
     let Begun { composed, call } = match begin(&engine, &command, &target, &gathered).await {
@@ -178,7 +179,8 @@ async fn run(engine: Arc<Engine>, mut command: ChatCommand, left: CancellationTo
         }
     };
     let conversation_id = composed.turn.as_ref().map(|turn| turn.conversation_id).or(facts.conversation_id);
-    let trace = engine.traces.requests.then(|| CallTrace::of_chat(&ChatFacts { conversation_id, ..facts }));
+    let facts = ChatFacts { conversation_id, output_limit: composed.output_limit, ..facts };
+    let trace = engine.traces.requests.then(|| CallTrace::of_chat(&facts));
     let drains = target.provider.on_disconnect() == OnDisconnect::Drain;
     let stopped = call.terms.stoppable.stop.clone();
     let called = tokio::select! {
@@ -233,9 +235,11 @@ async fn begin(
         let body = encode(&command.incoming, target, &gathered.history, &admission)?;
         match compose::begin(engine, command, gathered, &admission).await {
             Ok(turn) => {
+                let output_limit = admission.output_limit;
                 let (hold, terms) = admission.into_durable();
                 let created = engine.clock.now().as_seconds();
-                return Ok(Begun { composed: Composed { turn, body, created }, call: OpenCall { hold, terms } });
+                let composed = Composed { turn, body, created, output_limit };
+                return Ok(Begun { composed, call: OpenCall { hold, terms } });
             }
             // Another server took this one for dead: the money must be had anew.
             Err(CompletionError::Store(StoreError::Fenced)) => {
@@ -288,6 +292,8 @@ struct Composed {
     turn: Option<Turn>,
     body: Bytes,
     created: i64,
+    /// The limit of output tokens that was set where the request names none.
+    output_limit: Option<u64>,
 }
 
 impl Composed {

@@ -296,9 +296,8 @@ impl IncomingChat {
         }
         let mut metadata = self.metadata();
         let before = metadata.len();
-        let passes = |name: &str| {
-            !OWN_METADATA.contains(&name) && (self.store == Some(true) || !TRACE_METADATA.contains(&name))
-        };
+        let passes =
+            |name: &str| !OWN_METADATA.contains(&name) && (self.store == Some(true) || !TRACE_METADATA.contains(&name));
         metadata.retain(|name, _| passes(name));
         if metadata.len() < before {
             if metadata.is_empty() {

@@ -406,7 +406,8 @@ mod tests {
     fn written_at_once_a_message_is_the_same_as_encoded() {
         let named = Message { name: Some("a\"da".into()), ..Message::text(Role::User, "hi\n\u{1}é") };
         let call = Part::ToolCall { id: "c".into(), name: "f".into(), arguments: "{}".into(), signature: None };
-        let result = Part::ToolResult { call_id: "c".into(), content: vec![Part::Text { text: "42".into() }], is_error: false };
+        let result =
+            Part::ToolResult { call_id: "c".into(), content: vec![Part::Text { text: "42".into() }], is_error: false };
         let mut extra = Message::text(Role::Developer, "x");
         extra.extra.insert("future".into(), json!([1]));
         let messages = [

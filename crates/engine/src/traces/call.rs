@@ -56,6 +56,8 @@ pub(crate) struct ChatFacts<'a> {
     pub(crate) conversation_id: Option<ConversationId>,
     /// The prompt that stands in front of the thread.
     pub(crate) prompt: Option<PromptLink>,
+    /// The limit of output tokens that was set where the request names none.
+    pub(crate) output_limit: Option<u64>,
     /// When the request came.
     pub(crate) began: Timestamp,
 }
@@ -120,7 +122,12 @@ impl CallTrace {
         let is_answer = command.conversational || facts.prompt.as_ref().is_some_and(|prompt| prompt.name == ANSWER);
         call.observation.observation_type = Some(ObservationType::Generation);
         call.observation.name = Some(if is_answer { ANSWER } else { CHAT }.to_owned());
-        call.observation.model_parameters = Some(incoming.parameters()).filter(|parameters| !parameters.is_empty());
+        let mut parameters = incoming.parameters();
+        let is_limited = ["max_tokens", "max_completion_tokens"].iter().any(|name| parameters.contains_key(*name));
+        if let Some(limit) = facts.output_limit.filter(|_| !is_limited) {
+            parameters.insert("max_tokens".to_owned(), limit.into());
+        }
+        call.observation.model_parameters = Some(parameters).filter(|parameters| !parameters.is_empty());
         call.observation.prompt.clone_from(&facts.prompt);
         if call.keeps_content {
             call.observation.input = Some(thread(facts));

@@ -64,7 +64,9 @@ pub enum FeedbackError {
     )]
     UnknownTrace(String),
     /// There is no such conversation in the project.
-    #[error("There is no conversation `{0}` in this project. Send the id of the header `x-conversation-id` of an answer.")]
+    #[error(
+        "There is no conversation `{0}` in this project. Send the id of the header `x-conversation-id` of an answer."
+    )]
     UnknownConversation(String),
     /// The store failed.
     #[error(transparent)]

@@ -194,7 +194,9 @@ impl ApiError {
 impl From<FeedbackError> for ApiError {
     fn from(error: FeedbackError) -> Self {
         match error {
-            FeedbackError::UnknownTrace(_) | FeedbackError::UnknownConversation(_) => Self::not_found(error.to_string()),
+            FeedbackError::UnknownTrace(_) | FeedbackError::UnknownConversation(_) => {
+                Self::not_found(error.to_string())
+            }
             FeedbackError::Store(error) => error.into(),
         }
     }

@@ -110,7 +110,8 @@ fn read(new: NewFeedback) -> Result<Feedback, ApiError> {
             About::Conversation(bounded("conversation_id", conversation, privet_domain::trace::ID_BYTES_MAX)?)
         }
         _ => {
-            let message = "Name what the feedback is of: exactly one of `trace_id`, `request_id` and `conversation_id`.";
+            let message =
+                "Name what the feedback is of: exactly one of `trace_id`, `request_id` and `conversation_id`.";
             return Err(ApiError::bad_request(message));
         }
     };
@@ -119,9 +120,9 @@ fn read(new: NewFeedback) -> Result<Feedback, ApiError> {
         Value::String(word) if word == "up" => Judgement::Good(true),
         Value::String(word) if word == "down" => Judgement::Good(false),
         Value::String(word) => Judgement::Word(bounded("value", word, WORD_CHARS_MAX)?),
-        value => Judgement::Number(value.as_f64().ok_or_else(|| {
-            wrong("value", "must be `up`, `down`, true, false, a number or a word")
-        })?),
+        value => Judgement::Number(
+            value.as_f64().ok_or_else(|| wrong("value", "must be `up`, `down`, true, false, a number or a word"))?,
+        ),
     };
     let bounded_if = |name, text: Option<String>, chars| text.map(|text| bounded(name, text, chars)).transpose();
     Ok(Feedback {

@@ -17,15 +17,9 @@ const MODELS: [&str; 3] = ["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash"];
 
 impl Stand {
     /// The trace that an answer names.
-    async fn trace_of(&self, answer: &Answer) -> Value {
+    async fn told_trace(&self, answer: &Answer) -> Value {
         let id = answer.header(TRACE_HEADER).unwrap_or_else(|| panic!("no trace: {answer:?}"));
         self.trace(id).await
-    }
-
-    async fn trace(&self, id: &str) -> Value {
-        let answer = self.get(&format!("/api/public/traces/{id}")).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer.json()
     }
 
     async fn traces_where(&self, query: &str) -> Vec<Value> {
@@ -69,11 +63,15 @@ fn said(role: &str, content: &str) -> Value {
 #[tokio::test]
 async fn the_lessons_flow_leaves_a_named_trace_with_its_session_and_one_answer() {
     let stand = Stand::start().await;
-    stand.mock.script(Behaviour::text("It is noon.").usage(Usage { input_tokens: 30, output_tokens: 4, ..Usage::default() }));
+    stand.mock.script(Behaviour::text("It is noon.").usage(Usage {
+        input_tokens: 30,
+        output_tokens: 4,
+        ..Usage::default()
+    }));
     let question = "What time is it on the other side of the world, and who asks?";
     let first = stand.lesson(json!({"messages": [said("user", question)]})).await;
     let conversation = first.conversation();
-    let trace = stand.trace_of(&first).await;
+    let trace = stand.told_trace(&first).await;
     assert_eq!(trace["name"], question.chars().take(45).collect::<String>());
     assert_eq!((&trace["sessionId"], &trace["userId"]), (&json!(conversation), &json!("owner")));
     let sent = stand.sent().body["messages"].clone();
@@ -87,7 +85,8 @@ async fn the_lessons_flow_leaves_a_named_trace_with_its_session_and_one_answer()
     assert_eq!((&generation["name"], &generation["type"]), (&json!("Answer"), &json!("GENERATION")));
     assert_eq!((&generation["promptName"], &generation["promptVersion"]), (&json!("Answer"), &json!(1)));
     assert_eq!((&generation["model"], &generation["metadata"]["provider"]), (&json!("gpt-4o"), &json!("openai")));
-    assert_eq!(generation["modelParameters"], json!({"temperature": 0, "response_format": {"type": "text"}}));
+    let parameters = json!({"temperature": 0, "max_tokens": 4096, "response_format": {"type": "text"}});
+    assert_eq!(generation["modelParameters"], parameters);
     assert_eq!((&generation["input"], &generation["output"]), (&trace["input"], &trace["output"]));
     assert_eq!((&generation["level"], &generation["statusMessage"]), (&json!("DEFAULT"), &Value::Null));
     assert_eq!(generation["usageDetails"], json!({"input": 30, "output": 4, "total": 34}));
@@ -95,7 +94,7 @@ async fn the_lessons_flow_leaves_a_named_trace_with_its_session_and_one_answer()
     assert_eq!(generation["costDetails"]["total"], 0.000_115, "what the ledger says: {explained}");
 
     let second = stand.lesson(json!({"conversation_id": conversation, "messages": [said("user", "And here?")]})).await;
-    let trace = stand.trace_of(&second).await;
+    let trace = stand.told_trace(&second).await;
     let prompt = sent[0].clone();
     let thread = [prompt, said("user", question), said("assistant", "It is noon."), said("user", "And here?")];
     assert_eq!((&trace["name"], &trace["input"]), (&json!("And here?"), &json!(thread)));
@@ -108,7 +107,7 @@ async fn a_failing_provider_is_the_output_of_the_lessons_trace() {
     stand.mock.script(Behaviour::error(500).error_message(format!("bad key {PROVIDER_KEY}")));
     let answer = stand.lesson(json!({"messages": [said("user", "hey")]})).await;
     assert_eq!(answer.status, 500);
-    let trace = stand.trace_of(&answer).await;
+    let trace = stand.told_trace(&answer).await;
     let generation = step(&trace);
     let reason = generation["statusMessage"].as_str().unwrap();
     assert!(reason.contains("openai") && reason.contains("500"), "{reason}");
@@ -129,14 +128,17 @@ async fn every_dialect_leaves_the_same_trace_whole_and_streamed() {
             body["max_tokens"] = json!(50);
             let answer = stand.chat(body.clone()).await;
             assert_eq!(answer.status, 200, "{answer:?}");
-            let trace = stand.trace_of(&answer).await;
+            let trace = stand.told_trace(&answer).await;
             let generation = step(&trace);
             assert_eq!(trace["sessionId"], answer.conversation());
             assert_eq!(generation["output"], said("assistant", "one two three"), "{model}");
             assert_eq!(generation["usageDetails"]["input"], 12, "{model}: {generation}");
             assert_eq!(generation["usageDetails"]["input_cached_tokens"], 8, "{model}");
             assert_eq!(generation["usageDetails"]["total"], 25, "{model}");
-            assert_eq!((&generation["name"], &generation["modelParameters"]["max_tokens"]), (&json!("chat"), &json!(50)));
+            assert_eq!(
+                (&generation["name"], &generation["modelParameters"]["max_tokens"]),
+                (&json!("chat"), &json!(50))
+            );
             assert!(generation["costDetails"]["total"].as_f64().unwrap() > 0.0, "{generation}");
             let is_timed = generation["timeToFirstToken"].is_number();
             assert_eq!(is_timed, body["stream"] == true, "{model}: {generation}");
@@ -153,7 +155,7 @@ async fn calls_of_tools_are_part_of_the_trace() {
     stand.mock.script(Behaviour::new().tool_call_with_id("c1", "clock", json!({"zone": "UTC"})));
     let mut body = ask("gpt-4o", "what time is it?");
     body["tools"] = json!([{"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}]);
-    let trace = stand.trace_of(&stand.chat(body.clone()).await).await;
+    let trace = stand.told_trace(&stand.chat(body.clone()).await).await;
     assert_eq!(trace["input"], json!({"messages": body["messages"], "tools": body["tools"]}));
     assert_eq!(trace["output"]["tool_calls"][0]["function"]["name"], "clock");
 }
@@ -164,7 +166,7 @@ async fn a_cut_stream_is_a_warning_that_keeps_what_came() {
     for model in MODELS {
         stand.mock.script_once(Behaviour::text("one two three").cut_after_chunks(2));
         let answer = stand.chat(ask_streamed(model, "count")).await;
-        let trace = stand.trace_of(&answer).await;
+        let trace = stand.told_trace(&answer).await;
         let generation = step(&trace);
         assert_eq!(generation["level"], "WARNING", "{generation}");
         assert!(!generation["statusMessage"].as_str().unwrap().is_empty());
@@ -198,7 +200,7 @@ async fn embeddings_leave_their_texts_and_not_their_vectors() {
         let body = json!({"model": model, "input": ["a", "b"]});
         let answer = Answer::of(stand.post("/v1/embeddings", body.to_string())).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let trace = stand.trace_of(&answer).await;
+        let trace = stand.told_trace(&answer).await;
         let embedding = step(&trace);
         assert_eq!((&embedding["type"], &embedding["name"]), (&json!("EMBEDDING"), &json!("embeddings")));
         assert_eq!((&embedding["input"], &embedding["output"]), (&json!(["a", "b"]), &Value::Null), "{model}");
@@ -212,7 +214,7 @@ async fn what_a_request_says_of_its_trace_is_kept_and_not_sent_on() {
     let mut body = ask("gpt-4o", "hey");
     body["metadata"] = json!({"trace_name": "shop", "session_id": "s1", "trace_user_id": "ada", "tags": "a, b",
                               "environment": "test", "release": "r1", "version": "v1", "order": "17"});
-    let trace = stand.trace_of(&stand.chat(body.clone()).await).await;
+    let trace = stand.told_trace(&stand.chat(body.clone()).await).await;
     for (name, value) in [
         ("name", json!("shop")),
         ("sessionId", json!("s1")),
@@ -232,7 +234,7 @@ async fn what_a_request_says_of_its_trace_is_kept_and_not_sent_on() {
 
     // A key of a user of its own speaks for no other.
     let key = stand.create_key(&["--user", "eve"]).await;
-    let trace = stand.trace_of(&stand.chat_as(&key, body).await).await;
+    let trace = stand.told_trace(&stand.chat_as(&key, body).await).await;
     assert_eq!((&trace["userId"], &trace["metadata"]["trace_user_id"]), (&json!("eve"), &json!("ada")));
 }
 
@@ -242,7 +244,7 @@ async fn without_store_the_trace_has_figures_and_no_words() {
     let mut body = ask("gpt-4o", "a secret of mine");
     body["store"] = json!(false);
     let answer = stand.chat(body).await;
-    let trace = stand.trace_of(&answer).await;
+    let trace = stand.told_trace(&answer).await;
     let generation = step(&trace);
     assert!(generation["usageDetails"]["total"].as_u64().unwrap() > 0);
     assert!(!trace.to_string().contains("secret"), "{trace}");
@@ -255,7 +257,7 @@ async fn a_call_that_a_limit_refused_leaves_its_reason_and_a_flood_of_them_littl
     let key = stand.create_key(&["--models", "anthropic/*"]).await;
     let answer = stand.chat_as(&key, ask("gpt-4o", "hey")).await;
     assert_eq!(answer.status, 403, "{answer:?}");
-    let trace = stand.trace_of(&answer).await;
+    let trace = stand.told_trace(&answer).await;
     let generation = step(&trace);
     assert_eq!((&generation["level"], &trace["name"]), (&json!("ERROR"), &json!("hey")));
     assert!(generation["statusMessage"].as_str().unwrap().contains("gpt-4o"), "{generation}");
@@ -298,7 +300,7 @@ async fn a_clients_trace_goes_on_here_and_at_the_provider() {
     for wrong in ["00-x-y-01", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"] {
         let request = stand.post("/v1/chat/completions", ask("gpt-4o", "hey").to_string());
         let answer = Answer::of(request.header("traceparent", wrong).header("tracestate", "a=1")).await;
-        assert_eq!(step(&stand.trace_of(&answer).await)["parentObservationId"], Value::Null);
+        assert_eq!(step(&stand.told_trace(&answer).await)["parentObservationId"], Value::Null);
         let sent = stand.sent().headers;
         assert!(!sent.contains_key("traceparent") && !sent.contains_key("tracestate"), "{sent:?}");
     }
@@ -317,7 +319,11 @@ async fn where_requests_are_not_traced_a_clients_trace_passes_as_it_came() {
 #[tokio::test]
 async fn a_request_that_is_answered_again_leaves_no_second_trace() {
     let stand = Stand::start().await;
-    let ask_once = || Answer::of(stand.post("/v1/chat/completions", ask("gpt-4o", "hey").to_string()).header("idempotency-key", "one"));
+    let ask_once = || {
+        Answer::of(
+            stand.post("/v1/chat/completions", ask("gpt-4o", "hey").to_string()).header("idempotency-key", "one"),
+        )
+    };
     let (first, again) = (ask_once().await, ask_once().await);
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
     assert_eq!(first.header(TRACE_HEADER), again.header(TRACE_HEADER));
@@ -398,7 +404,10 @@ async fn feedback_is_a_score_that_its_user_may_change() {
     let scores = stand.trace(trace).await["scores"].as_array().unwrap().clone();
     assert_eq!(scores.len(), 3, "{scores:?}");
     let first = scores.iter().find(|score| score["id"] == up["id"]).unwrap();
-    assert_eq!((&first["value"], &first["dataType"], &first["source"]), (&json!(0.0), &json!("BOOLEAN"), &json!("API")));
+    assert_eq!(
+        (&first["value"], &first["dataType"], &first["source"]),
+        (&json!(0.0), &json!("BOOLEAN"), &json!("API"))
+    );
     assert_eq!(first["comment"], Value::Null, "the second replaces the first");
 
     let session = feedback(json!({"conversation_id": answer.conversation(), "value": "up"})).await;

@@ -44,8 +44,15 @@ fn command(body: &Value, parent: Option<&str>) -> ChatCommand {
 
 fn begin(command: &ChatCommand, history: &[Message]) -> CallTrace {
     let target = Target { provider: Arc::new(Provider::Offline), model: "m".to_owned() };
-    let facts = ChatFacts { command, history, target: &target, conversation_id: None, prompt: None, began: BEGAN };
-    CallTrace::of_chat(&facts)
+    CallTrace::of_chat(&ChatFacts {
+        command,
+        history,
+        target: &target,
+        conversation_id: None,
+        prompt: None,
+        output_limit: None,
+        began: BEGAN,
+    })
 }
 
 fn settled(usage: Usage, source: UsageSource) -> Settlement {
@@ -186,7 +193,8 @@ fn without_store_nothing_that_was_said_is_kept() {
     let mut body = ask("a secret");
     body["store"] = json!(false);
     body["metadata"] = json!({"tags": "a", "order": "17"});
-    let (traces, step) = ended(begin(&command(&body, None), &[]), &Ended::Whole(&[Message::text(Role::Assistant, "x")]));
+    let (traces, step) =
+        ended(begin(&command(&body, None), &[]), &Ended::Whole(&[Message::text(Role::Assistant, "x")]));
     assert_eq!((step.input, step.output), (None, None));
     let trace = &traces[0];
     assert_eq!((&trace.input, &trace.output, trace.name.as_deref()), (&None, &None, Some("chat")));

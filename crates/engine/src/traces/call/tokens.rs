@@ -48,13 +48,20 @@ mod tests {
 
     #[test]
     fn kinds_are_apart_and_add_up_to_the_total() {
-        let used = Usage { input: 100, cached_input: 60, cache_write_5m: 10, output: 20, reasoning: 15, ..Usage::default() };
+        let used =
+            Usage { input: 100, cached_input: 60, cache_write_5m: 10, output: 20, reasoning: 15, ..Usage::default() };
         let kinds = usage(&used);
         let of = |kind: &str| kinds.get(kind).copied();
-        assert_eq!([of("input"), of("input_cached_tokens"), of("input_cache_creation_5m")], [Some(30), Some(60), Some(10)]);
+        assert_eq!(
+            [of("input"), of("input_cached_tokens"), of("input_cache_creation_5m")],
+            [Some(30), Some(60), Some(10)]
+        );
         assert_eq!([of("output"), of("output_reasoning_tokens"), of(TOTAL)], [Some(5), Some(15), Some(120)]);
         let sum: u64 = kinds.iter().filter(|(kind, _)| *kind != TOTAL).map(|(_, tokens)| tokens).sum();
         assert_eq!(sum, 120);
-        assert_eq!(usage(&Usage { input: 1, cached_input: 9, ..Usage::default() }).get("input_cached_tokens"), Some(&1));
+        assert_eq!(
+            usage(&Usage { input: 1, cached_input: 9, ..Usage::default() }).get("input_cached_tokens"),
+            Some(&1)
+        );
     }
 }
