@@ -13,6 +13,7 @@ mod score;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -201,9 +202,9 @@ names! {
     }
 }
 
-/// Any JSON value, kept as its text.
+/// Any JSON value, kept as its text. A clone shares the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JsonText(Box<str>);
+pub struct JsonText(Arc<str>);
 
 impl JsonText {
     /// From a text that is JSON already, of a sensible depth; otherwise it becomes a JSON string.
@@ -248,6 +249,18 @@ impl JsonText {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether both share one text.
+    #[must_use]
+    pub fn shares_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether a clone of it is somewhere.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 
     /// Its size in bytes.

@@ -46,7 +46,7 @@ use crate::refusals::RefusalLog;
 use crate::router::Router;
 use crate::settlement::Unsettled;
 use crate::switchboard::Switchboard;
-use crate::traces::Traces;
+use crate::traces::{RefusalPace, Traces};
 
 /// Which chats are kept as conversations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -115,6 +115,7 @@ pub struct Engine {
     gates: Gates,
     hidden_input: HiddenInput,
     unsettled: Unsettled,
+    refusal_pace: RefusalPace,
     calls: TaskTracker,
     stop: CancellationToken,
 }
@@ -141,6 +142,7 @@ impl Engine {
             gates: Gates::default(),
             hidden_input: HiddenInput::default(),
             unsettled: Unsettled::default(),
+            refusal_pace: RefusalPace::default(),
             calls: TaskTracker::new(),
             stop: CancellationToken::new(),
         })

@@ -1,5 +1,5 @@
-//! What runs beside the requests: following keys, switches and prompts, tending the shares of the budgets, late settlements, the log
-//! of refusals, old answers of Idempotency-Keys, old traces, their export, budget alerts, the upkeep of metrics.
+//! What runs beside the requests: following keys, switches and prompts, tending the shares of the budgets, late settlements, the log of
+//! refusals, old answers of Idempotency-Keys, old traces, their export, budget alerts, the upkeep of metrics.
 
 use std::sync::Arc;
 use std::time::Duration;

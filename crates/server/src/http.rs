@@ -10,6 +10,7 @@ mod conversations;
 mod docs;
 pub(crate) mod door;
 mod error;
+mod feedback;
 mod health;
 pub(crate) mod idempotency;
 mod keys;
@@ -27,7 +28,7 @@ mod request_id;
 pub(crate) mod router;
 mod surface;
 mod switches;
-mod trace_parent;
+mod trace_context;
 mod usage;
 
 pub(crate) use reply::CONVERSATION_HEADER;

@@ -154,7 +154,7 @@ impl IncomingChat {
         if self.stream && !self.include_usage {
             edits.set("stream_options", json_bytes(&self.stream_options()));
         }
-        self.remove_conversation(&mut edits);
+        self.remove_own(&mut edits);
         self.limit_output(forward, &mut edits);
         if let Some(tier) = forward.service_tier {
             edits.set("service_tier", json_bytes(&json!(tier)));
@@ -235,10 +235,16 @@ impl IncomingChat {
             .map_err(|_| BadRequest::at("service_tier", "`service_tier` must be a text such as `default`."))
     }
 
-    /// The request's `metadata`; empty where there is none.
+    /// The request's `metadata`, which also describes its trace ([`TRACE_METADATA`]); empty where there is none.
     #[must_use]
     pub fn metadata(&self) -> Map<String, Value> {
         self.object.decode("metadata").ok().flatten().unwrap_or_default()
+    }
+
+    /// The end user, as the application names them.
+    #[must_use]
+    pub fn user(&self) -> Option<String> {
+        self.object.decode("user").ok().flatten()
     }
 
     /// The parameters of the model, as the request names them.
@@ -282,15 +288,18 @@ impl IncomingChat {
         Value::Object(options)
     }
 
-    /// Conversation and prompt are ours to know; a provider would refuse the fields or keep them.
-    fn remove_conversation(&self, edits: &mut Edits) {
+    /// Conversation and prompt are ours to know, and so is what describes the trace: a provider would refuse the fields or keep
+    /// them. With `store: true` the client wants the provider to keep its words of the trace.
+    fn remove_own(&self, edits: &mut Edits) {
         if self.object.get("conversation_id").is_some() {
             edits.remove("conversation_id");
         }
-        let metadata: Option<Map<String, Value>> = self.object.decode("metadata").ok().flatten();
-        if let Some(mut metadata) = metadata
-            && OWN_METADATA.iter().filter(|own| metadata.shift_remove(**own).is_some()).count() > 0
-        {
+        let mut metadata = self.metadata();
+        let before = metadata.len();
+        let passes =
+            |name: &str| !OWN_METADATA.contains(&name) && (self.store == Some(true) || !TRACE_METADATA.contains(&name));
+        metadata.retain(|name, _| passes(name));
+        if metadata.len() < before {
             if metadata.is_empty() {
                 edits.remove("metadata");
             } else {
@@ -326,6 +335,10 @@ impl IncomingChat {
         }
     }
 }
+
+/// Members of `metadata` that describe the request's trace.
+pub const TRACE_METADATA: [&str; 7] =
+    ["trace_name", "trace_user_id", "session_id", "tags", "environment", "release", "version"];
 
 /// Parameters that change what a model answers.
 const PARAMETERS: [&str; 15] = [

@@ -11,6 +11,7 @@ use privet_engine::completion::CompletionError;
 use privet_engine::key_settings::WrongSetting;
 use privet_engine::prompt::PromptError;
 use privet_engine::switchboard::SwitchError;
+use privet_engine::traces::feedback::FeedbackError;
 use privet_providers::ProviderError;
 use privet_store::{ListError, StoreError};
 use serde::Serialize;
@@ -187,6 +188,17 @@ impl ApiError {
             self.status = StatusCode::INTERNAL_SERVER_ERROR;
         }
         self
+    }
+}
+
+impl From<FeedbackError> for ApiError {
+    fn from(error: FeedbackError) -> Self {
+        match error {
+            FeedbackError::UnknownTrace(_) | FeedbackError::UnknownConversation(_) => {
+                Self::not_found(error.to_string())
+            }
+            FeedbackError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use super::error::{ApiError, shortened};
 use super::linger::linger;
 use super::request_id::identify;
 use super::surface::{Failure, Langfuse, Native, OpenAi};
-use super::{conversations, health, keys, langfuse, lesson_chat, messages, openai, prompts, switches, usage};
+use super::{conversations, feedback, health, keys, langfuse, lesson_chat, messages, openai, prompts, switches, usage};
 
 /// What handlers need.
 #[derive(Clone)]
@@ -92,6 +92,7 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::read, keys::change, keys::revoke))
         .routes(routes!(keys::rotate))
+        .routes(routes!(feedback::create))
         .routes(routes!(usage::sum))
         .routes(routes!(usage::explain))
         .routes(routes!(switches::list, switches::switch_off, switches::switch_on))

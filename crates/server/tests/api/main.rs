@@ -11,6 +11,7 @@ mod ingestion;
 mod keys;
 mod langfuse;
 mod lesson;
+mod lesson_traces;
 mod limits_address;
 mod money;
 mod openai;

@@ -16,7 +16,7 @@ use crate::http::prompt_wish;
 use crate::http::reply::{CONVERSATION_HEADER, respond};
 use crate::http::router::Http;
 use crate::http::surface::{Failure, OpenAi};
-use crate::http::trace_parent::trace_parent;
+use crate::http::trace_context::{request_trace, told};
 
 /// Chat with a model, in OpenAI's shape.
 ///
@@ -62,11 +62,18 @@ pub(crate) async fn create(
         let incoming = IncomingChat::parse(bytes)?;
         let conversation_id = conversation_id(&headers, &incoming)?;
         let prompt = prompt_wish::read(&headers, &incoming)?.map(PromptWish::Named);
-        let trace_parent = trace_parent(&headers);
-        let command =
-            ChatCommand { caller, request_id, incoming, conversation_id, conversational: false, prompt, trace_parent };
-        let reply = engine.complete(command).await?;
-        Ok(respond(reply, |bytes| bytes))
+        let trace = request_trace(&headers);
+        let command = ChatCommand {
+            caller,
+            request_id,
+            incoming,
+            conversation_id,
+            conversational: false,
+            prompt,
+            trace: trace.clone(),
+        };
+        let replied = engine.complete(command).await.map_err(ApiError::from);
+        told(&trace, replied.map(|reply| respond(reply, |bytes| bytes)))
     };
     Ok(once(&http, family_id, repeatable, work).await?)
 }

@@ -24,7 +24,7 @@ use super::super::idempotency::{RepeatableBody, once};
 use super::super::reply::respond;
 use super::super::router::Http;
 use super::super::surface::{Failure, Native};
-use super::super::trace_parent::trace_parent;
+use super::super::trace_context::{request_trace, told};
 use super::PathName;
 
 /// The members of a configuration that a test-run heeds besides the model.
@@ -173,17 +173,18 @@ pub(crate) async fn run(
         let selector = Selector::read(test.version, test.label.as_deref()).map_err(PromptError::from)?;
         let prompt = engine.prompts.fetch(caller.project_id, &name, &selector).await?;
         let incoming = incoming(&prompt, test)?;
-        let (wish, trace_parent) = (Some(PromptWish::Put(prompt.link())), trace_parent(&headers));
+        let trace = request_trace(&headers);
         let command = ChatCommand {
             caller,
             request_id,
             incoming,
             conversation_id: None,
             conversational: false,
-            prompt: wish,
-            trace_parent,
+            prompt: Some(PromptWish::Put(prompt.link())),
+            trace: trace.clone(),
         };
-        Ok(respond(engine.complete(command).await?, |bytes| bytes))
+        let replied = engine.complete(command).await.map_err(ApiError::from);
+        told(&trace, replied.map(|reply| respond(reply, |bytes| bytes)))
     };
     Ok(once(&http, family_id, repeatable, work).await?)
 }
