@@ -13,6 +13,7 @@ mod ledger;
 mod migration;
 mod postgres_url;
 mod project;
+mod prompt;
 mod replica;
 mod statements;
 mod switch;
@@ -32,6 +33,7 @@ pub use ledger::{CallKind, Charge, Hold, Outcome, Settlement, UsageSource};
 pub use migration::{MigrationPlan, PendingMigration};
 pub use postgres_url::PostgresUrl;
 pub use project::{Project, ShownProject};
+pub use prompt::{NewPromptVersion, PromptCreation, PromptHead, PromptRemoval, PromptUse, StoredPrompt};
 pub use replica::{Grant, GrantRequest};
 pub use switch::SwitchedOff;
 pub use trace::{

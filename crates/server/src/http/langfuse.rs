@@ -10,6 +10,7 @@ mod metrics_query;
 pub(super) mod models;
 pub(super) mod observations;
 pub(super) mod projects;
+pub(super) mod prompts;
 mod query;
 pub(super) mod scores;
 pub(super) mod sessions;

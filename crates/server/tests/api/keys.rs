@@ -55,7 +55,7 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
     match (method, path) {
         (_, path) if path.starts_with("/api/keys") || path == "/api/switches" => Some("admin"),
         ("get", path) if path.starts_with("/api/usage") => Some("read"),
-        ("post", "/api/chat" | "/v1/chat/completions") => Some("chat"),
+        ("post", "/api/chat" | "/v1/chat/completions" | "/api/feedback") => Some("chat"),
         ("post", "/v1/embeddings") => Some("embeddings"),
         ("post", "/v1/traces" | "/api/public/otel/v1/traces" | "/api/public/ingestion" | "/api/public/scores") => {
             Some("traces")

@@ -111,6 +111,7 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
             "PATCH /api/messages/{uuid}",
             "POST /api/chat",
             "POST /api/conversations",
+            "POST /api/feedback",
             "POST /api/keys",
             "POST /api/keys/{id}/rotate",
             "POST /api/public/ingestion",

@@ -4,14 +4,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use privet_dialects::langfuse::decode_score;
+use privet_dialects::langfuse::{Invalid, Scores, decode_scores};
 use privet_domain::time::NanoTimestamp;
 use privet_domain::trace::TraceBatch;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::http::authenticate::{Authenticated, ForScores};
-use crate::http::body::JsonBody;
+use crate::http::body::{JsonBody, off_the_runtime};
 use crate::http::docs::LangfuseError;
 use crate::http::error::{ApiError, Issue};
 use crate::http::router::Http;
@@ -39,30 +39,29 @@ pub(crate) async fn create(
     Authenticated { caller, .. }: Authenticated<Langfuse, ForScores>,
     JsonBody { bytes, .. }: JsonBody<Langfuse>,
 ) -> Result<Response, Failure<Langfuse>> {
-    let body: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| ApiError::bad_request(format!("The body is not valid JSON: {error}")))?;
     let now = NanoTimestamp::from(http.engine.clock.now());
-    let read = |body| decode_score(body, now, &Uuid::now_v7().to_string());
-    if let Value::Array(bodies) = body {
-        let (mut scores, mut errors) = (Vec::new(), Vec::new());
-        for (index, body) in bodies.into_iter().enumerate() {
-            match read(body) {
-                Ok(score) => scores.push(score),
-                Err(error) => errors.push(json!({"index": index, "message": error.to_string()})),
-            }
+    let read = off_the_runtime(bytes.len(), move || decode_scores(&bytes, now, || Uuid::now_v7().to_string()));
+    let read = read.await?.map_err(|error| ApiError::invalid_data(vec![Issue::at("", error.to_string())]))?;
+    let record = async |scores| {
+        let batch = TraceBatch { scores, ..TraceBatch::default() };
+        http.engine.traces.record(caller.project_id, batch).await
+    };
+    match read {
+        Scores::One(score) => {
+            let id = score.id.clone();
+            record(vec![*score]).await?;
+            Ok(Json(json!({"id": id.as_str()})).into_response())
         }
-        let accepted = scores.len();
-        http.engine.traces.record(caller.project_id, TraceBatch { scores, ..TraceBatch::default() }).await?;
-        return Ok(match errors.is_empty() {
-            true => (StatusCode::ACCEPTED, Json(json!({"message": "Accepted"}))).into_response(),
-            false => {
-                let told = json!({"accepted": accepted, "rejected": errors.len(), "errors": errors});
-                (StatusCode::MULTI_STATUS, Json(told)).into_response()
+        Scores::List { scores, rejected } => {
+            let accepted = scores.len();
+            record(scores).await?;
+            if rejected.is_empty() {
+                return Ok((StatusCode::ACCEPTED, Json(json!({"message": "Accepted"}))).into_response());
             }
-        });
+            let told = |(index, error): &(usize, Invalid)| json!({"index": index, "message": error.to_string()});
+            let errors: Vec<Value> = rejected.iter().map(told).collect();
+            let body = json!({"accepted": accepted, "rejected": rejected.len(), "errors": errors});
+            Ok((StatusCode::MULTI_STATUS, Json(body)).into_response())
+        }
     }
-    let score = read(body).map_err(|error| ApiError::invalid_data(vec![Issue::at("", error.to_string())]))?;
-    let id = score.id.clone();
-    http.engine.traces.record(caller.project_id, TraceBatch { scores: vec![score], ..TraceBatch::default() }).await?;
-    Ok(Json(json!({"id": id.as_str()})).into_response())
 }
