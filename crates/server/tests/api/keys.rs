@@ -63,6 +63,14 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
         ("delete", path) if path.starts_with("/api/public/traces") || path.starts_with("/api/public/scores") => {
             Some("traces")
         }
+        ("delete", "/api/traces/{id}") => Some("traces"),
+        ("get", path)
+            if ["/api/traces", "/api/sessions", "/api/users", "/api/scores", "/api/metrics"]
+                .iter()
+                .any(|beginning| path.starts_with(beginning)) =>
+        {
+            Some("read")
+        }
         ("get", path) if path.starts_with("/api/public/") && path != "/api/public/projects" => Some("read"),
         ("get", "/v1/models" | "/v1/models/{model}" | "/api/public/projects") => None,
         ("get", path) if path.starts_with("/api/conversations") || path.starts_with("/api/messages") => Some("read"),

@@ -15,6 +15,7 @@ mod opening;
 mod prompts;
 mod replicas;
 mod text;
+mod trace_queries;
 mod traces;
 mod turns;
 mod usage;
