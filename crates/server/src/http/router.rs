@@ -24,7 +24,9 @@ use super::error::{ApiError, shortened};
 use super::linger::linger;
 use super::request_id::identify;
 use super::surface::{Failure, Langfuse, Native, OpenAi};
-use super::{conversations, feedback, health, keys, langfuse, lesson_chat, messages, openai, prompts, switches, traces, usage};
+use super::{
+    conversations, feedback, health, keys, langfuse, lesson_chat, messages, openai, prompts, switches, traces, usage,
+};
 
 /// What handlers need.
 #[derive(Clone)]
