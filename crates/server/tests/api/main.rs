@@ -7,6 +7,7 @@ mod alerts;
 mod bad_input;
 mod command_line;
 mod idempotency;
+mod ingestion;
 mod keys;
 mod langfuse;
 mod lesson;
