@@ -7,7 +7,7 @@ use privet_domain::time::NanoTimestamp;
 use privet_domain::trace::{
     DEFAULT_ENVIRONMENT, Score, ScoreId, ScoreSource, ScoreTarget, ScoreType, Trace, TraceBatch, TraceId,
 };
-use privet_store::{Condition, Page, StoreError, TraceColumn, TraceOrder, TraceQuery};
+use privet_store::{Condition, Page, StoreError, Test, TextTest, TraceColumn, TraceOrder, TraceQuery};
 use serde_json::Map;
 
 use super::call::{named_user, observation_id_of, trace_id_of};
@@ -142,7 +142,7 @@ impl Engine {
         }
     }
 
-    /// The newest trace of the project with this value in a column.
+    /// A trace of the project by a column.
     async fn find_trace(
         &self,
         project: ProjectId,
@@ -150,10 +150,10 @@ impl Engine {
         value: &str,
     ) -> Result<Option<Trace>, FeedbackError> {
         let query = TraceQuery {
-            conditions: vec![Condition::is(column, value)],
+            conditions: vec![Condition { column, test: Test::Text(TextTest::Is, value.to_owned()) }],
             order: TraceOrder::Timestamp,
             is_descending: true,
-            page: Page::Skip(0, 1),
+            page: Page::After(None, 1),
             has_contents: false,
         };
         let found = self.traces.store.list_traces(project, &query).await?;

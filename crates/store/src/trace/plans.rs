@@ -93,7 +93,7 @@ async fn the_usual_questions_are_answered_from_an_index() {
                 project,
                 &observations(vec![Condition::is(OwnColumn::Trace.into(), "t")], after()),
             ),
-            "observations_by_trace (project_id=? AND trace_id=?)",
+            "observations_by_trace (project_id=? AND trace_id=? AND started_at<?)",
             false,
         ),
         (scores_sql(store.sql(), project, &[], &after()), "scores_by_time (project_id=? AND scored_at<?)", true),
