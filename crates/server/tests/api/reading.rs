@@ -101,11 +101,6 @@ async fn fill(stand: &Stand) {
     assert_eq!((answer.status, answer.json()["errors"].as_array().unwrap().len()), (207, 0), "{answer:?}");
 }
 
-/// JSON for a query string.
-fn encoded(json: &Value) -> String {
-    json.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect()
-}
-
 fn ids(answer: &Value) -> String {
     let data = answer["data"].as_array().unwrap_or_else(|| panic!("{answer}"));
     data.iter().map(|one| one["id"].as_str().unwrap()).collect::<Vec<_>>().join(" ")
@@ -120,8 +115,7 @@ impl Stand {
 
     /// A query with JSON in a parameter.
     async fn asked(&self, path: &str, name: &str, json: Value) -> Answer {
-        let joint = if path.contains('?') { '&' } else { '?' };
-        self.get(&format!("/api/public/{path}{joint}{name}={}", encoded(&json))).await
+        Answer::of(self.request(Method::GET, &format!("/api/public/{path}")).query(&[(name, json.to_string())])).await
     }
 }
 
@@ -541,7 +535,8 @@ async fn fault_30_no_route_shows_or_deletes_what_is_another_projects() {
     }
     let all = json!({"view": "observations", "metrics": [{"measure": "count", "aggregation": "count"}],
         "fromTimestamp": "2026-11-24T00:00:00Z", "toTimestamp": "2026-11-26T00:00:01Z"});
-    let answer = ask(Method::GET, &format!("/api/public/v2/metrics?query={}", encoded(&all)), "").await;
+    let request = stand.client.get(format!("{}/api/public/v2/metrics", stand.server.url())).bearer_auth(&theirs);
+    let answer = Answer::of(request.query(&[("query", all.to_string())])).await;
     assert_eq!((answer.status, &answer.json()["data"]), (200, &json!([])));
     for path in ["/api/public/traces/t1", "/api/traces/t1", "/api/public/scores/c1"] {
         assert_eq!(ask(Method::DELETE, path, "").await.status, 404, "{path}");
