@@ -273,6 +273,7 @@ fn the_bytes_of_a_cut_answer_are_counted() {
         messages: vec![message(vec![part("é"), thinking, call]), message(vec![part("abc")])],
         finishes: vec![None, None],
         usage: None,
+        is_counted: false,
         tier: None,
     };
     assert_eq!(answer.output_bytes(), 2 + 2 + 4 + 4 + 3);
