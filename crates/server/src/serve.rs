@@ -52,6 +52,9 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     // Whoever is told that the server listens may end it the next moment.
     let mut signals = Signals::listen()?;
     first_run::greet(&listener, &config, &first_key)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
 
     let draining = CancellationToken::new();
     let background = TaskTracker::new();
