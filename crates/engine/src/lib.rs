@@ -17,6 +17,7 @@ pub mod limits;
 mod message;
 pub mod models;
 mod owned;
+pub mod prompt;
 pub mod refusals;
 pub mod router;
 pub mod seed;
@@ -40,11 +41,12 @@ use crate::hidden_input::HiddenInput;
 use crate::keyring::Keyring;
 use crate::limits::LimitSettings;
 use crate::models::ModelCatalogue;
+use crate::prompt::Prompts;
 use crate::refusals::RefusalLog;
 use crate::router::Router;
 use crate::settlement::Unsettled;
 use crate::switchboard::Switchboard;
-use crate::traces::Traces;
+use crate::traces::{RefusalPace, Traces};
 
 /// Which chats are kept as conversations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -88,6 +90,8 @@ pub struct Engine {
     pub store: Arc<Store>,
     /// Where traces go.
     pub traces: Traces,
+    /// The prompts, fetched from memory.
+    pub prompts: Prompts,
     /// Who may call.
     pub keyring: Keyring,
     /// Which provider answers for a model.
@@ -111,6 +115,7 @@ pub struct Engine {
     gates: Gates,
     hidden_input: HiddenInput,
     unsettled: Unsettled,
+    refusal_pace: RefusalPace,
     calls: TaskTracker,
     stop: CancellationToken,
 }
@@ -121,6 +126,7 @@ impl Engine {
     pub fn new(parts: EngineParts) -> Arc<Self> {
         let EngineParts { store, traces, keyring, router, budgets, switchboard, prices, limits, clock, record } = parts;
         Arc::new(Self {
+            prompts: Prompts::new(store.clone()),
             store,
             traces,
             keyring,
@@ -136,6 +142,7 @@ impl Engine {
             gates: Gates::default(),
             hidden_input: HiddenInput::default(),
             unsettled: Unsettled::default(),
+            refusal_pace: RefusalPace::default(),
             calls: TaskTracker::new(),
             stop: CancellationToken::new(),
         })

@@ -2,7 +2,11 @@
 
 mod call;
 pub mod export;
+pub mod feedback;
+pub mod figures;
+mod pace;
 mod pricing;
+mod request;
 mod retention;
 
 use std::sync::Arc;
@@ -11,8 +15,12 @@ use privet_domain::id::ProjectId;
 use privet_domain::trace::TraceBatch;
 use privet_store::{StoreError, TraceStore};
 
+use crate::Engine;
+use crate::completion::CompletionError;
 pub(crate) use call::{CallTrace, ChatFacts, Ended};
+pub(crate) use pace::RefusalPace;
 pub use pricing::BookPricing;
+pub use request::RequestTrace;
 pub use retention::Retention;
 
 /// Where traces go.
@@ -30,15 +38,33 @@ impl Traces {
     /// # Errors
     /// When the database fails; then nothing of it is written.
     pub async fn record(&self, project: ProjectId, batch: TraceBatch) -> Result<(), StoreError> {
-        self.store.write(project, batch).await
+        let observations = u64::try_from(batch.observations.len()).unwrap_or(0);
+        let written = self.store.write(project, batch).await;
+        match written {
+            Ok(()) => metrics::counter!("privet_trace_observations_total").increment(observations),
+            Err(_) => metrics::counter!("privet_trace_failures_total").increment(1),
+        }
+        written
     }
 
-    /// Writes the trace of a call. A failure is logged and counted.
+    /// Writes the trace of a call. A failure is logged and counted, and harms nobody.
     pub(crate) async fn record_call(&self, traced: Option<(ProjectId, TraceBatch)>) {
         let Some((project, batch)) = traced else { return };
         if let Err(error) = self.record(project, batch).await {
-            metrics::counter!("privet_trace_failures_total").increment(1);
             tracing::error!(%error, "the trace of a call was not written");
+        }
+    }
+}
+
+impl Engine {
+    /// Writes the trace of a call that ends before it was sent, where a limit refused it.
+    pub(crate) async fn trace_refusal(&self, error: &CompletionError, begin: impl FnOnce() -> CallTrace) {
+        let now = self.clock.now();
+        if let CompletionError::Refused(reason) = error
+            && self.traces.requests
+            && self.refusal_pace.allows(now)
+        {
+            self.traces.record_call(Some(begin().refused(reason.to_string(), now))).await;
         }
     }
 }

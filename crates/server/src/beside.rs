@@ -1,4 +1,4 @@
-//! What runs beside the requests: following keys and switches, tending the shares of the budgets, late settlements, the log of
+//! What runs beside the requests: following keys, switches and prompts, tending the shares of the budgets, late settlements, the log of
 //! refusals, old answers of Idempotency-Keys, old traces, their export, budget alerts, the upkeep of metrics.
 
 use std::sync::Arc;
@@ -39,6 +39,8 @@ impl Beside {
         tasks.spawn(async move { own.keyring.follow().await });
         let own = engine.clone();
         tasks.spawn(async move { own.follow_switches().await });
+        let own = engine.clone();
+        tasks.spawn(async move { own.prompts.follow().await });
         let own = engine.clone();
         tasks.spawn(async move { own.budgets.tend().await });
         let own = engine.clone();

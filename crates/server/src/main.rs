@@ -6,8 +6,10 @@ mod config;
 mod first_run;
 mod http;
 mod key_view;
+mod prompt_view;
 mod serve;
 mod telemetry;
+mod trace_view;
 mod usage_view;
 
 use std::process::ExitCode;

@@ -13,6 +13,7 @@ mod ledger;
 mod migration;
 mod postgres_url;
 mod project;
+mod prompt;
 mod replica;
 mod statements;
 mod switch;
@@ -32,11 +33,15 @@ pub use ledger::{CallKind, Charge, Hold, Outcome, Settlement, UsageSource};
 pub use migration::{MigrationPlan, PendingMigration};
 pub use postgres_url::PostgresUrl;
 pub use project::{Project, ShownProject};
+pub use prompt::{NewPromptVersion, PromptCreation, PromptHead, PromptRemoval, PromptUse, StoredPrompt};
 pub use replica::{Grant, GrantRequest};
 pub use switch::SwitchedOff;
 pub use trace::{
-    BadFilter, Expired, ExportBatch, ExportTurn, Filter, FilterValue, ListError, Listed, Members, Operator, Page,
-    Place, Pricing, Session, StoredScore, TraceStore, TraceTotals, TraceWithTotals, Unpriced, WriteSettings,
+    BadCursor, COUNT_MAX, Column, Comparison, Condition, Count, DailyQuery, DailySums, Days, DeletedTraces, Dimension,
+    Expired, ExportBatch, ExportTurn, JudgedColumn, Kind, ObservationColumn, ObservationList, ObservationQuery,
+    OwnColumn, Page, Place, Pricing, SCAN_ROWS_MAX, Scan, ScanRow, Scanned, ScoreColumn, ScoreList, StoredScore, Sums,
+    Test, TextTest, TraceColumn, TraceList, TraceOrder, TraceQuery, TraceSession, TraceStore, TraceTotals, TraceUser,
+    TraceWithTotals, Unpriced, Within, WriteSettings,
 };
 pub use turn::{NewMessage, TurnEnd, TurnFinish, TurnStart, TurnWithdrawal};
 pub use usage::{OpenCall, Refusal, SettledCall, Standing, UsageFilter, UsageRow};

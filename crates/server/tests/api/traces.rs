@@ -17,7 +17,7 @@ impl Stand {
         self.trace(&id).await
     }
 
-    async fn trace(&self, id: &str) -> Value {
+    pub(crate) async fn trace(&self, id: &str) -> Value {
         let answer = self.get(&format!("/api/public/traces/{id}")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()

@@ -42,7 +42,7 @@ async fn collect(State(collected): State<Shared>, headers: HeaderMap, body: Byte
     let mut protobuf = Vec::new();
     flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut protobuf).unwrap();
     let export = decode_protobuf(&protobuf).unwrap();
-    assert!(export.rejected.is_empty(), "{:?}", export.rejected);
+    assert_eq!(export.rejected, 0, "{:?}", export.reasons);
     collected.observations.extend(export.batch.observations.iter().map(|one| one.id.to_string()));
     StatusCode::OK
 }

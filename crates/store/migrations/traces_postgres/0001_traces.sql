@@ -128,7 +128,7 @@ CREATE TABLE daily_metrics (
     cost_nanos    BIGINT  NOT NULL,
     ended         BIGINT  NOT NULL,
     latency_ms    BIGINT  NOT NULL,
-    PRIMARY KEY (project_id, day, dimension, value, environment)
+    PRIMARY KEY (project_id, dimension, day, value, environment)
 );
 
 -- Observations that ended and are still to be sent to a collector.

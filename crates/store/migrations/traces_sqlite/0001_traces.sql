@@ -128,7 +128,7 @@ CREATE TABLE daily_metrics (
     cost_nanos    INTEGER NOT NULL,
     ended         INTEGER NOT NULL,
     latency_ms    INTEGER NOT NULL,
-    PRIMARY KEY (project_id, day, dimension, value, environment)
+    PRIMARY KEY (project_id, dimension, day, value, environment)
 ) STRICT, WITHOUT ROWID;
 
 -- Observations that ended and are still to be sent to a collector.

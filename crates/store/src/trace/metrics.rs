@@ -12,7 +12,7 @@ use super::merge::tokens;
 use super::row::{Content, TraceSums};
 
 /// So many characters of a value are kept.
-const VALUE_CHARS_MAX: usize = 200;
+pub(crate) const VALUE_CHARS_MAX: usize = 200;
 const NANOS_PER_MILLI: i64 = 1_000_000;
 
 /// What is summed.

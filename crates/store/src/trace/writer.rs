@@ -140,8 +140,7 @@ impl Work {
             }
             Db::Postgres(pool) => {
                 let mut transaction = pool.begin().await?;
-                // Replicas that join patches to one trace come one after the other.
-                sqlx::query("SELECT pg_advisory_xact_lock(7218301)").execute(&mut *transaction).await?;
+                lock(&mut transaction).await?;
                 let bodies = apply::postgres(&mut transaction, self, batches, now, minute).await?;
                 transaction.commit().await?;
                 self.encoder.stored(bodies);
@@ -149,6 +148,12 @@ impl Work {
         }
         Ok(())
     }
+}
+
+/// Replicas that join patches to one trace, or delete it, come one after the other.
+pub(super) async fn lock(conn: &mut sqlx::PgConnection) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock(7218301)").execute(conn).await?;
+    Ok(())
 }
 
 /// The outcome of a commit, for one of its batches.
