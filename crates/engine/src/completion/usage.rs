@@ -1,5 +1,6 @@
 //! How much of a provider's work a call has used, whichever way it ended.
 
+use privet_dialects::canonical::Usage;
 use privet_dialects::translate::Answer;
 use privet_dialects::{Dialect, UpstreamFault};
 use privet_domain::model::is_openai_reasoning;
@@ -29,9 +30,12 @@ pub(super) fn of_cut(answer: &Answer, error: &CompletionError, target: &Target) 
 /// The provider's count, if it is the last one.
 fn of_answer(answer: &Answer, target: &Target) -> TokensUsed {
     let bytes = answer.output_bytes();
+    // A count of nothing where there is something is none. Local servers of OpenAI's dialect count no input that they remember.
+    let is_of_both = |usage: Usage| {
+        (usage.input > 0 || target.provider.dialect() == Dialect::OpenAiChat) && (usage.output > 0 || bytes == 0)
+    };
     match answer.usage {
-        // One that counts no output where there is some has counted nothing of it.
-        Some(usage) if answer.is_counted && (usage.output > 0 || bytes == 0) => TokensUsed::Reported(usage),
+        Some(usage) if answer.is_counted && is_of_both(usage) => TokensUsed::Reported(usage),
         Some(usage) => TokensUsed::ReportedSoFar(usage, bytes),
         None => uncounted(bytes, target),
     }
