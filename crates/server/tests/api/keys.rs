@@ -64,6 +64,11 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
             Some("traces")
         }
         ("delete", "/api/traces/{id}") => Some("traces"),
+        ("post", "/api/prompts/{name}/run") => Some("chat"),
+        ("get", path) if path.contains("prompts") || path == "/api/protected-labels" => Some("read"),
+        ("post", "/api/prompts/{name}/compile") => Some("read"),
+        (_, path) if path.starts_with("/api/protected-labels") => Some("admin"),
+        (_, path) if path.contains("/prompts") => Some("prompts"),
         ("get", path)
             if ["/api/traces", "/api/sessions", "/api/users", "/api/scores", "/api/metrics"]
                 .iter()

@@ -79,7 +79,7 @@ CREATE TABLE observations (
     PRIMARY KEY (project_id, id)
 ) STRICT;
 
-CREATE INDEX observations_by_trace ON observations (project_id, trace_id);
+CREATE INDEX observations_by_trace ON observations (project_id, trace_id, started_at);
 CREATE INDEX observations_by_time ON observations (project_id, started_at);
 
 CREATE TABLE scores (

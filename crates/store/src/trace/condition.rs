@@ -144,51 +144,36 @@ impl<C: Column> Condition<C> {
         Self { column, test: Test::Time(Comparison::Less, at) }
     }
 
+    /// Whether only rows with certain values meet it, which an index finds.
+    pub(crate) fn is_exact(&self) -> bool {
+        match &self.test {
+            Test::Text(test, _) => *test == TextTest::Is,
+            Test::AnyOf(values) => !values.is_empty(),
+            _ => false,
+        }
+    }
+
     /// Adds it, in parentheses. What makes no sense for the column is never true.
     pub(crate) fn push(&self, sql: &mut Sql) {
-        let column = self.column.sql();
+        let (column, kind) = (self.column.sql(), self.column.kind());
         sql.push("(");
-        match (&self.test, self.column.kind()) {
-            (Test::Text(test, text), Kind::Text) => push_text(
-                sql,
-                &|sql| {
+        match (&self.test, kind) {
+            (Test::AnyOf(values) | Test::NoneOf(values) | Test::AllOf(values), _) => {
+                self.push_listed(sql, column, values);
+            }
+            (Test::Text(test, text), Kind::Text) => {
+                let of_column = |sql: &mut Sql| {
                     sql.push(column);
-                },
-                *test,
-                text,
-            ),
+                };
+                push_text(sql, &of_column, *test, text);
+            }
             (Test::Text(TextTest::Is, id), Kind::Id) => {
                 sql.push(column).push(" = ").bind(pack(id));
             }
-            (Test::AnyOf(values), Kind::Text) => {
-                sql.push(column).push(" IN ").list(values.iter().map(String::as_str));
-            }
-            (Test::NoneOf(values), Kind::Text) => {
-                sql.push(column)
-                    .push(" IS NULL OR ")
-                    .push(column)
-                    .push(" NOT IN ")
-                    .list(values.iter().map(String::as_str));
-            }
-            (Test::AnyOf(ids), Kind::Id) => {
-                sql.push(column).push(" IN ").list(ids.iter().map(|id| pack(id)));
-            }
-            (Test::NoneOf(ids), Kind::Id) => {
-                sql.push(column).push(" IS NULL OR ").push(column).push(" NOT IN ").list(ids.iter().map(|id| pack(id)));
-            }
-            (Test::AnyOf(tags), Kind::Tags) => push_tags(sql, column, tags, " OR "),
-            (Test::AllOf(tags), Kind::Tags) => push_tags(sql, column, tags, " AND "),
-            (Test::NoneOf(tags), Kind::Tags) => {
-                sql.push(column).push(" IS NULL OR NOT (");
-                push_tags(sql, column, tags, " OR ");
-                sql.push(")");
-            }
-            (Test::AnyOf(levels), Kind::Levels) => push_levels(sql, "", levels),
-            (Test::NoneOf(levels), Kind::Levels) => push_levels(sql, "NOT ", levels),
             (Test::Number(comparison, number), kind) if is_number(kind) => {
-                push_number(sql, column, kind, *comparison, *number)
+                push_number(sql, column, kind, *comparison, *number);
             }
-            (Test::NumberAnyOf(numbers), Kind::Integer | Kind::Number) => {
+            (Test::NumberAnyOf(numbers), Kind::Integer | Kind::Number) if !numbers.is_empty() => {
                 sql.push(column).push(" IN ").list(numbers.iter().copied());
             }
             (Test::Time(comparison, at), Kind::Time) => {
@@ -198,7 +183,7 @@ impl<C: Column> Condition<C> {
                 push_text(sql, &|sql| push_member(sql, column, key), *test, text);
             }
             (Test::MemberNumber(key, comparison, number), Kind::Object) => {
-                push_member_number(sql, column, key, *comparison, *number)
+                push_member_number(sql, column, key, *comparison, *number);
             }
             (Test::MemberIsSet(key, is_set), Kind::Object) => {
                 push_member(sql, column, key);
@@ -215,6 +200,42 @@ impl<C: Column> Condition<C> {
             }
         }
         sql.push(")");
+    }
+
+    /// Adds a condition with a list of texts. PostgreSQL knows no empty one: nothing is in it, and all of it is in anything.
+    fn push_listed(&self, sql: &mut Sql, column: &'static str, values: &[String]) {
+        if values.is_empty() {
+            sql.push(if matches!(self.test, Test::AnyOf(_)) { "1 = 0" } else { "1 = 1" });
+            return;
+        }
+        let texts = || values.iter().map(String::as_str);
+        let ids = || values.iter().map(|id| pack(id));
+        match (&self.test, self.column.kind()) {
+            (Test::AnyOf(_), Kind::Text) => {
+                sql.push(column).push(" IN ").list(texts());
+            }
+            (Test::NoneOf(_), Kind::Text) => {
+                sql.push(column).push(" IS NULL OR ").push(column).push(" NOT IN ").list(texts());
+            }
+            (Test::AnyOf(_), Kind::Id) => {
+                sql.push(column).push(" IN ").list(ids());
+            }
+            (Test::NoneOf(_), Kind::Id) => {
+                sql.push(column).push(" IS NULL OR ").push(column).push(" NOT IN ").list(ids());
+            }
+            (Test::AnyOf(_), Kind::Tags) => push_tags(sql, column, values, " OR "),
+            (Test::AllOf(_), Kind::Tags) => push_tags(sql, column, values, " AND "),
+            (Test::NoneOf(_), Kind::Tags) => {
+                sql.push(column).push(" IS NULL OR NOT (");
+                push_tags(sql, column, values, " OR ");
+                sql.push(")");
+            }
+            (Test::AnyOf(_), Kind::Levels) => push_levels(sql, "", values),
+            (Test::NoneOf(_), Kind::Levels) => push_levels(sql, "NOT ", values),
+            _ => {
+                sql.push("1 = 0");
+            }
+        }
     }
 }
 
@@ -279,9 +300,6 @@ pub(crate) fn chars(text: &str) -> i32 {
 
 /// Tags are a JSON list of texts without spaces between them: a quote that follows `[` or `,` is not inside a text.
 fn push_tags(sql: &mut Sql, column: &'static str, tags: &[String], between: &'static str) {
-    if tags.is_empty() {
-        sql.push(if between == " AND " { "1 = 1" } else { "1 = 0" });
-    }
     for (number, tag) in tags.iter().enumerate() {
         if number > 0 {
             sql.push(between);

@@ -6,7 +6,7 @@ use privet_domain::id::ProjectId;
 use privet_domain::time::NanoTimestamp;
 use privet_domain::trace::{Observation, TraceId};
 
-use super::columns::{ObservationColumn, TraceColumn};
+use super::columns::{ObservationColumn, OwnColumn, TraceColumn};
 use super::condition::{Condition, push_all};
 use super::contents::Bodies;
 use super::detail::TraceWithTotals;
@@ -285,12 +285,42 @@ pub(crate) fn observations_sql(mut sql: Sql, project: ProjectId, query: &Observa
     sql
 }
 
-/// From observations, joined with their traces where a condition speaks of those.
+/// From observations, joined with their traces where a condition speaks of those. A trace, a user or a session is looked for first:
+/// SQLite would rather walk through time, newest first, past the observations of all others.
 pub(crate) fn push_observations(sql: &mut Sql, project: ProjectId, conditions: &[Condition<ObservationColumn>]) {
-    sql.push(" FROM observations o");
-    if conditions.iter().any(|condition| matches!(condition.column, ObservationColumn::OfTrace(_))) {
-        sql.push(" JOIN traces t ON t.project_id = o.project_id AND t.id = o.trace_id");
+    let has = |wanted: fn(ObservationColumn) -> bool| {
+        conditions.iter().any(|condition| condition.is_exact() && wanted(condition.column))
+    };
+    let of_some_traces = has(|column| column == ObservationColumn::Own(OwnColumn::Trace));
+    let of_whom = has(|column| {
+        matches!(column, ObservationColumn::OfTrace(TraceColumn::User | TraceColumn::Session | TraceColumn::Id))
+    });
+    let speaks_of_traces = conditions.iter().any(|condition| matches!(condition.column, ObservationColumn::OfTrace(_)));
+    match (of_some_traces, of_whom, speaks_of_traces) {
+        (false, true, _) => {
+            sql.push(" FROM traces t")
+                .push_for_sqlite(" CROSS")
+                .push(" JOIN observations o")
+                .push_for_sqlite(" INDEXED BY observations_by_trace");
+            sql.push(" ON o.project_id = t.project_id AND o.trace_id = t.id");
+        }
+        (is_indexed, false, true) | (is_indexed @ true, true, _) => {
+            sql.push(" FROM observations o");
+            if is_indexed {
+                sql.push_for_sqlite(" INDEXED BY observations_by_trace");
+            }
+            sql.push(" JOIN traces t ON t.project_id = o.project_id AND t.id = o.trace_id");
+        }
+        (true, false, false) => {
+            sql.push(" FROM observations o").push_for_sqlite(" INDEXED BY observations_by_trace");
+        }
+        (false, false, false) => {
+            sql.push(" FROM observations o");
+        }
     }
     sql.push(" WHERE o.project_id = ").bind(project);
+    if of_whom {
+        sql.push(" AND t.project_id = ").bind(project);
+    }
     push_all(sql, conditions);
 }

@@ -93,7 +93,7 @@ async fn the_usual_questions_are_answered_from_an_index() {
                 project,
                 &observations(vec![Condition::is(OwnColumn::Trace.into(), "t")], after()),
             ),
-            "observations_by_trace (project_id=? AND trace_id=?)",
+            "observations_by_trace (project_id=? AND trace_id=? AND started_at<?)",
             false,
         ),
         (scores_sql(store.sql(), project, &[], &after()), "scores_by_time (project_id=? AND scored_at<?)", true),
@@ -125,9 +125,9 @@ async fn the_usual_questions_are_answered_from_an_index() {
         let sorts_all = plan.replace("FOR LAST TERM OF ORDER BY", "").contains("ORDER BY");
         assert!(!(is_sorted && sorts_all), "{plan} for {text}");
     }
-    // Of a user's observations either his traces are looked up, or newest first the trace of each.
-    let of_user = observations(vec![Condition::is(TraceColumn::User.into(), "ada")], Page::Skip(0, 50));
+    let of_user = observations(vec![Condition::is(TraceColumn::User.into(), "ada")], after());
     let plan = plan(&store, observations_sql(store.sql(), project, &of_user)).await;
-    assert!(!plan.contains("SCAN"), "{plan}");
+    assert!(plan.contains("SEARCH t USING INDEX traces_by_user (project_id=? AND user_id=?)"), "{plan}");
+    assert!(plan.contains("SEARCH o USING INDEX observations_by_trace (project_id=? AND trace_id=?"), "{plan}");
     store.close().await;
 }

@@ -156,7 +156,16 @@ pub(crate) fn push_judged(
     of_trace: bool,
     of_observation: bool,
 ) {
+    let of = |column: JudgedColumn| {
+        conditions.iter().any(|condition| condition.is_exact() && condition.column == ScoreColumn::Own(column))
+    };
     sql.push(" FROM scores s");
+    // SQLite would rather walk through time, past the scores of all others.
+    if of(JudgedColumn::Trace) {
+        sql.push_for_sqlite(" INDEXED BY scores_by_trace");
+    } else if of(JudgedColumn::Session) {
+        sql.push_for_sqlite(" INDEXED BY scores_by_session");
+    }
     if of_trace {
         sql.push(" LEFT JOIN traces t ON t.project_id = s.project_id AND t.id = s.trace_id");
     }

@@ -72,6 +72,11 @@ impl Sql {
         self
     }
 
+    /// Adds a piece that only SQLite needs: it guesses without statistics, where PostgreSQL has them.
+    pub(crate) fn push_for_sqlite(&mut self, piece: &'static str) -> &mut Self {
+        self.push(if self.is_sqlite { piece } else { "" })
+    }
+
     /// Adds a value, as a parameter.
     pub(crate) fn bind(&mut self, value: impl Into<Bound>) -> &mut Self {
         self.values.push(value.into());

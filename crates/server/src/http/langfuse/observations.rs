@@ -248,6 +248,25 @@ impl Fields {
                 ("updatedAt", json!(updated_at(&one))),
             ]);
         }
+        self.add_figures(&one, &mut view);
+        if self.has("trace_context") {
+            view.add([
+                ("traceName", json!(trace.and_then(|trace| trace.name.as_ref()))),
+                ("tags", json!(trace.map(|trace| trace.tags.as_slice()).unwrap_or_default())),
+                ("release", json!(trace.and_then(|trace| trace.release.as_ref()))),
+            ]);
+        }
+        if self.has("io") {
+            view.add([("input", as_text(one.input)), ("output", as_text(one.output))]);
+        }
+        if self.has("metadata") {
+            view.add([("metadata", Value::Object(self.metadata(one.metadata)))]);
+        }
+        view.0
+    }
+
+    /// The groups that speak of the model and of what it used.
+    fn add_figures(&self, one: &Observation, view: &mut View) {
         if self.has("model") {
             view.add([
                 ("model", json!(one.model)),
@@ -262,7 +281,7 @@ impl Fields {
         if self.has("usage") {
             view.add([
                 ("usageDetails", json!(one.usage)),
-                ("costDetails", json!(cost_details(&one))),
+                ("costDetails", json!(cost_details(one))),
                 ("totalCost", json!(dollars(one.total_cost()))),
                 ("usagePricingTierName", Value::Null),
             ]);
@@ -280,20 +299,6 @@ impl Fields {
                 ("timeToFirstToken", json!(seconds(one.start, one.completion_start))),
             ]);
         }
-        if self.has("trace_context") {
-            view.add([
-                ("traceName", json!(trace.and_then(|trace| trace.name.as_ref()))),
-                ("tags", json!(trace.map(|trace| trace.tags.as_slice()).unwrap_or_default())),
-                ("release", json!(trace.and_then(|trace| trace.release.as_ref()))),
-            ]);
-        }
-        if self.has("io") {
-            view.add([("input", as_text(one.input)), ("output", as_text(one.output))]);
-        }
-        if self.has("metadata") {
-            view.add([("metadata", Value::Object(self.metadata(one.metadata)))]);
-        }
-        view.0
     }
 
     fn metadata(&self, metadata: Map<String, Value>) -> Map<String, Value> {
