@@ -146,7 +146,7 @@ impl ApiError {
     }
 
     /// Tells clients that repeat by themselves to do so, whatever they think of the status.
-    fn to_repeat(mut self) -> Self {
+    fn worth_repeating(mut self) -> Self {
         self.headers.insert("x-should-retry", HeaderValue::from_static("true"));
         self
     }
@@ -285,7 +285,7 @@ impl From<Refused> for ApiError {
             Refused::Tier { .. } => error.at("service_tier").not_to_repeat(),
             // It may succeed as it is; 402 alone would keep clients from trying.
             Refused::NoMoney(lack, _) if lack.remedy == Remedy::CallsUnderWay => {
-                error.retry_in(CALL_ENDS_IN).to_repeat()
+                error.retry_in(CALL_ENDS_IN).worth_repeating()
             }
             Refused::SwitchedOff(_) | Refused::NoMoney(..) | Refused::Unbounded(_) => error.not_to_repeat(),
         }
