@@ -10,6 +10,8 @@ pub struct Collector {
     model: String,
     choices: Vec<Gathered>,
     usage: Option<Usage>,
+    /// Whether the last usage came when all answers that had begun were at their end.
+    is_counted: bool,
     tier: Option<String>,
 }
 
@@ -36,7 +38,7 @@ impl Collector {
             }
             ChatEvent::ToolArguments { choice, index, delta } => self.tool_arguments(*choice, *index, delta),
             ChatEvent::Finish { choice, reason } => self.finish(*choice, reason.clone()),
-            ChatEvent::Usage(usage) => self.usage = Some(*usage),
+            ChatEvent::Usage(usage) => self.usage(*usage),
             ChatEvent::Tier(tier) => self.tier(tier),
             ChatEvent::Ping => {}
         }
@@ -108,9 +110,10 @@ impl Collector {
         self.gathered(choice).finish = Some(reason);
     }
 
-    /// Takes in the tokens.
+    /// Takes in the tokens. Of an event that also ends an answer, the end is taken in first.
     pub fn usage(&mut self, usage: Usage) {
         self.usage = Some(usage);
+        self.is_counted = !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finish.is_some());
     }
 
     /// Takes in the service tier.
@@ -141,6 +144,7 @@ impl Collector {
             messages: self.choices.iter().map(message).collect(),
             finishes: self.choices.iter().map(|choice| choice.finish.clone()).collect(),
             usage: self.usage,
+            is_counted: self.is_counted,
             tier: self.tier.clone(),
         }
     }

@@ -50,11 +50,19 @@ pub struct Answer {
     pub finishes: Vec<Option<FinishReason>>,
     /// Tokens, where the provider says them.
     pub usage: Option<Usage>,
+    /// Whether these are all: the count of a stream comes with its end, and what was told before is of a part.
+    pub is_counted: bool,
     /// The service tier that the provider says it served in.
     pub tier: Option<String>,
 }
 
 impl Answer {
+    /// Whether there is anything of it, be it an empty beginning.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        !self.id.is_empty() || !self.messages.is_empty() || self.usage.is_some()
+    }
+
     /// The bytes of all that the model wrote, as far as it came: words, shown reasoning and calls. Each of its tokens that can
     /// be seen covers at least one.
     #[must_use]
@@ -123,6 +131,7 @@ pub fn decode_response(outbound: Dialect, body: Bytes, created: i64) -> Result<W
         finishes: response.choices.iter().map(|choice| choice.finish.clone()).collect(),
         messages: response.choices.into_iter().map(|choice| choice.message).collect(),
         usage: response.usage,
+        is_counted: response.usage.is_some(),
         tier: response.tier,
     };
     Ok(WholeAnswer { body, answer })
@@ -147,6 +156,8 @@ pub struct StreamTranslation {
     /// Everything from the last finish on: held back until the answer is recorded.
     tail: Vec<u8>,
     received_bytes: usize,
+    /// Whether the provider closed the stream after a proper end.
+    is_closed: bool,
 }
 
 /// More than the longest answer of any model, chunk by chunk: a provider that goes on forever does not fill the memory.
@@ -170,7 +181,7 @@ impl StreamTranslation {
             Dialect::AnthropicMessages => Way::Anthropic(anthropic::stream::StreamDecoder::default(), encoder()),
             Dialect::Gemini => Way::Gemini(gemini::stream::StreamDecoder::default(), encoder()),
         };
-        Self { way, collector: Collector::default(), options, tail: Vec::new(), received_bytes: 0 }
+        Self { way, collector: Collector::default(), options, tail: Vec::new(), received_bytes: 0, is_closed: false }
     }
 
     /// Takes in an event and writes what the client may see of it now.
@@ -214,12 +225,18 @@ impl StreamTranslation {
     /// # Errors
     /// [`UpstreamFault::Cut`] when it had no proper end.
     pub fn end(&mut self) -> Result<(), UpstreamFault> {
-        let complete = match &self.way {
+        self.is_closed = self.is_complete();
+        if self.is_closed { Ok(()) } else { Err(UpstreamFault::Cut) }
+    }
+
+    /// Whether all of the answer is there, as far as can be told before the body's end.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        match &self.way {
             Way::Relay(relay) => relay.is_done() || self.collector.has_finished(self.options.choices),
             Way::Anthropic(decoder, _) => decoder.is_complete(),
             Way::Gemini(decoder, _) => decoder.is_complete(),
-        };
-        if complete { Ok(()) } else { Err(UpstreamFault::Cut) }
+        }
     }
 
     /// Whether the provider has said its last word: nothing that follows belongs to the answer.
@@ -247,7 +264,11 @@ impl StreamTranslation {
     /// What has come so far.
     #[must_use]
     pub fn answer(&self) -> Answer {
-        self.collector.answer()
+        let mut answer = self.collector.answer();
+        // Of several answers one may be at its end before the next has begun.
+        let all_ended = self.is_closed || self.is_done() || self.collector.has_finished(self.options.choices);
+        answer.is_counted &= all_ended;
+        answer
     }
 }
 

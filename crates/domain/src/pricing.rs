@@ -54,6 +54,35 @@ impl Rates {
             image_output: output,
         }
     }
+
+    /// Whether any kind of token costs more than by other rates.
+    fn are_dearer_than(&self, other: &Self) -> bool {
+        let all = |rates: &Self| {
+            let Self {
+                input,
+                cached_input,
+                cache_write_5m,
+                cache_write_1h,
+                audio_input,
+                image_input,
+                output,
+                audio_output,
+                image_output,
+            } = *rates;
+            [
+                input,
+                cached_input,
+                cache_write_5m,
+                cache_write_1h,
+                audio_input,
+                image_input,
+                output,
+                audio_output,
+                image_output,
+            ]
+        };
+        all(self).into_iter().zip(all(other)).any(|(own, other)| own > other)
+    }
 }
 
 /// Other rates for a whole request whose input is longer than this.
@@ -134,14 +163,25 @@ const TIERS_NOT_DEARER: [&str; 8] =
 pub const IMAGE_TOKENS_MAX: u64 = 6_000;
 
 impl Price {
+    /// Whether it is known what a service tier costs: it has rates of its own, or is none that costs more than the standard.
+    #[must_use]
+    pub fn knows_tier(&self, tier: &str) -> bool {
+        self.tiers.contains_key(tier) || TIERS_NOT_DEARER.contains(&tier)
+    }
+
+    /// Whether a service tier costs more than the standard.
+    #[must_use]
+    pub fn has_dearer_tier(&self) -> bool {
+        self.tiers.values().any(|rates| rates.are_dearer_than(&self.standard))
+    }
+
     /// The most that a call can cost: all its input and the largest output at the highest rates that can apply.
     ///
     /// `None` when it cannot be told: an unknown size without a known context, a service tier without a price that may be
     /// dearer than the standard, or an amount beyond all money.
     #[must_use]
     pub fn most(&self, ask: &Ask<'_>) -> Option<Nanos> {
-        let is_priced = |tier| self.tiers.contains_key(tier) || TIERS_NOT_DEARER.contains(&tier);
-        if !ask.tier.is_none_or(is_priced) {
+        if !ask.tier.is_none_or(|tier| self.knows_tier(tier)) {
             return None;
         }
         let (input, image, audio) = self.input_tokens(ask)?;
@@ -328,6 +368,16 @@ mod tests {
 
     fn dollars(text: &str) -> Nanos {
         Nanos::parse_dollars(text).unwrap()
+    }
+
+    #[test]
+    fn a_tier_is_known_by_its_rates_or_as_one_that_is_not_dearer() {
+        let known = ["priority", "auto", "default", "flex"].map(|tier| price().knows_tier(tier));
+        assert_eq!((known, price().knows_tier("ultra")), ([true; 4], false));
+        let half = Rates::flat(dollars("1.50"), dollars("7.50"));
+        let cheaper = Price { tiers: BTreeMap::from([("flex".to_owned(), half)]), ..price() };
+        assert!(price().has_dearer_tier());
+        assert!(!Price { standard: Rates::flat(dollars("3"), dollars("15")), ..cheaper }.has_dearer_tier());
     }
 
     fn price() -> Price {

@@ -116,6 +116,16 @@ pub enum Refused {
     /// A field escapes what the key is bounded by.
     #[error("{}", unbounded_field(.0))]
     Field(UnboundedField),
+    /// Nobody knows what the service tier costs.
+    #[error(
+        "No price is known of the service tier `{tier}` of `{model}`, and the key has a budget. Leave `service_tier` out, write `default`, or write the tier's price into the file of the setting `prices`."
+    )]
+    Tier {
+        /// The tier that the request names.
+        tier: String,
+        /// The model, as `provider/model`.
+        model: String,
+    },
 }
 
 impl Refused {
@@ -128,7 +138,7 @@ impl Refused {
             Self::Requests(_) => "rate",
             Self::Tokens(_) => "tokens",
             Self::Crowded(_) => "concurrency",
-            Self::NoMoney(..) | Self::Unpriced(_) | Self::Unbounded(_) | Self::Field(_) => "budget",
+            Self::NoMoney(..) | Self::Unpriced(_) | Self::Unbounded(_) | Self::Field(_) | Self::Tier { .. } => "budget",
         }
     }
 }
@@ -158,6 +168,12 @@ impl Engine {
         self.gates.take_request(caller.family_id, &rates).map_err(Refused::Requests)
     }
 
+    /// How a key stands with its rates of tokens: the tightest of them, if it has any.
+    #[must_use]
+    pub fn token_standing(&self, caller: &Caller) -> Option<RateStanding> {
+        self.gates.token_standing(caller.family_id, &or_default(&caller.limits.tokens, self.limits.key.tokens))
+    }
+
     /// Lets a call in and reserves the most that it can cost.
     pub(crate) async fn admit(&self, applicant: Applicant<'_>) -> Result<Admission, AdmissionError> {
         let Applicant { caller, request_id, kind, asked_model, target, mut size, output, tier, sets_tier, unbounded } =
@@ -166,6 +182,17 @@ impl Engine {
         let stoppable = self.switchboard.begin(caller.key_id, provider).map_err(Refused::SwitchedOff)?;
         let name = format!("{provider}/{model}");
         caller.limits.permit(asked_model.unwrap_or(&name), &name).map_err(Refused::Model)?;
+        let spender = Spender {
+            family_id: caller.family_id,
+            user_id: &caller.user_id,
+            project: &caller.project,
+            allowances: &caller.limits.budgets,
+        };
+        let rules = self.budgets.rules_for(&spender);
+        let is_budgeted = !rules.is_empty();
+        if let Some(field) = unbounded.filter(|field| self.must_refuse(field, caller, is_budgeted)) {
+            return Err(Refused::Field(field).into());
+        }
         size.text_tokens = size.text_tokens.saturating_add(self.hidden_input.of(&name));
         let token_rates = or_default(&caller.limits.tokens, self.limits.key.tokens);
         let counted_tokens = size.text_tokens / BYTES_PER_TOKEN;
@@ -174,26 +201,8 @@ impl Engine {
         let place_of_key = of_key.map(|most| self.gates.take_place_of_key(caller.family_id, most)).transpose();
         let place_of_key = place_of_key.map_err(Refused::Crowded)?;
 
-        let spender = Spender {
-            family_id: caller.family_id,
-            user_id: &caller.user_id,
-            project: &caller.project,
-            allowances: &caller.limits.budgets,
-        };
-        let rules = self.budgets.rules_for(&spender);
         let now = self.clock.now();
         let price = self.prices.find(provider, model, now).cloned();
-        let is_budgeted = !rules.is_empty();
-        if let Some(field) = unbounded {
-            let is_refused = match field.escapes {
-                Escape::Model => is_budgeted || !caller.limits.models.is_empty(),
-                Escape::Size => is_budgeted,
-                Escape::Fee => is_budgeted && !self.limits.fees,
-            };
-            if is_refused {
-                return Err(Refused::Field(field).into());
-            }
-        }
         let quote = self.quote(price.as_deref(), &name, &size, output, tier, is_budgeted)?;
         let reserved = self.budgets.reserve(&rules, quote.most, quote.least).await;
         let reservation = reserved.map_err(|error| match error {
@@ -210,7 +219,7 @@ impl Engine {
             output_tokens = price.affordable_output(&quote.ask, reservation.amount).unwrap_or(0);
         }
         // Where none is named, the provider's project setting chooses, and it may choose a dearer one than was held for.
-        let has_dearer = price.as_ref().is_some_and(|price| !price.tiers.is_empty());
+        let has_dearer = price.as_ref().is_some_and(|price| price.has_dearer_tier());
         let service_tier = (sets_tier && is_budgeted && has_dearer).then_some(STANDARD_TIER);
         let output_limit = quote.sets_limit.then(|| output_tokens / quote.answers);
         let hold = Hold {
@@ -239,6 +248,15 @@ impl Engine {
             places: (place_of_key, place),
         };
         Ok(Admission { hold: Arc::new(hold), output_limit, service_tier, terms, reservation })
+    }
+
+    /// Whether a field escapes what the key is bounded by.
+    fn must_refuse(&self, field: &UnboundedField, caller: &Caller, is_budgeted: bool) -> bool {
+        match field.escapes {
+            Escape::Model => is_budgeted || !caller.limits.models.is_empty(),
+            Escape::Size => is_budgeted,
+            Escape::Fee => is_budgeted && !self.limits.fees,
+        }
     }
 
     /// What a call costs at most, and how little must be there.
@@ -272,6 +290,9 @@ impl Engine {
                 Err(Refused::Unpriced(name.to_owned()))
             };
         };
+        if let Some(tier) = tier.filter(|tier| is_budgeted && !price.knows_tier(tier)) {
+            return Err(Refused::Tier { tier: tier.to_owned(), model: name.to_owned() });
+        }
         let most = match price.most(&ask) {
             Some(most) => most,
             None if is_budgeted => return Err(Refused::Unbounded(name.to_owned())),

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 pub use rules::{BudgetRules, Rule, Spender};
 use slices::{Attempt, Slices};
 pub use slices::{SettledWindow, SettledWindows};
+pub use tending::LEASE;
 
 /// So many requests may wait for money at once; one more is refused at once.
 const WAITING_MAX: usize = 1024;

@@ -8,7 +8,7 @@ use privet_dialects::openai::embeddings::{self, IncomingEmbeddings};
 use privet_dialects::openai::error::reported;
 use privet_dialects::{Dialect, UpstreamFault, gemini};
 use privet_domain::id::RequestId;
-use privet_providers::{ProviderError, UpstreamAnswer, UpstreamBody};
+use privet_providers::{ProviderError, TimeoutStage, UpstreamAnswer, UpstreamBody};
 use privet_store::{CallKind, Outcome, StoreError};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -161,7 +161,10 @@ fn used(called: &Result<EmbeddingsReply, CompletionError>) -> Used {
             (Outcome::Complete, counted.unwrap_or(TokensUsed::Bytes(0)))
         }
         Err(CompletionError::Provider(
-            ProviderError::Connect { .. } | ProviderError::Status { .. } | ProviderError::NotOffered { .. },
+            ProviderError::Connect { .. }
+            | ProviderError::Timeout { stage: TimeoutStage::Connect, .. }
+            | ProviderError::Status { .. }
+            | ProviderError::NotOffered { .. },
         )) => (Outcome::Failed, TokensUsed::Nothing),
         Err(CompletionError::BadRequest(_) | CompletionError::Unsupported(_)) => (Outcome::Failed, TokensUsed::Nothing),
         Err(CompletionError::Provider(ProviderError::Fault { fault: UpstreamFault::Reported { .. }, .. })) => {

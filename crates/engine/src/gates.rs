@@ -98,6 +98,17 @@ impl Gates {
         Ok(())
     }
 
+    /// How a key stands with its rates of tokens: the tightest. Counts nothing.
+    pub fn token_standing(&self, key: ApiKeyId, rates: &[Rate]) -> Option<RateStanding> {
+        let now = Instant::now();
+        let mut counts = lock(&self.tokens);
+        let standings = rates.iter().map(|&rate| {
+            let count = counts.entry((key, rate)).or_insert_with(|| SlidingCount::new(now));
+            count.standing(rate, now)
+        });
+        standings.min_by_key(|standing| standing.remaining)
+    }
+
     /// Counts further tokens of a request that was let in.
     pub fn add_tokens(&self, key: ApiKeyId, rates: &[Rate], tokens: u64) {
         let now = Instant::now();

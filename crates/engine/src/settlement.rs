@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use privet_dialects::canonical::Usage;
 use privet_domain::money::Nanos;
+use privet_domain::pricing::IMAGE_TOKENS_MAX;
 use privet_domain::time::Timestamp;
 use privet_store::{Hold, Outcome, Settlement, Store, StoreError, TurnEnd, UsageSource};
 
@@ -77,10 +78,11 @@ impl Engine {
         self.gates.add_tokens(call.terms.family_id, &call.terms.token_rates, uncounted);
         if settlement.source == UsageSource::Reported {
             let hold = &settlement.hold;
-            let bound = bound(&call.terms.size, 0).input;
-            self.hidden_input.learn(&format!("{}/{}", hold.provider, hold.model), bound, &settlement.usage);
+            if let Some(bound) = call.terms.input_bound() {
+                self.hidden_input.learn(&format!("{}/{}", hold.provider, hold.model), bound, &settlement.usage);
+            }
         }
-        measure(&settlement);
+        measure(&settlement, &call.terms);
         let traced = trace.map(|(trace, ended)| trace.end(&ended, &settlement));
         let ((), written) =
             tokio::join!(self.traces.record_call(traced), self.store.end_call(settlement.clone(), turn));
@@ -148,15 +150,39 @@ impl Unsettled {
 }
 
 /// Counts it, and says aloud when a provider took more than it could by its own rules.
-fn measure(settlement: &Settlement) {
+fn measure(settlement: &Settlement, terms: &Terms) {
     metrics::counter!("privet_spent_nanos_total").increment(u64::try_from(settlement.cost.as_i64()).unwrap_or(0));
     let hold = &settlement.hold;
     if settlement.cost > hold.amount && hold.price.is_some() {
         metrics::counter!("privet_overrun_calls_total").increment(1);
         tracing::error!(
             call = %hold.id, provider = hold.provider, model = hold.model, held = %hold.amount, cost = %settlement.cost,
-            "a provider counted more tokens than the request could have: check the model's row in the price book"
+            cause = overrun(&settlement.usage, terms), "a call cost more than was held for it"
         );
+    }
+}
+
+impl Terms {
+    /// The most input tokens that the request can have; `None` where only the provider knows its size.
+    fn input_bound(&self) -> Option<u64> {
+        let Self { size, price, .. } = self;
+        let of_image = price.as_ref().and_then(|price| price.image_tokens_max).unwrap_or(IMAGE_TOKENS_MAX);
+        let bound = size.text_tokens.saturating_add(size.audio_tokens);
+        (size.unknown_parts == 0).then(|| bound.saturating_add(size.images.saturating_mul(of_image)))
+    }
+}
+
+/// Why a call cost more than was held for it, and what helps.
+fn overrun(counted: &Usage, terms: &Terms) -> &'static str {
+    let context = terms.price.as_ref().and_then(|price| price.context_tokens);
+    if counted.output > terms.output_tokens.saturating_add(terms.size.predicted_tokens) {
+        "the provider wrote more output than the request's limit, or than `output_tokens_max` of the model's row in the price book"
+    } else if terms.input_bound().is_some_and(|bound| counted.input > bound) {
+        "the provider adds to the input, as a server with a prompt of its own does: from now on as much is held on top"
+    } else if context.is_some_and(|context| counted.input.saturating_add(counted.output) > context) {
+        "the provider takes more than `context_tokens` of the model's row in the price book: write the larger figure there"
+    } else {
+        "a dearer price applied than could be foreseen: check the model's row in the price book, its tiers too"
     }
 }
 
@@ -319,6 +345,35 @@ mod tests {
         ] {
             assert_eq!(cost_of(budgeted().await, tokens).0, expected, "{tokens:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_overrun_is_blamed_on_what_overran() {
+        let (call, _folder) = call().await;
+        let row = (**call.terms.price.as_ref().unwrap()).clone();
+        let terms = Terms { price: Some(Arc::new(Price { context_tokens: Some(80), ..row })), ..call.terms };
+        for (input, output, blamed) in [
+            (10, 51, "more output"),
+            (101, 50, "adds to the input"),
+            (100, 50, "context_tokens"),
+            (10, 5, "dearer price"),
+        ] {
+            let cause = overrun(&Usage { input, output, ..Usage::default() }, &terms);
+            assert!(cause.contains(blamed), "{input} in, {output} out: {cause}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_only_the_provider_can_size_is_no_hidden_input() {
+        let (OpenCall { mut terms, .. }, _folder) = call().await;
+        let size = terms.size;
+        let mut bound = |size| {
+            terms.size = size;
+            terms.input_bound()
+        };
+        assert_eq!(bound(size), Some(100));
+        assert_eq!(bound(RequestSize { images: 2, ..size }), Some(100 + 2 * IMAGE_TOKENS_MAX));
+        assert_eq!(bound(RequestSize { unknown_parts: 1, ..size }), None);
     }
 
     #[tokio::test]

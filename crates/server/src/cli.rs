@@ -248,6 +248,19 @@ async fn open_store(config: &Config) -> Result<Store, Exit> {
     Ok(Store::open(&config.database, config.durability).await?)
 }
 
+/// Opens the store of the configuration, which a server or `keys create` has made: a mistyped folder is not a new one.
+async fn open_known_store(config: &Config) -> Result<Store, Exit> {
+    if let Some(file) = config.database.sqlite_file().filter(|file| !file.exists()) {
+        let message = format!(
+            "there is no database {}: name the server's data folder with --data DIR or PRIVET_DATA. `privet serve` and \
+             `privet keys create` make a new one",
+            file.display()
+        );
+        return Err(Exit::new(CONFIGURATION, message));
+    }
+    open_store(config).await
+}
+
 /// When a command that changed something ends, a running server knows of the change.
 async fn until_servers_know() {
     tokio::time::sleep(keyring::POLL_INTERVAL + Duration::from_millis(50)).await;

@@ -65,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) log: LogSettings,
     /// What tokens cost.
     pub(crate) prices: PriceBook,
+    /// What can be meant so, and most likely is not: for whoever starts the server.
+    pub(crate) warnings: Vec<String>,
     /// Every value with its origin, secrets redacted.
     pub(crate) shown: Vec<Shown>,
 }
@@ -128,10 +130,12 @@ impl Config {
         let personal = personal.parse(setting::api_key)?;
         let personal_api_key = (!personal.is_empty()).then(|| SecretString::from(personal));
         let default_model = value("default_model");
-        let prices = prices::book(&value("prices"), layers.folder())?;
+        let prices = value("prices");
+        let own_prices = prices::own(&prices, layers.folder())?;
         let langfuse = langfuse::langfuse(&layers, &mut shown)?;
         let providers = providers::configured(&layers, &mut shown)?;
         let aliases = providers::aliases(&layers, &mut shown)?;
+        let warnings = own_prices.iter().filter_map(|row| prices::without_provider(row, &providers)).collect();
         let default_model = providers::default_model(&default_model, &providers, &aliases)?;
         Ok(Self {
             data,
@@ -152,9 +156,22 @@ impl Config {
             personal_api_key_in_dot_env,
             langfuse,
             log,
-            prices,
+            prices: prices::book(own_prices)?,
+            warnings,
             shown,
         })
+    }
+
+    /// Whether a provider answers for a model of that name; `true` where it cannot be told from the name.
+    pub(crate) fn may_answer(&self, model: &str) -> bool {
+        let Some((provider, _)) = model.split_once('/') else { return true };
+        self.aliases.contains_key(model) || self.providers.iter().any(|known| known.name == provider)
+    }
+
+    /// The providers' names, for people.
+    pub(crate) fn provider_names(&self) -> String {
+        let names: Vec<&str> = self.providers.iter().map(|provider| provider.name.as_str()).collect();
+        names.join(", ")
     }
 }
 

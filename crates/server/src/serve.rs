@@ -51,6 +51,9 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     })?;
     // Whoever is told that the server listens may end it the next moment.
     let mut signals = Signals::listen()?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     first_run::greet(&listener, &config, &first_key)?;
 
     let draining = CancellationToken::new();

@@ -125,7 +125,8 @@ impl StreamDecoder {
             self.finished = true;
             out.push(ChatEvent::Finish { choice: CHOICE, reason: finish(&reason) });
         }
-        self.count(usage, out);
+        // Without its output it is no count of the whole message.
+        self.count(usage.filter(WireUsage::has_output), out);
     }
 
     /// Ends a block, or all. A call without arguments has an empty object: clients parse an empty text as JSON and fail.

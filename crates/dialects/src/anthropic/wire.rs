@@ -49,6 +49,11 @@ struct CacheCreation {
 }
 
 impl WireUsage {
+    /// Whether the output is counted.
+    pub(super) const fn has_output(&self) -> bool {
+        self.output_tokens.is_some()
+    }
+
     /// Takes over what a later object says. The counts are cumulative: they replace, they do not add.
     pub(super) fn update(&mut self, later: Self) {
         self.input_tokens = later.input_tokens.or(self.input_tokens);

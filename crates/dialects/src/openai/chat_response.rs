@@ -55,12 +55,14 @@ pub fn pass(body: Bytes) -> Result<WholeAnswer, UpstreamFault> {
         finishes.push(choice.finish_reason.as_deref().map(finish_of));
     }
     let body = if fill_arguments(&mut messages) { with_arguments(&body).map_err(malformed)? } else { body };
+    let usage = wire.usage.and_then(WireUsage::count);
     let answer = Answer {
         id: wire.id.unwrap_or_default(),
         model: wire.model.unwrap_or_default(),
         messages,
         finishes,
-        usage: wire.usage.map(Into::into),
+        usage,
+        is_counted: usage.is_some(),
         tier: wire.service_tier,
     };
     Ok(WholeAnswer { body, answer })

@@ -93,7 +93,7 @@ pub fn usage(body: &[u8]) -> Option<Usage> {
     struct Counted {
         usage: Option<WireUsage>,
     }
-    serde_json::from_slice::<Counted>(body).ok()?.usage.map(Usage::from)
+    serde_json::from_slice::<Counted>(body).ok()?.usage.and_then(WireUsage::count)
 }
 
 fn wrong_input() -> BadRequest {

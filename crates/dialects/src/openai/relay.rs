@@ -157,16 +157,16 @@ impl Relay {
         if let Some(tier) = &chunk.service_tier {
             collector.tier(&tier.0);
         }
-        if let Some(usage) = chunk.usage {
-            collector.usage(usage.into());
-        }
         let choices = chunk.choices.unwrap_or_default();
-        if choices.is_empty() && chunk.usage.is_some() && !self.include_usage {
-            return Ok(out.len());
-        }
         let mut repair = Repair::default();
         for (position, choice) in choices.iter().enumerate() {
             self.choice(position, choice, collector, &mut repair);
+        }
+        if let Some(usage) = chunk.usage.and_then(WireUsage::count) {
+            collector.usage(usage);
+        }
+        if choices.is_empty() && chunk.usage.is_some() && !self.include_usage {
+            return Ok(out.len());
         }
         for choice in choices.iter().filter(|choice| choice.finish_reason.is_some()) {
             self.complete_arguments(choice.index, event, collector, out);

@@ -2,6 +2,8 @@
 //! dialect have many of their own; those that are documented somewhere stand here.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::chat_request::IncomingChat;
 use super::embeddings::IncomingEmbeddings;
@@ -44,8 +46,24 @@ const SIZE: [&str; 7] = [
 ];
 /// Services that are paid by the use.
 const FEES: [&str; 3] = ["web_search_options", "search_parameters", "plugins"];
-/// The names of the output limit; in another case a server that does not mind it would heed a limit that was not counted.
-const LIMITS: [&str; 3] = ["max_tokens", "max_completion_tokens", "n"];
+/// The members that are counted, or checked; in another case a server that does not mind it would heed one that was not.
+const COUNTED: [&str; 11] = [
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "messages",
+    "tools",
+    "functions",
+    "service_tier",
+    "modalities",
+    "prediction",
+    "input",
+    "stream",
+];
+/// Members whose JSON the client defines: what it says in them is no setting.
+const FREE: [&str; 6] = ["messages", "input", "tools", "functions", "response_format", "metadata"];
+/// What Google has cached, wherever it is named.
+const CACHED: [&str; 2] = ["cached_content", "cachedcontent"];
 /// Members of a message that hold what was not counted (Ollama's `images`, files by their id).
 const OF_MESSAGES: [&str; 3] = ["images", "file_ids", "attachments"];
 
@@ -74,10 +92,11 @@ impl IncomingEmbeddings {
 fn unbounded_member(object: &RawObject) -> Option<UnboundedField> {
     object.keys().find_map(|name| {
         let is_set = object.get(name).is_some_and(|json| json != b"null" && json != b"false");
-        let is_odd_limit = || !LIMITS.contains(&name) && is_one_of(&LIMITS, name);
+        let is_odd = || !COUNTED.contains(&name) && is_one_of(&COUNTED, name);
+        let names_cache = || !FREE.contains(&name) && object.get(name).is_some_and(names_what_is_cached);
         let escapes = if is_one_of(&MODEL, name) || (name != "model" && name.eq_ignore_ascii_case("model")) {
             Escape::Model
-        } else if is_one_of(&SIZE, name) || is_odd_limit() {
+        } else if is_one_of(&SIZE, name) || is_odd() || names_cache() {
             Escape::Size
         } else if is_one_of(&FEES, name) {
             Escape::Fee
@@ -94,12 +113,30 @@ fn paid_tool(object: &RawObject) -> Option<UnboundedField> {
     struct Tool {
         #[serde(rename = "type", default)]
         kind: Option<String>,
+        function: Option<IgnoredAny>,
     }
-    let tools: Vec<Tool> = object.decode("tools").ok().flatten()?;
-    tools.iter().enumerate().find_map(|(index, tool)| {
-        let is_clients = matches!(tool.kind.as_deref(), None | Some("function" | "custom"));
-        (!is_clients).then(|| UnboundedField { name: format!("tools[{index}]"), escapes: Escape::Fee })
+    let paid = |name: String| UnboundedField { name, escapes: Escape::Fee };
+    // What cannot be read may be anything.
+    let Ok(tools) = object.decode::<Vec<Tool>>("tools") else { return Some(paid("tools".to_owned())) };
+    tools.into_iter().flatten().enumerate().find_map(|(index, tool)| {
+        let is_clients = match tool.kind.as_deref() {
+            Some(kind) => matches!(kind, "function" | "custom"),
+            None => tool.function.is_some(),
+        };
+        (!is_clients).then(|| paid(format!("tools[{index}]")))
     })
+}
+
+/// Whether a member of an object in it, however deep, is the name of something cached.
+fn names_what_is_cached(json: &[u8]) -> bool {
+    fn is_in(value: &Value) -> bool {
+        match value {
+            Value::Object(members) => members.iter().any(|(name, value)| is_one_of(&CACHED, name) || is_in(value)),
+            Value::Array(items) => items.iter().any(is_in),
+            _ => false,
+        }
+    }
+    (json.starts_with(b"{") || json.starts_with(b"[")) && serde_json::from_slice(json).is_ok_and(|value| is_in(&value))
 }
 
 fn is_one_of(names: &[&str], name: &str) -> bool {
@@ -126,6 +163,12 @@ mod tests {
             (r#","Max_Tokens":20"#, "Max_Tokens", Escape::Size),
             (r#","max_output_tokens":20"#, "max_output_tokens", Escape::Size),
             (r#","cachedContent":"x""#, "cachedContent", Escape::Size),
+            (r#","google":{"deep":[{"Cached_Content":"x"}]}"#, "google", Escape::Size),
+            (r#","Service_Tier":"priority""#, "Service_Tier", Escape::Size),
+            (r#","Tools":[{"type":"web_search"}]"#, "Tools", Escape::Size),
+            (r#","tools":[{"google_search":{}}]"#, "tools[0]", Escape::Fee),
+            (r#","tools":[{"type":"web_search"},5]"#, "tools", Escape::Fee),
+            (r#","tools":[{"type":"function","type":"web_search"}]"#, "tools", Escape::Fee),
             (r#","web_search_options":{}"#, "web_search_options", Escape::Fee),
             (r#","tools":[{"type":"function"},{"type":"web_search"}]"#, "tools[1]", Escape::Fee),
         ] {
@@ -138,9 +181,13 @@ mod tests {
 
     #[test]
     fn usual_requests_have_nothing_of_it() {
-        for more in
-            ["", r#","max_tokens":5,"n":2,"tools":[{"type":"function"}]"#, r#","best_of":null,"use_beam_search":false"#]
-        {
+        for more in [
+            "",
+            r#","max_tokens":5,"n":2,"tools":[{"type":"function"},{"type":"custom"},{"function":{"name":"f"}}]"#,
+            r#","best_of":null,"use_beam_search":false,"tools":null"#,
+            r#","response_format":{"json_schema":{"schema":{"properties":{"cached_content":{}}}}}"#,
+            r#","metadata":{"cached_content":"a note"}"#,
+        ] {
             assert_eq!(field(more), None, "{more}");
         }
     }

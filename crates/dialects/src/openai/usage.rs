@@ -32,22 +32,25 @@ struct CompletionDetails {
     image_tokens: Option<u64>,
 }
 
-impl From<WireUsage> for Usage {
-    fn from(wire: WireUsage) -> Self {
-        let prompt = wire.prompt_tokens_details.unwrap_or_default();
-        let completion = wire.completion_tokens_details.unwrap_or_default();
-        Self {
-            input: wire.prompt_tokens.unwrap_or(0),
+impl WireUsage {
+    /// The count; `None` for an object that counts nothing, as some servers send in place of none.
+    #[must_use]
+    pub fn count(self) -> Option<Usage> {
+        let input = self.prompt_tokens?;
+        let prompt = self.prompt_tokens_details.unwrap_or_default();
+        let completion = self.completion_tokens_details.unwrap_or_default();
+        Some(Usage {
+            input,
             cache_write_5m: prompt.cache_write_tokens.unwrap_or(0),
             cached_input: prompt.cached_tokens.unwrap_or(0),
             audio_input: prompt.audio_tokens.unwrap_or(0),
             image_input: prompt.image_tokens.unwrap_or(0),
-            output: wire.completion_tokens.unwrap_or(0),
+            output: self.completion_tokens.unwrap_or(0),
             reasoning: completion.reasoning_tokens.unwrap_or(0),
             audio_output: completion.audio_tokens.unwrap_or(0),
             image_output: completion.image_tokens.unwrap_or(0),
-            ..Self::default()
-        }
+            ..Usage::default()
+        })
     }
 }
 

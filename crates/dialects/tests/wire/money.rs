@@ -5,7 +5,7 @@ use privet_dialects::canonical::{Message, Part, Role, Usage};
 use privet_dialects::openai::chat_request::{IncomingChat, MaxTokensField};
 use privet_dialects::openai::embeddings::{self, IncomingEmbeddings};
 use privet_dialects::openai::request_size::RequestSize;
-use privet_dialects::translate::{Answer, EncodeOptions, decode_response, encode_request};
+use privet_dialects::translate::{Answer, EncodeOptions, StreamOptions, decode_response, encode_request};
 use privet_dialects::{BadRequest, Dialect};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -256,6 +256,52 @@ fn wire_23_the_tier_that_served_is_told() {
     assert_eq!(streamed.tier.as_deref(), Some("priority"));
 }
 
+/// Whether a stream of these events, cut after them, has told its last count.
+fn is_counted(dialect: Dialect, choices: u32, events: &[Value]) -> bool {
+    let stream: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    relay(dialect, StreamOptions { choices, ..options() }, &stream).answer.is_counted
+}
+
+#[test]
+fn a_count_is_final_when_it_comes_with_the_end_or_after_it() {
+    let count = json!({"prompt_tokens": 9, "completion_tokens": 2});
+    let text = |usage: &Value| json!({"choices": [{"index": 0, "delta": {"content": "x"}}], "usage": usage});
+    let end = |index: u32, usage: &Value| json!({"choices": [{"index": index, "delta": {}, "finish_reason": "stop"}], "usage": usage});
+    let rest = json!({"choices": [], "usage": count});
+    let (none, empty) = (Value::Null, json!({}));
+    for (choices, events, expected) in [
+        (1, vec![text(&count)], false),
+        (1, vec![text(&count), end(0, &none)], false),
+        (1, vec![text(&none), end(0, &none)], false),
+        (1, vec![text(&none), end(0, &empty)], false),
+        (1, vec![text(&none), end(0, &none), rest.clone()], true),
+        (1, vec![text(&none), end(0, &count)], true),
+        (2, vec![text(&none), end(0, &count)], false),
+        (2, vec![end(0, &none), end(1, &none), rest], true),
+    ] {
+        assert_eq!(is_counted(Dialect::OpenAiChat, choices, &events), expected, "{choices}: {events:?}");
+    }
+
+    let start = json!({"type": "message_start", "message": {"id": "a", "model": "m", "usage": {"input_tokens": 9, "output_tokens": 1}}});
+    let text = json!({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "x"}});
+    let delta = |usage: Value| json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage});
+    for (events, expected) in [
+        (vec![start.clone(), text.clone()], false),
+        (vec![start.clone(), text.clone(), delta(Value::Null)], false),
+        (vec![start.clone(), text.clone(), delta(json!({"input_tokens": 9}))], false),
+        (vec![start, text, delta(json!({"output_tokens": 2}))], true),
+    ] {
+        assert_eq!(is_counted(Dialect::AnthropicMessages, 1, &events), expected, "{events:?}");
+    }
+
+    let piece = |index: u32, finish: Value| {
+        json!({"candidates": [{"index": index, "content": {"parts": [{"text": "x"}]}, "finishReason": finish}],
+            "usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 2}})
+    };
+    assert!(!is_counted(Dialect::Gemini, 1, &[piece(0, Value::Null)]), "Gemini counts in every piece");
+    assert!(is_counted(Dialect::Gemini, 1, &[piece(0, Value::Null), piece(0, json!("STOP"))]));
+}
+
 #[test]
 fn the_bytes_of_a_cut_answer_are_counted() {
     let part = |text: &str| Part::Text { text: text.to_owned() };
@@ -273,6 +319,7 @@ fn the_bytes_of_a_cut_answer_are_counted() {
         messages: vec![message(vec![part("é"), thinking, call]), message(vec![part("abc")])],
         finishes: vec![None, None],
         usage: None,
+        is_counted: false,
         tier: None,
     };
     assert_eq!(answer.output_bytes(), 2 + 2 + 4 + 4 + 3);

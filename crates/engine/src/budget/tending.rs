@@ -8,7 +8,7 @@ use privet_store::StoreError;
 use super::{Budgets, Sharing};
 
 /// A server that gives no sign of life for so long is fenced by the others.
-pub(super) const LEASE: Duration = Duration::from_secs(10);
+pub const LEASE: Duration = Duration::from_secs(10);
 /// Signs of life come so often.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
 /// What was not used for so long is returned even if nobody wants it.

@@ -118,7 +118,7 @@ impl Relay {
                 () = engine.stop.cancelled() => return Err(CompletionError::ShuttingDown),
                 chunk = stream.next() => match chunk {
                     // What was complete before the connection broke, or stayed open, is complete.
-                    Err(_) if self.translation.end().is_ok() => return Ok(()),
+                    Err(_) if self.translation.is_complete() => return Ok(()),
                     chunk => chunk?,
                 },
                 () = sleep_until(silent_until) => {
@@ -219,10 +219,9 @@ impl Relay {
         let _ = client.send(Bytes::from(last), conversation_id, &engine.stop).await;
     }
 
-    async fn fail(mut self, engine: &Engine, ending: Ending, client: Client, error: CompletionError) {
-        let is_counted = self.translation.end().is_ok();
+    async fn fail(self, engine: &Engine, ending: Ending, client: Client, error: CompletionError) {
         let answer = self.translation.answer();
-        let used = usage::of_cut(&answer, &error, &self.target, is_counted);
+        let used = usage::of_cut(&answer, &error, &self.target);
         let has_output = answer.messages.iter().any(|message| !message.parts.is_empty());
         if has_output {
             let ended = Ended::Cut(&answer.messages, error.to_string());

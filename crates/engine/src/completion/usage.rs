@@ -1,5 +1,6 @@
 //! How much of a provider's work a call has used, whichever way it ended.
 
+use privet_dialects::canonical::Usage;
 use privet_dialects::translate::Answer;
 use privet_dialects::{Dialect, UpstreamFault};
 use privet_domain::model::is_openai_reasoning;
@@ -12,27 +13,32 @@ use crate::settlement::{TokensUsed, Used};
 
 /// Of an answer that is whole.
 pub(super) fn of_complete(answer: &Answer, target: &Target) -> Used {
-    let tokens = match answer.usage {
-        Some(usage) => TokensUsed::Reported(usage),
-        None => uncounted(answer.output_bytes(), target),
-    };
+    let tokens = of_answer(answer, target);
     Used { outcome: Outcome::Complete, tokens, tier: answer.tier.clone() }
 }
 
-/// Of a stream that ended before its end. `is_counted` tells that the provider had said its last word of what it used.
-pub(super) fn of_cut(answer: &Answer, error: &CompletionError, target: &Target, is_counted: bool) -> Used {
-    let bytes = answer.output_bytes();
+/// Of a stream that ended before its end.
+pub(super) fn of_cut(answer: &Answer, error: &CompletionError, target: &Target) -> Used {
     let is_refusal =
         matches!(error, CompletionError::Provider(ProviderError::Fault { fault: UpstreamFault::Reported { .. }, .. }));
-    let tokens = match answer.usage {
-        // A server that reports an error in place of an answer has not worked.
-        None if bytes == 0 && is_refusal => TokensUsed::Nothing,
-        Some(usage) if is_counted => TokensUsed::Reported(usage),
-        Some(usage) => TokensUsed::ReportedSoFar(usage, bytes),
-        None => uncounted(bytes, target),
-    };
+    // A server that reports an error in place of an answer has not worked. One that had begun may have thought unseen.
+    let tokens = if is_refusal && !answer.has_begun() { TokensUsed::Nothing } else { of_answer(answer, target) };
     let outcome = if tokens == TokensUsed::Nothing { Outcome::Failed } else { outcome(error) };
     Used { outcome, tokens, tier: answer.tier.clone() }
+}
+
+/// The provider's count, if it is the last one.
+fn of_answer(answer: &Answer, target: &Target) -> TokensUsed {
+    let bytes = answer.output_bytes();
+    // A count of nothing where there is something is none. Local servers of OpenAI's dialect count no input that they remember.
+    let is_of_both = |usage: Usage| {
+        (usage.input > 0 || target.provider.dialect() == Dialect::OpenAiChat) && (usage.output > 0 || bytes == 0)
+    };
+    match answer.usage {
+        Some(usage) if answer.is_counted && is_of_both(usage) => TokensUsed::Reported(usage),
+        Some(usage) => TokensUsed::ReportedSoFar(usage, bytes),
+        None => uncounted(bytes, target),
+    }
 }
 
 /// Of a call whose answer did not begin, or could not be read.

@@ -10,7 +10,7 @@ use privet_engine::api_key::{DEFAULT_PROJECT, DEFAULT_USER};
 use privet_store::{Conversation, MessageStatus, Project, Store, StoreError, StoredMessage};
 use serde_json::{Value, json};
 
-use super::{Common, Exit, FAILURE, USAGE, load, open_store, print_json};
+use super::{Common, Exit, FAILURE, USAGE, load, open_known_store, open_store, print_json};
 
 const PAGE: u32 = 200;
 
@@ -51,7 +51,11 @@ pub(super) enum ConversationsCommand {
 
 pub(super) async fn run(common: &Common, command: ConversationsCommand) -> Result<(), Exit> {
     let config = load(common, None)?;
-    let store = open_store(&config).await?;
+    // What is imported may be the first.
+    let store = match &command {
+        ConversationsCommand::Import { .. } => open_store(&config).await?,
+        _ => open_known_store(&config).await?,
+    };
     match command {
         ConversationsCommand::List { project, limit } => {
             let project = find_project(&store, &project).await?;

@@ -12,7 +12,7 @@ use privet_store::{ApiKey, Store};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::{Common, Exit, USAGE, load, open_store, print_json};
+use super::{Common, Exit, USAGE, load, open_known_store, open_store, print_json};
 use crate::config::Config;
 use crate::key_view::{CreatedKeyView, KeyView};
 
@@ -61,7 +61,7 @@ pub(super) enum KeysCommand {
         /// Its id, as `privet keys list` shows it
         id: String,
         /// So long both are valid
-        #[arg(long, default_value = "24h")]
+        #[arg(long, default_value = "24h", allow_hyphen_values = true)]
         overlap: String,
     },
 }
@@ -76,22 +76,22 @@ pub(super) struct RightsFlags {
     #[arg(long, value_delimiter = ',')]
     models: Option<Vec<String>>,
     /// How much it may spend, such as `1.00/day`; once for each of day, week, month, total
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     budget: Option<Vec<String>>,
     /// How many requests it may make, such as `60/1m`
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     rate: Option<Vec<String>>,
     /// How many tokens it may use, such as `100000/1m`
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     token_rate: Option<Vec<String>>,
     /// How many calls it may have under way
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     concurrency: Option<String>,
     /// How many requests may come from one address, such as `1/10s`
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     address_rate: Option<String>,
     /// When it ends: a time from now (`30d`, `12h`), RFC 3339, or `none`
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     expires: Option<String>,
 }
 
@@ -155,6 +155,7 @@ pub(super) async fn run(common: &Common, command: KeysCommand) -> Result<(), Exi
             let expires_at = rights.end(now)?.flatten();
             let (mut scopes, mut limits) = (Scopes::default(), KeyLimits::default());
             rights.settings()?.apply(&mut scopes, &mut limits)?;
+            warn_of_models(&config, &limits);
             let name = read_name(KeyField::Name, &name)?;
             let user_id = read_name(KeyField::User, &user)?;
             let project = read_name(KeyField::Project, &project)?;
@@ -163,12 +164,13 @@ pub(super) async fn run(common: &Common, command: KeysCommand) -> Result<(), Exi
             super::until_servers_know().await;
             show_created(common, &config, &created)
         }
-        KeysCommand::List => list(common, &open_store(&config).await?, now).await,
+        KeysCommand::List => list(common, &open_known_store(&config).await?, now).await,
         KeysCommand::Update { id, name, rights } => {
             let name = name.map(|name| read_name(KeyField::Name, &name)).transpose()?;
             let change = KeyChange { name, expires_at: rights.end(now)?, settings: rights.settings()? };
-            let key = api_key::update(&open_store(&config).await?, &id, &change).await?;
+            let key = api_key::update(&open_known_store(&config).await?, &id, &change).await?;
             super::until_servers_know().await;
+            warn_of_models(&config, &api_key::rights(&key)?.1);
             let view = KeyView::read(&key)?;
             if common.json {
                 return print_json(&view);
@@ -177,7 +179,7 @@ pub(super) async fn run(common: &Common, command: KeysCommand) -> Result<(), Exi
             Ok(())
         }
         KeysCommand::Revoke { id } => {
-            let key = api_key::revoke(&open_store(&config).await?, &id, now).await?;
+            let key = api_key::revoke(&open_known_store(&config).await?, &id, now).await?;
             super::until_servers_know().await;
             if common.json {
                 return print_json(&json!({"id": key.id, "public_id": key.public_id, "revoked": true}));
@@ -188,10 +190,20 @@ pub(super) async fn run(common: &Common, command: KeysCommand) -> Result<(), Exi
         KeysCommand::Rotate { id, overlap } => {
             let overlap = read_life(&overlap)
                 .ok_or_else(|| Exit::new(USAGE, format!("--overlap `{overlap}`: write a time such as `24h`")))?;
-            let created = api_key::rotate(&open_store(&config).await?, &id, overlap, now).await?;
+            let created = api_key::rotate(&open_known_store(&config).await?, &id, overlap, now).await?;
             super::until_servers_know().await;
             show_created(common, &config, &created)
         }
+    }
+}
+
+/// Says which models of a key no provider of the configuration answers for; the server may have another one.
+fn warn_of_models(config: &Config, limits: &KeyLimits) {
+    for model in limits.models.iter().map(ToString::to_string).filter(|model| !config.may_answer(model)) {
+        eprintln!(
+            "No provider of this configuration ({}) answers for `{model}`: the key cannot use it until one does.",
+            config.provider_names()
+        );
     }
 }
 

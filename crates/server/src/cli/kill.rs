@@ -5,7 +5,7 @@ use privet_domain::time::{Clock as _, SystemClock};
 use privet_engine::switchboard::{self, SwitchError, SwitchScope};
 use serde_json::json;
 
-use super::{Common, Exit, FAILURE, USAGE, load, open_store, print_json, until_servers_know};
+use super::{Common, Exit, FAILURE, USAGE, load, open_known_store, print_json, until_servers_know};
 
 #[derive(Args)]
 pub(super) struct KillArgs {
@@ -59,7 +59,7 @@ impl From<SwitchError> for Exit {
 
 pub(super) async fn kill(args: KillArgs) -> Result<(), Exit> {
     let config = load(&args.common, None)?;
-    let store = open_store(&config).await?;
+    let store = open_known_store(&config).await?;
     let Some(scope) = args.what.scope() else {
         let switches = store.switches().await?;
         if args.common.json {
@@ -100,7 +100,7 @@ pub(super) async fn resume(args: ResumeArgs) -> Result<(), Exit> {
     let Some(mut scope) = args.what.scope() else {
         return Err(Exit::new(USAGE, "say what to switch on: --all, --key ID or --provider NAME"));
     };
-    let store = open_store(&config).await?;
+    let store = open_known_store(&config).await?;
     if args.what.key.is_some() {
         // A key may be named by its public id; the switch has the other one.
         scope = SwitchScope::read(&scope, &store, &[]).await?.to_string();

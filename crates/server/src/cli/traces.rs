@@ -15,7 +15,7 @@ use privet_store::{
     Unpriced, WriteSettings,
 };
 
-use super::{Common, Exit, FAILURE, USAGE, load, open_store, print_json};
+use super::{Common, Exit, FAILURE, USAGE, load, open_known_store, print_json};
 use crate::trace_view::{TraceDetail, TraceSummary};
 
 /// So often `tail` looks for new traces.
@@ -160,7 +160,7 @@ fn query(conditions: Vec<Condition<TraceColumn>>, page: Page) -> TraceQuery {
 
 async fn open(common: &Common, project: &str) -> Result<(TraceStore, ProjectId), Exit> {
     let config = load(common, None)?;
-    let store = open_store(&config).await?;
+    let store = open_known_store(&config).await?;
     let found = store.find_project(project).await?;
     let project = found.ok_or_else(|| Exit::new(FAILURE, format!("there is no project `{project}`")))?;
     let settings = WriteSettings::default();

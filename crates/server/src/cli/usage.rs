@@ -5,12 +5,12 @@ use privet_domain::id::RequestId;
 use privet_domain::money::Nanos;
 use privet_domain::time::{Clock as _, SystemClock, Timestamp};
 use privet_engine::api_key;
-use privet_engine::budget::{BudgetRules, Spender};
+use privet_engine::budget::{BudgetRules, LEASE, Spender};
 use privet_engine::usage::{self, Explanation, Reconciliation, Totals, UsageReport};
-use privet_store::{ApiKey, Store, UsageFilter};
+use privet_store::{ApiKey, OpenCall, Store, UsageFilter};
 use serde_json::json;
 
-use super::{Common, Exit, FAILURE, USAGE, load, open_store, print_json};
+use super::{Common, Exit, FAILURE, USAGE, load, open_known_store, print_json};
 use crate::config::Config;
 use crate::usage_view::{ExplanationView, UsageView};
 
@@ -70,7 +70,7 @@ enum ReconcileCommand {
 
 pub(super) async fn run(args: UsageArgs) -> Result<(), Exit> {
     let config = load(&args.common, None)?;
-    let store = open_store(&config).await?;
+    let store = open_known_store(&config).await?;
     let mut filter = UsageFilter {
         user_id: args.user.clone(),
         since: args.since.as_deref().map(|text| instant("--since", text)).transpose()?,
@@ -106,7 +106,7 @@ pub(super) async fn run(args: UsageArgs) -> Result<(), Exit> {
 
 pub(super) async fn explain(args: ExplainArgs) -> Result<(), Exit> {
     let id: RequestId = read_id(&args.id)?;
-    let store = open_store(&load(&args.common, None)?).await?;
+    let store = open_known_store(&load(&args.common, None)?).await?;
     let Some(explanation) = usage::explain(&store, id).await? else {
         let message = format!(
             "nothing is known of the request `{id}`: it reached no provider and met no limit of a key. Refusals are kept a \
@@ -128,8 +128,9 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<(), Exit> {
 }
 
 pub(super) async fn reconcile(args: ReconcileArgs) -> Result<(), Exit> {
-    let store = open_store(&load(&args.common, None)?).await?;
+    let store = open_known_store(&load(&args.common, None)?).await?;
     let mut calls = store.abandoned_calls().await?;
+    tell_of_open(&store, &calls).await?;
     let (how, id) = match args.command {
         None => {
             if args.common.json {
@@ -174,6 +175,27 @@ pub(super) async fn reconcile(args: ReconcileArgs) -> Result<(), Exit> {
         return print_json(&json!({"settled": calls.len(), "held_nanos": held.as_i64()}));
     }
     println!("{} calls settled, which held {held}.", calls.len());
+    Ok(())
+}
+
+/// Says of how many calls it is too early to tell whether their process died.
+async fn tell_of_open(store: &Store, abandoned: &[OpenCall]) -> Result<(), Exit> {
+    let mut open = store.open_calls(None).await?;
+    open.retain(|call| !abandoned.iter().any(|other| other.id == call.id));
+    if open.is_empty() {
+        return Ok(());
+    }
+    let held: Nanos = open.iter().map(|call| call.hold).sum();
+    let seconds = LEASE.as_secs();
+    let when = if store.is_shared() {
+        format!("another server takes it for dead after {seconds} s without a sign of life: repeat in {seconds} s")
+    } else {
+        "the next `privet serve` on this folder takes it for dead at its start: repeat then".to_owned()
+    };
+    eprintln!(
+        "{} calls have not ended and hold {held}; it is too early to tell. Should their process have died, {when}.",
+        open.len()
+    );
     Ok(())
 }
 

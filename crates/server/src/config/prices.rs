@@ -9,6 +9,7 @@ use std::path::Path;
 use privet_domain::money::Nanos;
 use privet_domain::pricing::{LongContext, Price, PriceBook, Rates};
 use privet_domain::time::Timestamp;
+use privet_providers::ProviderSettings;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -46,22 +47,36 @@ const FIELDS: [&str; 11] = [
     "tiers",
 ];
 
-/// The embedded rows, and those of the file that the setting names, relative to `folder`.
-pub(super) fn book(setting: &Value, folder: &Path) -> Result<PriceBook, ConfigError> {
-    let mut rows = File { place: "the built-in prices.toml", text: EMBEDDED }.rows()?;
-    if !setting.text.is_empty() {
-        let path = folder.join(&setting.text);
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            let remedy =
-                format!("the price book {} cannot be read ({error}); mend the path or leave it out", path.display());
-            ConfigError::value(&setting.origin, &setting.key, &setting.text, remedy)
-        })?;
-        let own = File { place: &path.display().to_string(), text: &text }.rows()?;
-        let models: HashSet<&str> = own.iter().map(|row| row.model.as_str()).collect();
-        rows.retain(|row| !models.contains(row.model.as_str()));
-        rows.extend(own);
+/// The rows of the file that the setting names, relative to `folder`.
+pub(super) fn own(setting: &Value, folder: &Path) -> Result<Vec<Price>, ConfigError> {
+    if setting.text.is_empty() {
+        return Ok(Vec::new());
     }
+    let path = folder.join(&setting.text);
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        let remedy =
+            format!("the price book {} cannot be read ({error}); mend the path or leave it out", path.display());
+        ConfigError::value(&setting.origin, &setting.key, &setting.text, remedy)
+    })?;
+    File { place: &path.display().to_string(), text: &text }.rows()
+}
+
+/// The embedded rows, and the user's own in their place.
+pub(super) fn book(own: Vec<Price>) -> Result<PriceBook, ConfigError> {
+    let mut rows = File { place: "the built-in prices.toml", text: EMBEDDED }.rows()?;
+    let models: HashSet<&str> = own.iter().map(|row| row.model.as_str()).collect();
+    rows.retain(|row| !models.contains(row.model.as_str()));
+    rows.extend(own);
     Ok(PriceBook::new(rows))
+}
+
+/// What to say of a row whose provider is not there; its name may be mistyped.
+pub(super) fn without_provider(row: &Price, providers: &[ProviderSettings]) -> Option<String> {
+    let (provider, _) = row.model.split_once('/')?;
+    let is_there = providers.iter().any(|known| known.name == provider);
+    (!is_there).then(|| {
+        format!("the price of `{}` prices nothing: no provider is called `{provider}` in this configuration", row.model)
+    })
 }
 
 /// A price book's text.
@@ -384,23 +399,26 @@ mod tests {
     #[test]
     fn the_users_rows_win_over_those_built_in_whatever_their_date() {
         let dir = tempfile::tempdir().unwrap();
-        let own = "[[price]]\nmodel = \"openai/gpt-4o\"\nfrom = 2024-01-01\ninput = 9\noutput = 9\n\n\
+        let text = "[[price]]\nmodel = \"openai/gpt-4o\"\nfrom = 2024-01-01\ninput = 9\noutput = 9\n\n\
                    [[price]]\nmodel = \"mine/*\"\ninput = 0\noutput = 0\n";
-        std::fs::write(dir.path().join("own.toml"), own).unwrap();
+        std::fs::write(dir.path().join("own.toml"), text).unwrap();
         let setting = |text: &str| Value {
             key: "prices".to_owned(),
             text: text.to_owned(),
             origin: Origin::Default,
             secret: false,
         };
-        let book = book(&setting("own.toml"), dir.path()).unwrap();
+        let rows = own(&setting("own.toml"), dir.path()).unwrap();
+        let warnings: Vec<String> = rows.iter().filter_map(|row| without_provider(row, &[])).collect();
+        assert!(warnings[1].contains("no provider is called `mine`"), "{warnings:?}");
+        let book = book(rows).unwrap();
         let input = |provider: &str, model: &str| {
             book.find(provider, model, at("2026-11-25")).map(|row| row.standard.input.to_string())
         };
         assert_eq!(input("openai", "gpt-4o").as_deref(), Some("$9.00"));
         assert_eq!(input("openai", "gpt-4o-mini").as_deref(), Some("$0.15"));
         assert_eq!(input("mine", "anything").as_deref(), Some("$0.00"));
-        let missing = super::book(&setting("none.toml"), dir.path()).unwrap_err().to_string();
+        let missing = own(&setting("none.toml"), dir.path()).unwrap_err().to_string();
         assert!(missing.contains("none.toml cannot be read"), "{missing}");
     }
 }

@@ -13,7 +13,7 @@ use privet_domain::rate::Rate;
 
 use super::address::ClientAddress;
 use super::address_table::{AddressTable, Shared, Slot};
-use super::rate_status::RateStatus;
+use super::rate_status::{Counts, RateStatus};
 use crate::config::DoorSettings;
 
 /// What is counted together.
@@ -107,12 +107,15 @@ impl<C: Clock + Clone> AddressLimiter<C> {
             Ok(state) => {
                 let remaining = state.remaining_burst_capacity().min(count);
                 let reset = interval.saturating_mul(count - remaining);
-                Ok(RateStatus { policy: *rate, remaining, reset })
+                Ok(RateStatus { counts: Counts::Requests, policy: *rate, remaining, reset })
             }
             Err(not_until) => {
                 let wait = not_until.wait_time_from(self.clock.now());
                 let reset = wait.saturating_add(interval.saturating_mul(count - 1));
-                Err(Exceeded { status: RateStatus { policy: *rate, remaining: 0, reset }, wait })
+                Err(Exceeded {
+                    status: RateStatus { counts: Counts::Requests, policy: *rate, remaining: 0, reset },
+                    wait,
+                })
             }
         }
     }

@@ -14,7 +14,7 @@ use privet_engine::Engine;
 use privet_engine::keyring::Caller;
 
 use super::error::ApiError;
-use super::rate_status::RateSlot;
+use super::rate_status::{RateSlot, RateStatus};
 use super::router::Http;
 use super::surface::{Failure, Surface};
 
@@ -128,8 +128,16 @@ impl<S: Surface, N: Need> FromRequestParts<Http> for Spending<S, N> {
         {
             http.engine.note_refusal(&caller, *id, None, refused);
         }
-        if let (Some(standing), Some(slot)) = (counted?, parts.extensions.get::<RateSlot>()) {
-            slot.note(standing.into());
+        let counted = counted?;
+        if let Some(slot) = parts.extensions.get::<RateSlot>() {
+            if let Some(standing) = counted {
+                slot.note(RateStatus::of_requests(&standing));
+            }
+            if http.engine.token_standing(&caller).is_some() {
+                let (engine, caller) = (http.engine.clone(), caller.clone());
+                let standing = move || engine.token_standing(&caller);
+                slot.note_tokens(Box::new(move || standing().as_ref().map(RateStatus::of_tokens)));
+            }
         }
         Ok(Self { caller, marker: PhantomData })
     }

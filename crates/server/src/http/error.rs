@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use privet_dialects::{BadRequest, Unsupported, UpstreamFault};
 use privet_engine::admission::Refused;
 use privet_engine::api_key::ApiKeyError;
+use privet_engine::budget::Remedy;
 use privet_engine::completion::CompletionError;
 use privet_engine::key_settings::WrongSetting;
 use privet_engine::prompt::PromptError;
@@ -30,6 +31,8 @@ const LESSON_FAILURE: &str = "An error occurred while processing your request";
 pub(crate) const GATE_HEADER: HeaderName = HeaderName::from_static("x-privet-gate");
 /// Calls under way end one by one: the next second is as good a guess as any.
 const CROWD_PASSES_IN: Duration = Duration::from_secs(1);
+/// The request has waited for money once already; so long, a call of the usual length ends.
+const CALL_ENDS_IN: Duration = Duration::from_secs(5);
 
 /// What is wrong with one field.
 #[derive(Clone, Debug, Serialize)]
@@ -115,7 +118,12 @@ impl ApiError {
     pub(crate) fn rate_limited(gate: &'static str, status: RateStatus, wait: Duration, what: &str) -> Self {
         let seconds = whole_seconds(wait).max(1);
         let message = format!("{what} Repeat the request in {seconds} s.");
-        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, RATE_LIMITED, message).at_gate(gate).retry_in(wait);
+        Self::new(StatusCode::TOO_MANY_REQUESTS, RATE_LIMITED, message).at_gate(gate).limited_by(&status, wait)
+    }
+
+    /// With the limit that refused, and when to come back.
+    fn limited_by(self, status: &RateStatus, wait: Duration) -> Self {
+        let mut error = self.retry_in(wait);
         status.write(&mut error.headers);
         error
     }
@@ -134,6 +142,12 @@ impl ApiError {
     /// Tells clients that repeat by themselves not to: it would be refused again.
     pub(crate) fn not_to_repeat(mut self) -> Self {
         self.headers.insert("x-should-retry", HeaderValue::from_static("false"));
+        self
+    }
+
+    /// Tells clients that repeat by themselves to do so, whatever they think of the status.
+    fn worth_repeating(mut self) -> Self {
+        self.headers.insert("x-should-retry", HeaderValue::from_static("true"));
         self
     }
 
@@ -259,17 +273,20 @@ impl From<Refused> for ApiError {
             Refused::Unpriced(_) => (StatusCode::FORBIDDEN, "model_unpriced"),
             Refused::Unbounded(_) => (StatusCode::BAD_REQUEST, "cost_unbounded"),
             Refused::Field(_) => (StatusCode::BAD_REQUEST, "field_unbounded"),
+            Refused::Tier { .. } => (StatusCode::BAD_REQUEST, "service_tier_unpriced"),
         };
         let error = Self::new(status, code, message).at_gate(refused.gate());
         match refused {
-            Refused::Requests(standing) | Refused::Tokens(standing) => {
-                let mut error = error.retry_in(standing.retry_in);
-                RateStatus::from(standing).write(&mut error.headers);
-                error
-            }
+            Refused::Requests(standing) => error.limited_by(&RateStatus::of_requests(&standing), standing.retry_in),
+            Refused::Tokens(standing) => error.limited_by(&RateStatus::of_tokens(&standing), standing.retry_in),
             Refused::Crowded(_) => error.retry_in(CROWD_PASSES_IN),
             Refused::Model(_) | Refused::Unpriced(_) => error.at("model").not_to_repeat(),
             Refused::Field(field) => error.at(&field.name).not_to_repeat(),
+            Refused::Tier { .. } => error.at("service_tier").not_to_repeat(),
+            // It may succeed as it is; 402 alone would keep clients from trying.
+            Refused::NoMoney(lack, _) if lack.remedy == Remedy::CallsUnderWay => {
+                error.retry_in(CALL_ENDS_IN).worth_repeating()
+            }
             Refused::SwitchedOff(_) | Refused::NoMoney(..) | Refused::Unbounded(_) => error.not_to_repeat(),
         }
     }

@@ -13,34 +13,89 @@ static LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 static REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 static RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-static X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
-static X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
-static X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
+
+/// What a rate limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counts {
+    /// Requests.
+    Requests,
+    /// Tokens.
+    Tokens,
+}
+
+impl Counts {
+    /// How OpenAI's headers for it end.
+    const fn ending(self) -> &'static str {
+        match self {
+            Self::Requests => "-requests",
+            Self::Tokens => "-tokens",
+        }
+    }
+
+    /// Whether a header of OpenAI's kind tells a limit of it, `x-ratelimit-limit-requests-day` too.
+    fn is_told_by(self, name: &HeaderName) -> bool {
+        name.as_str().strip_prefix("x-ratelimit-").is_some_and(|rest| rest.contains(self.ending()))
+    }
+}
 
 /// A rate limit after a request was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RateStatus {
+    /// What it counts.
+    pub(crate) counts: Counts,
     /// The limit.
     pub(crate) policy: Rate,
-    /// How many requests would be served now.
+    /// How many would be served now.
     pub(crate) remaining: u32,
-    /// Until all of them are there again.
+    /// Until all of them are there again; where a key has none left, until one is.
     pub(crate) reset: Duration,
 }
 
 impl RateStatus {
-    /// Writes the headers; what a provider said of its own limit on requests gives way.
+    /// How a key stands with a rate of requests.
+    pub(crate) const fn of_requests(standing: &RateStanding) -> Self {
+        Self::of(Counts::Requests, standing)
+    }
+
+    /// How a key stands with a rate of tokens.
+    pub(crate) const fn of_tokens(standing: &RateStanding) -> Self {
+        Self::of(Counts::Tokens, standing)
+    }
+
+    const fn of(counts: Counts, standing: &RateStanding) -> Self {
+        let RateStanding { rate: policy, remaining, resets_in, retry_in } = *standing;
+        // Who waits for the reset where nothing is left waits for one more, not for all.
+        let reset = if remaining == 0 { retry_in } else { resets_in };
+        Self { counts, policy, remaining, reset }
+    }
+
+    /// Writes the headers.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let (limit, window) = (self.policy.count.get(), whole_seconds(self.policy.per));
-        let reset = whole_seconds(self.reset);
         headers.insert(LIMIT.clone(), limit.into());
-        headers.insert(X_LIMIT.clone(), limit.into());
         headers.insert(REMAINING.clone(), self.remaining.into());
-        headers.insert(X_REMAINING.clone(), self.remaining.into());
-        headers.insert(RESET.clone(), reset.into());
-        for (name, text) in [(&POLICY, format!("{limit};w={window}")), (&X_RESET, format!("{reset}s"))] {
-            if let Ok(value) = HeaderValue::try_from(text) {
-                headers.insert(name.clone(), value);
+        headers.insert(RESET.clone(), whole_seconds(self.reset).into());
+        if let Ok(policy) = HeaderValue::try_from(format!("{limit};w={window}")) {
+            headers.insert(POLICY.clone(), policy);
+        }
+        self.write_as_openai(headers);
+    }
+
+    /// Writes OpenAI's headers alone. What a provider said of its own limit on the same gives way, all of it: two limits
+    /// mixed would be none.
+    fn write_as_openai(&self, headers: &mut HeaderMap) {
+        let of_provider: Vec<HeaderName> =
+            headers.keys().filter(|name| self.counts.is_told_by(name)).cloned().collect();
+        for name in of_provider {
+            headers.remove(name);
+        }
+        let reset = format!("{}s", whole_seconds(self.reset));
+        let told =
+            [("limit", self.policy.count.to_string()), ("remaining", self.remaining.to_string()), ("reset", reset)];
+        for (what, value) in told {
+            let name = HeaderName::try_from(format!("x-ratelimit-{what}{}", self.counts.ending()));
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+                headers.insert(name, value);
             }
         }
     }
@@ -51,12 +106,6 @@ impl RateStatus {
     }
 }
 
-impl From<RateStanding> for RateStatus {
-    fn from(standing: RateStanding) -> Self {
-        Self { policy: standing.rate, remaining: standing.remaining, reset: standing.resets_in }
-    }
-}
-
 /// Seconds as a header tells them: who waits so long has waited long enough.
 pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
@@ -64,22 +113,42 @@ pub(crate) fn whole_seconds(duration: Duration) -> u64 {
 
 /// The place on a request where its limits say how it stands with them, until its answer goes out.
 #[derive(Clone, Default)]
-pub(crate) struct RateSlot(Arc<Mutex<Option<RateStatus>>>);
+pub(crate) struct RateSlot(Arc<Mutex<Noted>>);
+
+#[derive(Default)]
+struct Noted {
+    requests: Option<RateStatus>,
+    tokens: Option<TokenStatus>,
+}
+
+/// How a key stands with its tokens when the answer goes out.
+pub(crate) type TokenStatus = Box<dyn Fn() -> Option<RateStatus> + Send>;
 
 impl RateSlot {
-    /// Notes a status; the tighter of several is told.
+    /// Notes a status of a rate of requests; the tighter of several is told.
     pub(crate) fn note(&self, status: RateStatus) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.is_none_or(|noted| status.is_tighter_than(&noted)) {
-            *noted = Some(status);
+        if noted.requests.is_none_or(|noted| status.is_tighter_than(&noted)) {
+            noted.requests = Some(status);
         }
+    }
+
+    /// Notes who knows how the key stands with its tokens.
+    pub(crate) fn note_tokens(&self, status: TokenStatus) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).tokens = Some(status);
     }
 
     /// Writes what was noted, unless the answer is a refusal, which has told its own limit.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
-        let noted = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(status) = noted.filter(|_| !headers.contains_key(&LIMIT)) {
+        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if headers.contains_key(&LIMIT) {
+            return;
+        }
+        if let Some(status) = noted.requests {
             status.write(headers);
+        }
+        if let Some(status) = noted.tokens.as_ref().and_then(|status| status()) {
+            status.write_as_openai(headers);
         }
     }
 }
@@ -89,7 +158,8 @@ mod tests {
     use super::*;
 
     fn status(rate: &str, remaining: u32, reset_ms: u64) -> RateStatus {
-        RateStatus { policy: rate.parse().unwrap(), remaining, reset: Duration::from_millis(reset_ms) }
+        let (counts, reset) = (Counts::Requests, Duration::from_millis(reset_ms));
+        RateStatus { counts, policy: rate.parse().unwrap(), remaining, reset }
     }
 
     fn told(slot: &RateSlot) -> Vec<(String, String)> {
@@ -128,6 +198,54 @@ mod tests {
             slot.note(status);
         }
         assert!(told(&slot).contains(&("ratelimit-policy".to_owned(), "1;w=3600".to_owned())));
+    }
+
+    #[test]
+    fn a_limit_of_ones_own_takes_the_place_of_all_that_the_provider_said_of_the_same() {
+        let of_provider = |headers: &mut HeaderMap| {
+            for name in ["limit-requests", "reset-requests-day", "limit-tokens", "remaining-tokens"] {
+                let name = HeaderName::try_from(format!("x-ratelimit-{name}")).unwrap();
+                headers.insert(name, HeaderValue::from_static("9999"));
+            }
+        };
+        let told = |slot: &RateSlot| {
+            let mut headers = HeaderMap::new();
+            of_provider(&mut headers);
+            slot.write(&mut headers);
+            let told = headers.iter().filter(|(name, _)| name.as_str().starts_with("x-"));
+            let mut told: Vec<_> =
+                told.map(|(name, value)| format!("{}={}", &name.as_str()[12..], value.to_str().unwrap())).collect();
+            told.sort();
+            told.join(" ")
+        };
+        let slot = RateSlot::default();
+        let untouched = "limit-requests=9999 limit-tokens=9999 remaining-tokens=9999 reset-requests-day=9999";
+        assert_eq!(told(&slot), untouched);
+        slot.note(status("5/1m", 2, 30_000));
+        let requests = "remaining-requests=2";
+        assert_eq!(
+            told(&slot),
+            format!("limit-requests=5 limit-tokens=9999 {requests} remaining-tokens=9999 reset-requests=30s")
+        );
+        slot.note_tokens(Box::new(|| Some(RateStatus { counts: Counts::Tokens, ..status("700/1m", 40, 9_000) })));
+        assert_eq!(
+            told(&slot),
+            format!(
+                "limit-requests=5 limit-tokens=700 {requests} remaining-tokens=40 reset-requests=30s reset-tokens=9s"
+            )
+        );
+    }
+
+    #[test]
+    fn where_nothing_is_left_the_reset_is_when_one_is_there_again() {
+        let standing = |remaining| RateStanding {
+            rate: "20/1m".parse().unwrap(),
+            remaining,
+            resets_in: Duration::from_secs(120),
+            retry_in: Duration::from_secs(63),
+        };
+        assert_eq!(RateStatus::of_requests(&standing(0)).reset, Duration::from_secs(63));
+        assert_eq!(RateStatus::of_tokens(&standing(1)).reset, Duration::from_secs(120));
     }
 
     #[test]

@@ -52,6 +52,8 @@ async fn exit_codes_tell_programs_what_happened() {
     let broken = folder.path().join("broken.toml");
     std::fs::write(&broken, "[server]\nlisten = 1\n").unwrap();
     let broken = broken.display().to_string();
+    assert_eq!(run(&["keys", "list", "--data", &data], &[]).await.status.code(), Some(78), "nobody made it");
+    assert!(run(&["keys", "create", "--name", "x", "--data", &data], &[]).await.status.success());
     for (code, arguments) in [
         (0, vec!["version"]),
         (0, vec!["--version"]),
@@ -81,6 +83,77 @@ async fn exit_codes_tell_programs_what_happened() {
             assert!(out(&output).is_empty() && !err(&output).is_empty(), "{arguments:?}: {output:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_mistyped_data_folder_is_missed_and_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("mistyped").display().to_string();
+    let id = "01890000-0000-7000-8000-000000000000";
+    for arguments in [
+        &["usage"][..],
+        &["explain", id],
+        &["reconcile"],
+        &["reconcile", "release"],
+        &["kill"],
+        &["kill", "--all"],
+        &["resume", "--all"],
+        &["keys", "list"],
+        &["keys", "revoke", id],
+        &["conversations", "list"],
+    ] {
+        let output = run(&[arguments, &["--data", &data]].concat(), &[]).await;
+        assert_eq!((output.status.code(), out(&output).as_str()), (Some(78), ""), "{arguments:?}: {output:?}");
+        assert!(err(&output).contains("mistyped/privet.db") && err(&output).contains("--data"), "{output:?}");
+    }
+    assert!(!std::path::Path::new(&data).exists());
+}
+
+#[tokio::test]
+async fn limits_that_begin_with_a_hyphen_are_answered_with_what_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().display().to_string();
+    for (flag, value, hint) in [
+        ("--budget", "-1/day", "negative"),
+        ("--expires", "-3d", "write a time from now"),
+        ("--rate", "-5/1m", "--rate"),
+        ("--concurrency", "-1", "write a number of calls"),
+    ] {
+        let output = run(&["keys", "create", "--name", "x", flag, value, "--data", &data], &[]).await;
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(err(&output).contains(value) && err(&output).contains(hint), "{flag} {value}: {output:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_or_price_of_no_provider_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").display().to_string();
+    let create = ["keys", "create", "--name", "x", "--data", &data, "--models"];
+    let odd = run(&[&create[..], &["nope/gpt,offline/echo"]].concat(), &[]).await;
+    assert!(odd.status.success() && err(&odd).contains("answers for `nope/gpt`"), "{odd:?}");
+    assert!(!err(&odd).contains("answers for `offline/echo`"), "{odd:?}");
+    let prices = folder.path().join("prices.toml");
+    std::fs::write(&prices, "[[price]]\nmodel = \"nope/gpt\"\ninput = 1\noutput = 1\n").unwrap();
+    let toml = format!("prices = \"{}\"\n", prices.display());
+    let server = privet_testkit::privet_process::PrivetProcess::builder(crate::stand::PRIVET).config_toml(&toml);
+    let logs = server.start().await.logs();
+    assert!(logs.contains("no provider is called `nope`"), "{logs}");
+}
+
+#[tokio::test]
+async fn a_call_under_way_is_one_of_which_it_is_too_early_to_tell() {
+    let stand = Stand::start().await;
+    stand.mock.script(Behaviour::text("one two").hang());
+    let waiting = tokio::spawn(stand.post("/v1/chat/completions", ask("gpt-4o", "hey").to_string()).send());
+    stand.mock.wait_for(|stats| stats.in_flight == 1).await;
+    let output = stand.privet(&["reconcile"]).await;
+    assert!(out(&output).starts_with("0 calls whose process died"), "{output:?}");
+    assert!(
+        err(&output).contains("1 calls have not ended") && err(&output).contains("too early to tell"),
+        "{output:?}"
+    );
+    waiting.abort();
 }
 
 #[tokio::test]

@@ -138,7 +138,7 @@ async fn a_provider_that_adds_to_the_input_overruns_once_and_is_held_for_from_th
         first["facts"]["cost_nanos"].as_i64() > first["facts"]["hold_nanos"].as_i64(),
         "nobody could know: {first}"
     );
-    assert!(stand.server.logs().contains("check the model's row"), "{}", stand.server.logs());
+    assert!(stand.server.logs().contains("adds to the input"), "{}", stand.server.logs());
     let second = stand.chat_as(&key, ask_for_fifty()).await;
     let second = stand.explain(&key, &second).await;
     assert_eq!(second["facts"]["cost_nanos"], second["facts"]["hold_nanos"], "{second}");
@@ -285,6 +285,145 @@ async fn a_client_that_leaves_at_the_first_byte_pays_what_a_faster_provider_made
         let settled = settled_above(&stand, &key, before).await - before;
         assert!(settled >= stand.bill(), "{model}: settled {settled}, billed {}", stand.bill());
     }
+}
+
+/// The hold and the cost of the newest call of a key, by the answer's id.
+async fn held_and_charged(stand: &Stand, key: &Key, answer: &Answer) -> (i64, i64) {
+    let explained = stand.explain(key, answer).await;
+    let fact = |name: &str| explained["facts"][name].as_i64().unwrap_or_else(|| panic!("{name}: {explained}"));
+    (fact("hold_nanos"), fact("cost_nanos"))
+}
+
+#[tokio::test]
+async fn whatever_ends_a_stream_early_the_hold_is_charged() {
+    let deadlines =
+        ["openai", "anthropic", "gemini"].map(|name| format!("[providers.{name}]\ntotal_timeout = \"1s\"\n"));
+    let stand = Stand::with_config(&format!("{CONFIG}{}", deadlines.concat())).await;
+    let key = stand.create_key(&["--budget", "100.00/day"]).await;
+    let text = || Behaviour::text("word ".repeat(300));
+    for model in [MODEL, "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash"] {
+        for (how, behaviour) in [
+            ("cut", text().cut_after_chunks(5)),
+            ("a huge line", text().malformed(privet_testkit::upstream::Malformed::HugeLine)),
+            ("the deadline", text().hang_after_chunks(4)),
+            ("counts in the middle", text().repeat_usage().cut_after_chunks(5)),
+            ("an error in the middle", text().error_inside_200(3, privet_testkit::upstream::ErrorShape::Native)),
+        ] {
+            stand.mock.reset();
+            stand.mock.script(behaviour);
+            let answer = stand.chat_as(&key, ask_streamed(model, "hey")).await;
+            assert!(!answer.is_done(), "{model}, {how}: {answer:?}");
+            let (held, charged) = held_and_charged(&stand, &key, &answer).await;
+            assert!(charged == held && charged >= stand.bill(), "{model}, {how}: {charged} of {held}");
+        }
+        stand.mock.reset();
+        stand.mock.script(text().error_inside_200(0, privet_testkit::upstream::ErrorShape::Native));
+        let refused = stand.chat_as(&key, ask_streamed(model, "hey")).await;
+        let explained = stand.explain(&key, &refused).await;
+        assert_eq!(explained["facts"]["cost_nanos"], 0, "an error before a beginning is a refusal: {explained}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_model_thought_unseen_is_paid_when_its_stream_is_left() {
+    let stand = Stand::with_config(CONFIG).await;
+    let key = stand.create_key(&["--budget", "100.00/day"]).await;
+    let thought = Usage { input_tokens: 20, output_tokens: 4_000, reasoning_tokens: 3_990, ..Usage::default() };
+    for (path, model) in [
+        ("/v1/chat/completions", "openai/gpt-5"),
+        ("/v1/chat/completions", "anthropic/claude-sonnet-4-5"),
+        ("/v1/chat/completions", "gemini/gemini-2.5-flash"),
+        ("/api/chat", MODEL),
+        ("/api/chat", "anthropic/claude-sonnet-4-5"),
+    ] {
+        stand.mock.reset();
+        stand.mock.script(Behaviour::text("a few words").usage(thought).bill_in_full_on_cancel().hang_after_chunks(2));
+        let before = stand.usage(&key).await["settled_nanos"].as_i64().unwrap();
+        let request = stand.client.post(format!("{}{path}", stand.server.url())).bearer_auth(&key.text);
+        let request = request.header("content-type", "application/json");
+        let mut response = request.body(ask_streamed(model, "hey").to_string()).send().await.unwrap();
+        response.chunk().await.unwrap();
+        drop(response);
+        stand.mock.wait_for(|stats| stats.cancelled == 1).await;
+        let settled = settled_above(&stand, &key, before).await - before;
+        assert!(settled >= stand.bill() && stand.bill() > 0, "{path}, {model}: {settled} of {}", stand.bill());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_counts_no_output_is_charged_all_that_was_held() {
+    let stand = Stand::with_config(CONFIG).await;
+    let key = stand.create_key(&["--budget", "1.00/day"]).await;
+    for usage in ["{}", "{\"prompt_tokens\": 9}", "{\"prompt_tokens\": 9, \"completion_tokens\": 0}"] {
+        let body = format!(
+            "{{\"choices\": [{{\"message\": {{\"content\": \"hi\"}}, \"finish_reason\": \"stop\"}}], \"usage\": {usage}}}"
+        );
+        stand.mock.script(Behaviour::new().raw_body(body));
+        let answer = stand.chat_as(&key, ask(MODEL, "hey")).await;
+        let (held, charged) = held_and_charged(&stand, &key, &answer).await;
+        assert_eq!(held, charged, "{usage}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_tier_that_nobody_can_price_is_refused_under_a_budget() {
+    let stand = Stand::with_config(CONFIG).await;
+    let budgeted = stand.create_key(&["--budget", "1.00/day"]).await;
+    let mut body = ask(MODEL, "hey");
+    body["service_tier"] = "ultra".into();
+    let refused = stand.chat_as(&budgeted, body.clone()).await;
+    let error = &refused.json()["error"];
+    assert_eq!((refused.status, &error["code"]), (400, &json!("service_tier_unpriced")), "{error}");
+    assert_eq!(error["param"], "service_tier");
+    assert!(error["message"].as_str().unwrap().contains("`ultra`"), "{error}");
+    let free = stand.create_key(&[]).await;
+    assert_eq!(stand.chat_as(&free, body).await.status, 200, "the provider judges");
+    let held = async |tier: Option<&str>| {
+        let mut body = ask(MODEL, "hey");
+        body["service_tier"] = tier.map_or(Value::Null, Value::from);
+        let answer = stand.chat_as(&budgeted, body).await;
+        held_and_charged(&stand, &budgeted, &answer).await.0
+    };
+    let (auto, priority, standard) = (held(Some("auto")).await, held(Some("priority")).await, held(None).await);
+    // The longer word has four bytes more, at the tier's price.
+    assert_eq!(priority - auto, 4 * 4_250);
+    assert!(auto > standard * 3 / 2, "{auto}, {standard}");
+}
+
+#[tokio::test]
+async fn money_that_calls_under_way_hold_is_worth_another_try() {
+    let stand = Stand::with_config(&format!("{CONFIG}budget_wait = \"50ms\"\n")).await;
+    let key = stand.create_key(&["--budget", &tenths_of_a_call(11)]).await;
+    stand.mock.script(twenty_in_fifty_out().hang());
+    let request = stand.client.post(format!("{}/v1/chat/completions", stand.server.url())).bearer_auth(&key.text);
+    let request = request.header("content-type", "application/json").body(ask_for_fifty().to_string());
+    let waiting = tokio::spawn(request.send());
+    stand.mock.wait_for(|stats| stats.in_flight == 1).await;
+    let refused = stand.chat_as(&key, ask_for_fifty()).await;
+    assert_eq!((refused.status, refused.header("x-should-retry")), (402, Some("true")), "{refused:?}");
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    assert!(refused.text().contains("repeat the request"), "{}", refused.text());
+    waiting.abort();
+}
+
+#[tokio::test]
+async fn a_keys_own_limits_are_told_and_not_the_providers() {
+    let stand = Stand::with_config(CONFIG).await;
+    let told = async |key: &Key| {
+        let answer = stand.chat_as(key, ask(MODEL, "hey")).await;
+        ["requests", "tokens"].map(|what| answer.header(&format!("x-ratelimit-limit-{what}")).unwrap().to_owned())
+    };
+    let (none, both) = (stand.create_key(&[]).await, ["--rate", "20/1m", "--token-rate", "1000/1m"]);
+    let of_provider = told(&none).await;
+    let (requests, both) = (stand.create_key(&both[..2]).await, stand.create_key(&both).await);
+    assert_eq!(told(&requests).await, ["20", &of_provider[1]]);
+    assert_eq!(told(&both).await, ["20", "1000"]);
+    let few = stand.create_key(&["--token-rate", "10/1m"]).await;
+    stand.chat_as(&few, ask(MODEL, "hey")).await;
+    let refused = stand.chat_as(&few, ask(MODEL, "hey")).await;
+    assert_eq!((refused.status, refused.header("x-ratelimit-limit-tokens")), (429, Some("10")), "{refused:?}");
+    assert_eq!(refused.header("x-ratelimit-limit-requests"), None, "it has no rate of requests");
+    assert_eq!(refused.header("ratelimit-reset"), refused.header("retry-after"), "who waits so long finds room");
 }
 
 #[tokio::test]
