@@ -2,10 +2,12 @@
 //! pieces of traces out.
 
 mod attributes;
+mod encode;
 mod message;
 mod observation;
 pub mod wire;
 
+pub use encode::{Outgoing, decode_reply, encode_export};
 use privet_domain::trace::TraceBatch;
 use prost::Message as _;
 

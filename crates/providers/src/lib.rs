@@ -4,6 +4,7 @@
 //! in `privet_engine`.
 
 mod body;
+mod collector;
 mod error;
 mod http_provider;
 mod model_list;
@@ -13,6 +14,7 @@ mod settings;
 mod webhook;
 
 pub use body::{ByteStream, UpstreamAnswer, UpstreamBody};
+pub use collector::{Collector, CollectorError};
 pub use error::{ProviderError, TimeoutStage};
 pub use http_provider::HttpProvider;
 pub use provider::{ChatCall, Provider};

@@ -237,7 +237,13 @@ mod tests {
     use super::*;
 
     fn ask(body: &Value) -> Value {
-        let call = ChatCall { model: CHAT_MODEL, body: Bytes::from(body.to_string()), stream: false, created: 1, trace_parent: None };
+        let call = ChatCall {
+            model: CHAT_MODEL,
+            body: Bytes::from(body.to_string()),
+            stream: false,
+            created: 1,
+            trace_parent: None,
+        };
         match chat(&call).unwrap().body {
             UpstreamBody::Whole(bytes) => serde_json::from_slice(&bytes).unwrap(),
             UpstreamBody::Stream(_) => panic!("a stream was not asked for"),
@@ -260,7 +266,13 @@ mod tests {
     async fn the_streamed_answer_is_the_whole_one() {
         let body = json!({"messages": [{"role": "user", "content": "hey"}]});
         let whole = ask(&body);
-        let call = ChatCall { model: CHAT_MODEL, body: Bytes::from(body.to_string()), stream: true, created: 1, trace_parent: None };
+        let call = ChatCall {
+            model: CHAT_MODEL,
+            body: Bytes::from(body.to_string()),
+            stream: true,
+            created: 1,
+            trace_parent: None,
+        };
         let UpstreamBody::Stream(mut stream) = chat(&call).unwrap().body else { panic!("a stream was asked for") };
         let mut text = String::new();
         let mut last = Bytes::new();

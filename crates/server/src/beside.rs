@@ -1,5 +1,5 @@
 //! What runs beside the requests: following keys and switches, tending the shares of the budgets, late settlements, the log of
-//! refusals, old answers of Idempotency-Keys, budget alerts, the upkeep of metrics.
+//! refusals, old answers of Idempotency-Keys, budget alerts, the expiry and the export of traces, the upkeep of metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use privet_engine::Engine;
 use privet_engine::alerts::Alerts;
+use privet_engine::traces::{Export, Retention};
 use tokio::task::JoinSet;
 
 use crate::http::idempotency;
@@ -14,11 +15,19 @@ use crate::http::idempotency;
 /// Samples of histograms are put into their buckets this often.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
+/// What is done beside the requests as the configuration says.
+pub(crate) struct Duties {
+    pub(crate) alerts: Option<Alerts>,
+    pub(crate) retention: Retention,
+    pub(crate) export: Option<Export>,
+}
+
 /// The tasks beside the requests; dropped, they end.
 pub(crate) struct Beside(JoinSet<()>);
 
 impl Beside {
-    pub(crate) fn start(engine: &Arc<Engine>, metrics: PrometheusHandle, alerts: Option<Alerts>) -> Self {
+    pub(crate) fn start(engine: &Arc<Engine>, metrics: PrometheusHandle, duties: Duties) -> Self {
+        let Duties { alerts, retention, export } = duties;
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             loop {
@@ -41,6 +50,12 @@ impl Beside {
         if let Some(alerts) = alerts {
             let own = engine.clone();
             tasks.spawn(async move { alerts.follow(&own).await });
+        }
+        let own = engine.clone();
+        tasks.spawn(async move { retention.follow(&own).await });
+        if let Some(export) = export {
+            let own = engine.clone();
+            tasks.spawn(async move { export.follow(&own).await });
         }
         Self(tasks)
     }

@@ -35,7 +35,7 @@ pub(crate) use layers::{Flags, Surroundings};
 use layers::{Layers, Origin};
 pub(crate) use limits::DoorSettings;
 pub(crate) use setting::Shown;
-pub(crate) use traces::TraceSettings;
+pub(crate) use traces::{ExportSettings, TraceSettings};
 pub(crate) use trusted_proxies::{TrustedProxies, TrustedRanges};
 
 /// The file read when no other is named.

@@ -11,9 +11,9 @@ use privet_engine::budget::{BudgetParts, BudgetRules, Budgets, Sharing};
 use privet_engine::keyring::Keyring;
 use privet_engine::router::Router;
 use privet_engine::switchboard::Switchboard;
-use privet_engine::traces::{BookPricing, Traces};
+use privet_engine::traces::{BookPricing, Export, Retention, Traces};
 use privet_engine::{Engine, EngineParts};
-use privet_providers::{HttpProvider, Provider, ProviderKind, Webhook};
+use privet_providers::{Collector, HttpProvider, Provider, ProviderKind, Webhook};
 use privet_store::{Store, TraceStore, WriteSettings};
 use rustix::fs::Mode;
 use tokio::net::TcpListener;
@@ -21,8 +21,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::beside::Beside;
-use crate::config::{AlertSettings, Config};
+use crate::beside::{Beside, Duties};
+use crate::config::{AlertSettings, Config, ExportSettings};
 use crate::first_run;
 use crate::http::accept;
 use crate::http::door::Door;
@@ -56,7 +56,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let draining = CancellationToken::new();
     let background = TaskTracker::new();
     let metrics = start_metrics()?;
-    let beside = Beside::start(&engine, metrics.clone(), alerts(&config)?);
+    let beside = Beside::start(&engine, metrics.clone(), duties(&config)?);
     let connections = TaskTracker::new();
     let http = Http {
         engine: engine.clone(),
@@ -108,7 +108,8 @@ pub(crate) fn make_private_folder(path: &std::path::Path) -> std::io::Result<()>
 
 async fn open_traces(config: &Config) -> anyhow::Result<Arc<TraceStore>> {
     let pricing = Arc::new(BookPricing::new(config.prices.clone()));
-    let store = TraceStore::open(&config.database, WriteSettings::default(), pricing, Arc::new(SystemClock)).await?;
+    let settings = WriteSettings { exports: config.traces.export.is_some() };
+    let store = TraceStore::open(&config.database, settings, pricing, Arc::new(SystemClock)).await?;
     Ok(Arc::new(store))
 }
 
@@ -138,6 +139,7 @@ async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> 
     let router = Router::new(providers, config.aliases.clone(), config.default_model.clone());
     let clock = Arc::new(SystemClock);
     let limits = config.limits.clone();
+    let traces = Traces::new(traces, config.traces.requests, config.traces.privacy.clone(), store.clone());
     let rules = BudgetRules::new(config.budgets.clone(), limits.time_zone.clone());
     let budgets = BudgetParts {
         store: store.clone(),
@@ -150,7 +152,7 @@ async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> 
     let switchboard = Switchboard::load(store.clone()).await?;
     Ok(Engine::new(EngineParts {
         store,
-        traces: Traces { store: traces, requests: config.traces.requests },
+        traces,
         keyring,
         router,
         budgets,
@@ -160,6 +162,18 @@ async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> 
         clock,
         record: config.record,
     }))
+}
+
+fn duties(config: &Config) -> anyhow::Result<Duties> {
+    let traces = &config.traces;
+    let retention = Retention { keep: traces.keep, bytes_max: traces.disk_bytes_max, exports: traces.export.is_some() };
+    Ok(Duties { alerts: alerts(config)?, retention, export: export(config)? })
+}
+
+fn export(config: &Config) -> anyhow::Result<Option<Export>> {
+    let Some(ExportSettings { url, headers, projects }) = config.traces.export.clone() else { return Ok(None) };
+    let collector = Collector::new(url, headers).context("the HTTP client of `traces.export` cannot start")?;
+    Ok(Some(Export { collector, projects }))
 }
 
 fn alerts(config: &Config) -> anyhow::Result<Option<Alerts>> {

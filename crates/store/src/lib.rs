@@ -6,6 +6,7 @@ mod alert;
 mod api_key;
 mod conversation;
 mod db;
+mod erasure;
 mod error;
 mod idempotency;
 mod import;
@@ -25,6 +26,7 @@ pub use alert::{DueAlert, NewAlert};
 pub use api_key::{ApiKey, KeySecret, KeyUpdate, NewKeyRow, Successor};
 pub use conversation::{Conversation, ConversationPage, MessageStatus, StoredMessage};
 pub use db::{Durability, Location, Store};
+pub use erasure::{ErasedRows, Receipt};
 pub use error::StoreError;
 pub use idempotency::{Claimed, IdempotencyClaim, KeptAnswer};
 pub use import::LessonImport;
@@ -34,6 +36,9 @@ pub use postgres_url::PostgresUrl;
 pub use project::{Project, ShownProject};
 pub use replica::{Grant, GrantRequest};
 pub use switch::SwitchedOff;
-pub use trace::{Pricing, TraceStore, TraceTotals, TraceWithTotals, Unpriced, WriteSettings};
+pub use trace::{
+    ErasedTraces, Expiry, ExportBacklog, Lease, Pricing, QueuedObservation, Removed, SharedWork, TraceStore,
+    TraceTotals, TraceWithTotals, Unpriced, WriteSettings,
+};
 pub use turn::{NewMessage, TurnEnd, TurnFinish, TurnStart, TurnWithdrawal};
 pub use usage::{OpenCall, Refusal, SettledCall, Standing, UsageFilter, UsageRow};

@@ -8,14 +8,19 @@ mod apply;
 mod body;
 mod contents;
 mod detail;
+mod erasure;
+mod export;
+mod lock;
 mod merge;
 mod metrics;
+mod retention;
 mod row;
 mod statements;
 mod stored_id;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use privet_domain::id::ProjectId;
@@ -27,6 +32,10 @@ use crate::db::{Database, Db, Durability, Location, connect};
 use crate::error::StoreError;
 use crate::migration;
 pub use detail::{TraceTotals, TraceWithTotals};
+pub use erasure::ErasedTraces;
+pub use export::{ExportBacklog, QueuedObservation};
+pub use lock::{Lease, SharedWork};
+pub use retention::{Expiry, Removed};
 use writer::TraceWriter;
 
 /// What a model's use cost by kind, where a sender does not say. `None` for a model without a known price.
@@ -56,6 +65,8 @@ pub struct WriteSettings {
 pub struct TraceStore {
     pub(crate) db: Arc<Db>,
     writer: TraceWriter,
+    /// SQLite's log.
+    log_file: Option<PathBuf>,
 }
 
 impl TraceStore {
@@ -73,7 +84,12 @@ impl TraceStore {
         let db = connect(location, Database::Traces, Durability::Process).await?;
         migration::migrate(&db, Database::Traces, location).await?;
         let db = Arc::new(db);
-        Ok(Self { writer: TraceWriter::start(db.clone(), settings, pricing, clock)?, db })
+        let log_file = location.file_of(Database::Traces).map(|file| {
+            let mut log = file.into_os_string();
+            log.push("-wal");
+            PathBuf::from(log)
+        });
+        Ok(Self { writer: TraceWriter::start(db.clone(), settings, pricing, clock)?, db, log_file })
     }
 
     /// Writes what arrived together. When this returns, it survives the end of the process and is seen by readers. While too

@@ -24,7 +24,7 @@ use super::error::{ApiError, shortened};
 use super::linger::linger;
 use super::request_id::identify;
 use super::surface::{Failure, Langfuse, Native, OpenAi};
-use super::{conversations, health, keys, langfuse, lesson_chat, messages, openai, switches, usage};
+use super::{conversations, erasures, health, keys, langfuse, lesson_chat, messages, openai, switches, usage};
 
 /// What handlers need.
 #[derive(Clone)]
@@ -79,6 +79,8 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(usage::sum))
         .routes(routes!(usage::explain))
         .routes(routes!(switches::list, switches::switch_off, switches::switch_on))
+        .routes(routes!(erasures::erase))
+        .routes(routes!(erasures::list))
         .routes(routes!(langfuse::health::read))
         .routes(routes!(langfuse::projects::list))
         .routes(routes!(langfuse::ingestion::create))

@@ -61,10 +61,12 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
             "DELETE /api/keys/{id}",
             "DELETE /api/messages/{uuid}",
             "DELETE /api/switches",
+            "DELETE /api/users/{user}",
             "GET /",
             "GET /api/conversations",
             "GET /api/conversations/export",
             "GET /api/conversations/{id}",
+            "GET /api/erasures",
             "GET /api/keys",
             "GET /api/keys/{id}",
             "GET /api/messages/{uuid}",
@@ -95,7 +97,7 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
     );
     for route in &routes {
         let (method, path) = route.split_once(' ').unwrap();
-        let path = path.replace("{id}", "x").replace("{uuid}", "x").replace("{model}", "x");
+        let path = path.replace("{id}", "x").replace("{uuid}", "x").replace("{model}", "x").replace("{user}", "x");
         let url = format!("{}{path}", stand.server.url());
         let answer = Answer::of(stand.client.request(method.parse().unwrap(), url)).await;
         let open = ["/", "/healthz", "/readyz", "/metrics", "/api/public/health"].contains(&path.as_str());

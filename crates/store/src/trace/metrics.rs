@@ -12,7 +12,7 @@ use super::merge::tokens;
 use super::row::{Content, TraceSums};
 
 /// So many characters of a value are kept.
-const VALUE_CHARS_MAX: usize = 200;
+pub(crate) const VALUE_CHARS_MAX: usize = 200;
 const NANOS_PER_MILLI: i64 = 1_000_000;
 
 /// What is summed.
@@ -90,6 +90,13 @@ impl MetricDeltas {
             self.add(project, of(before), -1);
         }
         self.add(project, of(now), 1);
+    }
+
+    /// Takes away what a trace added by its name: a name may repeat what was said.
+    pub(crate) fn forget_name(&mut self, project: ProjectId, trace: &(Trace<Content>, TraceSums)) {
+        let mut contribution = of_trace(trace);
+        contribution.counts.retain(|(dimension, _, _)| *dimension == dimension::NAME);
+        self.add(project, contribution, -1);
     }
 
     fn add(&mut self, project: ProjectId, contribution: Contribution, sign: i64) {

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::apply;
 use super::body::BodyEncoder;
+use super::lock::WRITE_LOCK;
 use super::{Pricing, WriteSettings};
 use crate::db::Db;
 use crate::error::StoreError;
@@ -22,7 +23,7 @@ const QUEUE_BATCHES: usize = 4096;
 const COMMIT_BATCHES: usize = 256;
 /// What a patch takes besides its contents, roughly.
 const PATCH_BYTES: usize = 512;
-const MICROS_PER_MINUTE: i64 = 60_000_000;
+pub(super) const MICROS_PER_MINUTE: i64 = 60_000_000;
 
 struct Queued {
     project: ProjectId,
@@ -141,7 +142,7 @@ impl Work {
             Db::Postgres(pool) => {
                 let mut transaction = pool.begin().await?;
                 // Replicas that join patches to one trace come one after the other.
-                sqlx::query("SELECT pg_advisory_xact_lock(7218301)").execute(&mut *transaction).await?;
+                sqlx::query(WRITE_LOCK).execute(&mut *transaction).await?;
                 let bodies = apply::postgres(&mut transaction, self, batches, now, minute).await?;
                 transaction.commit().await?;
                 self.encoder.stored(bodies);
