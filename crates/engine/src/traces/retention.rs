@@ -79,6 +79,9 @@ impl Retention {
     async fn keep_within(&self, engine: &Engine, memory: &mut Memory) -> Result<bool, StoreError> {
         let store = &engine.traces.store;
         let mut used = store.used_bytes().await?;
+        if used > self.bytes_max && store.truncate_log().await? {
+            used = store.used_bytes().await?;
+        }
         if used <= self.bytes_max {
             memory.accepted_bytes = 0;
             return Ok(false);
@@ -104,6 +107,8 @@ impl Retention {
             removed_any |= !step.is_nothing();
             tokio::time::sleep(PAUSE).await;
             if store.frees_at_once() {
+                // Deleting writes to the log, which counts too.
+                store.truncate_log().await?;
                 used = store.used_bytes().await?;
             } else if is_enough(first, before, now, whole, self.bytes_max) {
                 memory.accepted_bytes = whole;

@@ -21,3 +21,5 @@ mod shutdown;
 mod stand;
 mod tenants;
 mod together;
+mod trace_export;
+mod trace_privacy;

@@ -88,7 +88,9 @@ async fn an_erasure_whose_process_died_is_finished(bed: &Bed) {
     let project = ProjectId::new();
     store.write(project, run("a", "ada", &thread("x", 20), 0)).await.unwrap();
     let before = said(&store, project, "a").await;
-    let marked = bed.trace_number("UPDATE bodies SET touched_minute = -1 WHERE parent IS NULL RETURNING 1").await;
+    let marked = bed
+        .trace_number("UPDATE bodies SET touched_minute = -1 WHERE parent IS NULL RETURNING CAST(1 AS BIGINT)")
+        .await;
     assert_eq!(marked, 1);
     assert_eq!(store.finish_erasures(at_minute(1)).await.unwrap(), 0);
     assert_eq!(said(&store, project, "a").await, before, "it was in use");
