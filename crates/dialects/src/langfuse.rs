@@ -6,19 +6,56 @@ mod score;
 mod usage;
 
 use privet_domain::money::Nanos;
+use privet_domain::trace::JsonText;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-pub use ingestion::{Accepted, BadBatch, Batch, Rejected, decode_batch};
-pub use score::{ScoreBody, decode_score};
+use crate::traced_text::{ENVIRONMENT_BYTES_MAX, NAME_BYTES_MAX, PROSE_BYTES_MAX, kept, shortened};
+
+pub use ingestion::{Accepted, Allowed, BadBatch, Batch, Rejected, decode_batch};
+pub(crate) use observation::flat;
+pub use score::{Scores, decode_scores};
 
 const NANOS_PER_DOLLAR: f64 = 1e9;
 /// More than this costs nothing that is traced.
 const DOLLARS_MAX: f64 = 1e9;
 
-/// A text is too long, or a number none.
+/// What was sent cannot be kept: the sentence says why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(pub String);
+
+impl Invalid {
+    /// JSON of another shape. The parser's words may repeat all that was sent.
+    fn shape(error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+        Self(format!("`body`: {}", shortened(what)))
+    }
+}
+
+/// A name (of a user, a model …) that is given and not empty.
+fn name(field: &str, text: Option<String>) -> Result<Option<String>, Invalid> {
+    kept(field, text, NAME_BYTES_MAX).map_err(Invalid)
+}
+
+/// An environment that is given and not empty.
+fn environment(text: Option<String>) -> Result<Option<String>, Invalid> {
+    kept("environment", text, ENVIRONMENT_BYTES_MAX).map_err(Invalid)
+}
+
+/// A longer text that is given and not empty.
+fn prose(field: &str, text: Option<String>) -> Result<Option<String>, Invalid> {
+    kept(field, text, PROSE_BYTES_MAX).map_err(Invalid)
+}
+
+/// A content as it came; null is none.
+fn content(field: &str, value: Option<&RawValue>) -> Result<Option<JsonText>, Invalid> {
+    let Some(value) = value.filter(|value| value.get() != "null") else { return Ok(None) };
+    let readable = JsonText::parse(value.get());
+    let refusal = || Invalid(format!("`{field}` holds a number that is beyond all bounds; send it as a text"));
+    readable.map(Some).ok_or_else(refusal)
+}
 
 /// An amount of US dollars as JSON has it, rounded to whole nano-dollars.
 ///

@@ -14,6 +14,7 @@ pub mod openai;
 pub mod otlp;
 pub mod raw_object;
 pub mod sse;
+mod traced_text;
 pub mod translate;
 
 /// What a provider speaks.

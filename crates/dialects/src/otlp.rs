@@ -1,17 +1,23 @@
 //! OpenTelemetry's traces on the wire (OTLP 1.x over HTTP, <https://opentelemetry.io/docs/specs/otlp/>): protobuf and JSON in, the
-//! pieces of traces out.
+//! pieces of traces out; and observations as protobuf, for other collectors.
 
 mod attributes;
+mod content;
 mod encode;
-mod message;
+mod lenient;
+mod model;
 mod observation;
+mod trace;
+mod weight;
 pub mod wire;
 
 pub use encode::{Outgoing, decode_reply, encode_export};
-use privet_domain::trace::TraceBatch;
+use privet_domain::trace::{TraceBatch, mend_surrogates};
 use prost::Message as _;
 
 use crate::json_limits::{self, JsonLimits};
+use crate::traced_text::shortened;
+pub use encode::encode_export;
 use wire::ExportTraceServiceRequest;
 
 /// An export cannot be read.
@@ -26,21 +32,31 @@ pub struct Export {
     pub batch: TraceBatch,
     /// Spans that were read.
     pub accepted: usize,
-    /// Why each of the others was not.
-    pub rejected: Vec<String>,
+    /// Spans that were not.
+    pub rejected: usize,
+    /// Why the first of these were not.
+    pub reasons: Vec<String>,
 }
+
+/// Of refused spans so many reasons are told.
+const REASONS_TOLD: usize = 5;
 
 /// Reads protobuf.
 ///
 /// # Errors
 /// When it is none.
 pub fn decode_protobuf(body: &[u8]) -> Result<Export, BadExport> {
+    if !weight::is_bearable(body) {
+        return Err(BadExport(
+            "it holds too many spans and attributes for one request; send smaller batches".to_owned(),
+        ));
+    }
     let request = ExportTraceServiceRequest::decode(body).map_err(|error| BadExport(error.to_string()))?;
     Ok(read(request))
 }
 
 /// JSON nests as deep as attributes do, and an export holds many members.
-const JSON_LIMITS: JsonLimits = JsonLimits { depth_max: 100, members_max: 2_000_000 };
+const JSON_LIMITS: JsonLimits = JsonLimits { depth_max: 100, members_max: 1_000_000 };
 
 /// Reads JSON.
 ///
@@ -48,10 +64,12 @@ const JSON_LIMITS: JsonLimits = JsonLimits { depth_max: 100, members_max: 2_000_
 /// When it is none.
 pub fn decode_json(body: &[u8]) -> Result<Export, BadExport> {
     json_limits::check(body, &JSON_LIMITS).map_err(|error| BadExport(error.message))?;
+    let body = mend_surrogates(body);
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(BadExport("it is no JSON object".to_owned()));
     }
-    let request = serde_json::from_slice(body).map_err(|error: serde_json::Error| BadExport(error.to_string()))?;
+    let request = serde_json::from_slice(&body);
+    let request = request.map_err(|error: serde_json::Error| BadExport(shortened(&error.to_string())))?;
     Ok(read(request))
 }
 
@@ -80,7 +98,12 @@ fn read(request: ExportTraceServiceRequest) -> Export {
                         export.batch.traces.extend(trace);
                         export.batch.observations.push(observation);
                     }
-                    Err(reason) => export.rejected.push(reason),
+                    Err(reason) => {
+                        export.rejected += 1;
+                        if export.reasons.len() < REASONS_TOLD {
+                            export.reasons.push(reason);
+                        }
+                    }
                 }
             }
         }

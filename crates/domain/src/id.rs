@@ -80,6 +80,10 @@ id!(
 );
 
 id!(
+    /// A prompt: all its versions together.
+    PromptId
+);
+id!(
     /// An alert: that so much of a budget is spent.
     AlertId
 );

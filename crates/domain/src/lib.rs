@@ -1,4 +1,4 @@
-//! Types and rules that every part of Privet shares: ids, time, money, budgets, prices, API keys, model names, traces. No I/O.
+//! Types and rules that every part of Privet shares: ids, time, money, budgets, prices, prompts, API keys, model names, traces. No I/O.
 
 pub mod api_key;
 pub mod budget;
@@ -7,6 +7,7 @@ pub mod key_limits;
 pub mod model;
 pub mod money;
 pub mod pricing;
+pub mod prompt;
 pub mod rate;
 pub mod scope;
 pub mod time;

@@ -7,16 +7,19 @@
 mod fold;
 mod parent;
 mod patch;
+mod readable;
 mod record;
 mod score;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 pub use parent::TraceParent;
 pub use patch::{ObservationPatch, PatchKind, TracePatch};
+pub use readable::mend_surrogates;
 pub use record::{Observation, Origins, TOTAL, Trace, is_output};
 pub use score::{Score, ScoreSource, ScoreTarget, ScoreType};
 
@@ -199,18 +202,23 @@ names! {
     }
 }
 
-/// Any JSON value, kept as its text.
+/// Any JSON value, kept as its text. A clone shares the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JsonText(Box<str>);
+pub struct JsonText(Arc<str>);
 
 impl JsonText {
-    /// From a text that is JSON already; otherwise it becomes a JSON string.
+    /// From a text that is JSON already, of a sensible depth; otherwise it becomes a JSON string.
     #[must_use]
     pub fn from_json_or_text(text: &str) -> Self {
-        match serde_json::from_str::<&serde_json::value::RawValue>(text) {
-            Ok(raw) => Self(raw.get().into()),
-            Err(_) => Self::string(text),
-        }
+        Self::parse(text).unwrap_or_else(|| Self::string(text))
+    }
+
+    /// From a text that is JSON. `None` for what some reader would refuse: no JSON, nested too deep, a number beyond all bounds.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mended = mend_surrogates(text.as_bytes());
+        let text = std::str::from_utf8(&mended).ok()?.trim_matches([' ', '\t', '\r', '\n']);
+        readable::is_readable(text).then(|| Self(text.into()))
     }
 
     /// A text, as a JSON string.
@@ -241,6 +249,18 @@ impl JsonText {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether both share one text.
+    #[must_use]
+    pub fn shares_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether a clone of it is somewhere.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 
     /// Its size in bytes.

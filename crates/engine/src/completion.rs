@@ -1,4 +1,4 @@
-//! A chat from the request to the recorded answer: `route` → `gather` → `admit` → `begin` → `call` → `record`.
+//! A chat from the request to the recorded answer: `route` → `lead` → `gather` → `admit` → `begin` → `call` → `record`.
 //!
 //! [`Engine::complete`] is the whole way. The engine tracks every call, so that a client that leaves is still accounted for: the
 //! call is cancelled, what was answered is kept and what was used is charged.
@@ -8,6 +8,7 @@
 //! nothing behind but its row in the ledger.
 
 mod compose;
+mod lead;
 mod record;
 mod relay;
 mod usage;
@@ -21,7 +22,6 @@ use privet_dialects::openai::chat_request::{IncomingChat, MaxTokensField};
 use privet_dialects::translate::{EncodeOptions, RequestError, decode_response, encode_request};
 use privet_dialects::{BadRequest, Dialect, Unsupported, UpstreamFault};
 use privet_domain::id::{ConversationId, RequestId};
-use privet_domain::trace::TraceParent;
 use privet_providers::{ChatCall, OnDisconnect, Provider, ProviderError, UpstreamAnswer, UpstreamBody};
 use privet_store::{CallKind, Refusal, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -32,10 +32,13 @@ use crate::admission::{Admission, AdmissionError, Applicant, OutputWish, Refused
 use crate::keyring::Caller;
 use crate::limits::OUTPUT_TOKENS;
 use crate::owned::Owned;
+use crate::prompt::PromptError;
 use crate::router::{Target, UnknownModel};
 use crate::settlement::OpenCall;
-use crate::traces::{CallTrace, ChatFacts, Ended};
+use crate::traces::{CallTrace, ChatFacts, Ended, RequestTrace};
 use compose::{Gathered, Turn};
+
+pub use lead::{NamedPrompt, PromptWish};
 
 /// A chat to complete.
 pub struct ChatCommand {
@@ -49,8 +52,10 @@ pub struct ChatCommand {
     pub conversation_id: Option<ConversationId>,
     /// Whether it came through an endpoint that always has a conversation.
     pub conversational: bool,
-    /// Where the request stands in its client's trace.
-    pub trace_parent: Option<TraceParent>,
+    /// The prompt that leads the thread.
+    pub prompt: Option<PromptWish>,
+    /// Where the request stands in its client's trace, and where its own is told.
+    pub trace: RequestTrace,
 }
 
 /// An answer, in the client's dialect.
@@ -93,6 +98,9 @@ pub enum CompletionError {
         "Conversations are not kept here (`history.record = \"none\"`): send the whole thread and no conversation id."
     )]
     HistoryOff,
+    /// The prompt cannot be had, or not with what was given for its holes.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
     /// A limit refuses the call.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -149,27 +157,30 @@ impl Engine {
 }
 
 /// `left` is cancelled when nobody waits for the reply any more.
-async fn run(engine: Arc<Engine>, command: ChatCommand, left: CancellationToken) -> Result<Reply, CompletionError> {
+async fn run(engine: Arc<Engine>, mut command: ChatCommand, left: CancellationToken) -> Result<Reply, CompletionError> {
     let began = engine.clock.now();
     let target = engine.router.resolve(command.incoming.model.as_deref())?;
+    let prompt = lead::put(&engine, &mut command).await?;
     let gathered = compose::gather(&engine, &command).await?;
-    let Begun { composed, call } = begin(&engine, &command, &target, &gathered).await?;
-    let trace = engine.traces.requests.then(|| {
-        CallTrace::of_chat(&ChatFacts {
-            caller: &command.caller,
-            request_id: command.request_id,
-            parent: command.trace_parent.as_ref(),
-            incoming: &command.incoming,
-            history: &gathered.history,
-            target: &target,
-            conversation_id: composed.turn.as_ref().map(|turn| turn.conversation_id),
-            conversational: command.conversational,
-            prompt: None,
-            began,
-        })
-    });
-    let trace_parent = command.trace_parent.as_ref();
-    let trace_parent = trace.as_ref().zip(trace_parent).map(|(trace, parent)| trace.for_provider(parent));
+    let facts = ChatFacts {
+        command: &command,
+        history: &gathered.history,
+        target: &target,
+        conversation_id: command.conversation_id,
+        prompt,
+        output_limit: None,
+        began,
+    };
+    let Begun { composed, call } = match begin(&engine, &command, &target, &gathered).await {
+        Ok(begun) => begun,
+        Err(error) => {
+            engine.trace_refusal(&error, || CallTrace::of_chat(&facts)).await;
+            return Err(error);
+        }
+    };
+    let conversation_id = composed.turn.as_ref().map(|turn| turn.conversation_id).or(facts.conversation_id);
+    let facts = ChatFacts { conversation_id, output_limit: composed.output_limit, ..facts };
+    let trace = engine.traces.requests.then(|| CallTrace::of_chat(&facts));
     let drains = target.provider.on_disconnect() == OnDisconnect::Drain;
     let stopped = call.terms.stoppable.stop.clone();
     let called = tokio::select! {
@@ -177,7 +188,7 @@ async fn run(engine: Arc<Engine>, command: ChatCommand, left: CancellationToken)
         () = left.cancelled(), if !drains => Err(CompletionError::ClientLeft),
         () = engine.stop.cancelled() => Err(CompletionError::ShuttingDown),
         () = stopped.cancelled() => Err(CompletionError::Stopped),
-        called = target.provider.chat(composed.call(&command, &target, trace_parent)) => called.map_err(CompletionError::from),
+        called = target.provider.chat(composed.call(&command, &target, trace.as_ref())) => called.map_err(CompletionError::from),
     };
     let ending = Ending { turn: composed.turn, call, trace };
     match called {
@@ -186,7 +197,7 @@ async fn run(engine: Arc<Engine>, command: ChatCommand, left: CancellationToken)
         }
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Stream(stream) }) => {
             let (sender, reply) = oneshot::channel();
-            let relay = relay::Relay::new(&command, &target, composed.created);
+            let relay = relay::Relay::new(&command, &target, composed.created, began);
             let calls = engine.calls.clone();
             calls.spawn(relay.run(engine, ending, stream, headers, sender));
             reply.await.unwrap_or(Err(CompletionError::ShuttingDown))
@@ -224,9 +235,11 @@ async fn begin(
         let body = encode(&command.incoming, target, &gathered.history, &admission)?;
         match compose::begin(engine, command, gathered, &admission).await {
             Ok(turn) => {
+                let output_limit = admission.output_limit;
                 let (hold, terms) = admission.into_durable();
                 let created = engine.clock.now().as_seconds();
-                return Ok(Begun { composed: Composed { turn, body, created }, call: OpenCall { hold, terms } });
+                let composed = Composed { turn, body, created, output_limit };
+                return Ok(Begun { composed, call: OpenCall { hold, terms } });
             }
             // Another server took this one for dead: the money must be had anew.
             Err(CompletionError::Store(StoreError::Fenced)) => {
@@ -279,16 +292,18 @@ struct Composed {
     turn: Option<Turn>,
     body: Bytes,
     created: i64,
+    /// The limit of output tokens that was set where the request names none.
+    output_limit: Option<u64>,
 }
 
 impl Composed {
-    fn call<'a>(&self, command: &ChatCommand, target: &'a Target, trace_parent: Option<String>) -> ChatCall<'a> {
+    fn call<'a>(&self, command: &ChatCommand, target: &'a Target, trace: Option<&CallTrace>) -> ChatCall<'a> {
         ChatCall {
             model: &target.model,
             body: self.body.clone(),
             stream: command.incoming.stream,
             created: self.created,
-            trace_parent,
+            trace_parent: CallTrace::parent_of_call(trace, &command.trace),
         }
     }
 }

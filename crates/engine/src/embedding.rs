@@ -1,4 +1,4 @@
-//! Embeddings: route, admit, call, translate, settle. Nothing is recorded but the money.
+//! Embeddings: route, admit, call, translate, settle. The money is recorded, and a trace of the texts; the vectors are not.
 
 use std::sync::Arc;
 
@@ -8,7 +8,6 @@ use privet_dialects::openai::embeddings::{self, IncomingEmbeddings};
 use privet_dialects::openai::error::reported;
 use privet_dialects::{Dialect, UpstreamFault, gemini};
 use privet_domain::id::RequestId;
-use privet_domain::trace::TraceParent;
 use privet_providers::{ProviderError, UpstreamAnswer, UpstreamBody};
 use privet_store::{CallKind, Outcome, StoreError};
 use serde::Deserialize;
@@ -23,7 +22,7 @@ use crate::keyring::Caller;
 use crate::owned::Owned;
 use crate::router::Target;
 use crate::settlement::{OpenCall, TokensUsed, Used};
-use crate::traces::{CallTrace, Ended};
+use crate::traces::{CallTrace, Ended, RequestTrace};
 
 /// An answer in OpenAI's shape.
 pub struct EmbeddingsReply {
@@ -41,8 +40,8 @@ pub struct EmbeddingsCommand {
     pub request_id: RequestId,
     /// The request, in OpenAI's dialect.
     pub incoming: IncomingEmbeddings,
-    /// Where the request stands in its client's trace.
-    pub trace_parent: Option<TraceParent>,
+    /// Where the request stands in its client's trace, and where its own is told.
+    pub trace: RequestTrace,
 }
 
 impl Engine {
@@ -69,23 +68,26 @@ async fn run(
 ) -> Result<EmbeddingsReply, CompletionError> {
     let target = engine.router.resolve(Some(&command.incoming.model))?;
     let began = engine.clock.now();
-    let call = begin(&engine, &command, &target).await?;
-    let trace = engine.traces.requests.then(|| {
-        let EmbeddingsCommand { caller, request_id, incoming, trace_parent } = &command;
-        CallTrace::of_embeddings(caller, *request_id, trace_parent.as_ref(), incoming, &target, began)
-    });
+    let call = match begin(&engine, &command, &target).await {
+        Ok(call) => call,
+        Err(error) => {
+            engine.trace_refusal(&error, || CallTrace::of_embeddings(&command, &target, began)).await;
+            return Err(error);
+        }
+    };
+    let trace = engine.traces.requests.then(|| CallTrace::of_embeddings(&command, &target, began));
     let stopped = call.terms.stoppable.stop.clone();
     let called = tokio::select! {
         biased;
         () = left.cancelled() => Err(CompletionError::ClientLeft),
         () = engine.stop.cancelled() => Err(CompletionError::ShuttingDown),
         () = stopped.cancelled() => Err(CompletionError::Stopped),
-        called = call_embedder(&command.incoming, &target) => called,
+        called = call_embedder(&command, &target, trace.as_ref()) => called,
     };
     let used = used(&called);
     let ended = match &called {
         Ok(_) => Ended::Unseen,
-        Err(error) => Ended::Failed(error.to_string()),
+        Err(error) => Ended::without_answer(error),
     };
     engine.settle(call, used, None, trace.map(|trace| (trace, ended))).await?;
     called
@@ -126,11 +128,17 @@ async fn begin(engine: &Engine, command: &EmbeddingsCommand, target: &Target) ->
     }
 }
 
-async fn call_embedder(incoming: &IncomingEmbeddings, target: &Target) -> Result<EmbeddingsReply, CompletionError> {
+async fn call_embedder(
+    command: &EmbeddingsCommand,
+    target: &Target,
+    trace: Option<&CallTrace>,
+) -> Result<EmbeddingsReply, CompletionError> {
+    let incoming = &command.incoming;
     let is_gemini = target.provider.dialect() == Dialect::Gemini;
     let body =
         if is_gemini { gemini::embeddings::encode(incoming, &target.model)? } else { incoming.forward(&target.model) };
-    let UpstreamAnswer { headers, body } = target.provider.embeddings(&target.model, body).await?;
+    let parent = CallTrace::parent_of_call(trace, &command.trace);
+    let UpstreamAnswer { headers, body } = target.provider.embeddings(&target.model, body, parent.as_ref()).await?;
     let fault = |fault| target.provider.fault(fault);
     let body = match body {
         UpstreamBody::Whole(body) if is_gemini => {

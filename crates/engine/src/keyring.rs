@@ -267,7 +267,7 @@ impl Keyring {
 }
 
 /// Logs the first failure of several.
-fn tell_once(failing: &mut bool, outcome: Result<(), StoreError>, what: &str) {
+pub(crate) fn tell_once(failing: &mut bool, outcome: Result<(), StoreError>, what: &str) {
     match outcome {
         Ok(()) => *failing = false,
         Err(error) if !*failing => {

@@ -18,6 +18,7 @@ pub mod limits;
 mod message;
 pub mod models;
 mod owned;
+pub mod prompt;
 pub mod refusals;
 pub mod router;
 pub mod seed;
@@ -41,11 +42,12 @@ use crate::hidden_input::HiddenInput;
 use crate::keyring::Keyring;
 use crate::limits::LimitSettings;
 use crate::models::ModelCatalogue;
+use crate::prompt::Prompts;
 use crate::refusals::RefusalLog;
 use crate::router::Router;
 use crate::settlement::Unsettled;
 use crate::switchboard::Switchboard;
-use crate::traces::Traces;
+use crate::traces::{RefusalPace, Traces};
 
 /// Which chats are kept as conversations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -89,6 +91,8 @@ pub struct Engine {
     pub store: Arc<Store>,
     /// Where traces go.
     pub traces: Traces,
+    /// The prompts, fetched from memory.
+    pub prompts: Prompts,
     /// Who may call.
     pub keyring: Keyring,
     /// Which provider answers for a model.
@@ -112,6 +116,7 @@ pub struct Engine {
     gates: Gates,
     hidden_input: HiddenInput,
     unsettled: Unsettled,
+    refusal_pace: RefusalPace,
     calls: TaskTracker,
     stop: CancellationToken,
 }
@@ -122,6 +127,7 @@ impl Engine {
     pub fn new(parts: EngineParts) -> Arc<Self> {
         let EngineParts { store, traces, keyring, router, budgets, switchboard, prices, limits, clock, record } = parts;
         Arc::new(Self {
+            prompts: Prompts::new(store.clone()),
             store,
             traces,
             keyring,
@@ -137,6 +143,7 @@ impl Engine {
             gates: Gates::default(),
             hidden_input: HiddenInput::default(),
             unsettled: Unsettled::default(),
+            refusal_pace: RefusalPace::default(),
             calls: TaskTracker::new(),
             stop: CancellationToken::new(),
         })

@@ -2,8 +2,11 @@
 
 mod call;
 mod export;
+pub mod feedback;
+mod pace;
 mod pricing;
 mod privacy;
+mod request;
 mod retention;
 
 use std::sync::Arc;
@@ -12,11 +15,15 @@ use privet_domain::id::ProjectId;
 use privet_domain::trace::TraceBatch;
 use privet_store::{Store, StoreError, TraceStore};
 
+use crate::Engine;
+use crate::completion::CompletionError;
 pub(crate) use call::{CallTrace, ChatFacts, Ended};
 pub use export::Export;
+pub(crate) use pace::RefusalPace;
 pub use pricing::BookPricing;
 pub use privacy::{BadPattern, ContentPolicy, MaskKind, Masks, PrivacySettings};
 use privacy::{Privacy, Sender};
+pub use request::RequestTrace;
 pub use retention::Retention;
 
 /// Where traces go.
@@ -45,16 +52,36 @@ impl Traces {
     }
 
     async fn write(&self, project: ProjectId, batch: TraceBatch, sender: Sender) -> Result<(), StoreError> {
-        let batch = self.privacy.apply(project, batch, sender).await?;
-        self.store.write(project, batch).await
+        let observations = u64::try_from(batch.observations.len()).unwrap_or(0);
+        let written = match self.privacy.apply(project, batch, sender).await {
+            Ok(batch) => self.store.write(project, batch).await,
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(()) => metrics::counter!("privet_trace_observations_total").increment(observations),
+            Err(_) => metrics::counter!("privet_trace_failures_total").increment(1),
+        }
+        written
     }
 
-    /// Writes the trace of a call. A failure is logged and counted.
+    /// Writes the trace of a call. A failure is logged and counted, and harms nobody.
     pub(crate) async fn record_call(&self, traced: Option<(ProjectId, TraceBatch)>) {
         let Some((project, batch)) = traced else { return };
         if let Err(error) = self.write(project, batch, Sender::Gateway).await {
-            metrics::counter!("privet_trace_failures_total").increment(1);
             tracing::error!(%error, "the trace of a call was not written");
+        }
+    }
+}
+
+impl Engine {
+    /// Writes the trace of a call that ends before it was sent, where a limit refused it.
+    pub(crate) async fn trace_refusal(&self, error: &CompletionError, begin: impl FnOnce() -> CallTrace) {
+        let now = self.clock.now();
+        if let CompletionError::Refused(reason) = error
+            && self.traces.requests
+            && self.refusal_pace.allows(now)
+        {
+            self.traces.record_call(Some(begin().refused(reason.to_string(), now))).await;
         }
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use privet_dialects::openai::error as wire_error;
 use privet_dialects::{UpstreamFault, gemini};
+use privet_domain::trace::TraceParent;
 use reqwest::Url;
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
@@ -76,7 +77,7 @@ impl HttpProvider {
             Some(url) => url.clone(),
             None => self.url(&gemini::chat_path(call.model, call.stream))?,
         };
-        let (response, limits) = self.send(Method::POST, url, Some(call.body), call.trace_parent.as_deref()).await?;
+        let (response, limits) = self.send(Method::POST, url, Some(call.body), call.trace_parent.as_ref()).await?;
         let headers = headers_for_client(response.headers());
         if !call.stream {
             let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
@@ -94,7 +95,12 @@ impl HttpProvider {
     ///
     /// # Errors
     /// When it fails, or the provider has none.
-    pub async fn embeddings(&self, model: &str, body: Bytes) -> Result<UpstreamAnswer, ProviderError> {
+    pub async fn embeddings(
+        &self,
+        model: &str,
+        body: Bytes,
+        trace_parent: Option<&TraceParent>,
+    ) -> Result<UpstreamAnswer, ProviderError> {
         let path = match self.settings.kind {
             ProviderKind::OpenAi | ProviderKind::Offline => "/embeddings".to_owned(),
             ProviderKind::Gemini => gemini::embeddings_path(model),
@@ -102,7 +108,7 @@ impl HttpProvider {
                 return Err(ProviderError::NotOffered { provider: self.settings.name.clone(), what: "embeddings" });
             }
         };
-        let (response, limits) = self.send(Method::POST, self.url(&path)?, Some(body), None).await?;
+        let (response, limits) = self.send(Method::POST, self.url(&path)?, Some(body), trace_parent).await?;
         let headers = headers_for_client(response.headers());
         let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) })
@@ -129,12 +135,12 @@ impl HttpProvider {
         method: Method,
         url: Url,
         body: Option<Bytes>,
-        trace_parent: Option<&str>,
+        trace_parent: Option<&TraceParent>,
     ) -> Result<(reqwest::Response, Limits), ProviderError> {
         let mut request = reqwest::Request::new(method, url);
         *request.headers_mut() = self.headers.clone();
-        if let Some(parent) = trace_parent.and_then(|parent| HeaderValue::from_str(parent).ok()) {
-            request.headers_mut().insert(TRACE_PARENT, parent);
+        if let Some(parent) = trace_parent {
+            write_trace(parent, request.headers_mut());
         }
         *request.body_mut() = body.map(Into::into);
         let timeouts = self.settings.timeouts;
@@ -199,7 +205,15 @@ impl HttpProvider {
     }
 }
 
-const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The headers of W3C Trace Context.
+fn write_trace(parent: &TraceParent, headers: &mut HeaderMap) {
+    if let Ok(value) = HeaderValue::try_from(parent.to_string()) {
+        headers.insert("traceparent", value);
+    }
+    if let Some(Ok(value)) = parent.state.as_deref().map(HeaderValue::from_str) {
+        headers.insert("tracestate", value);
+    }
+}
 
 fn auth_headers(settings: &ProviderSettings) -> Result<HeaderMap, http::header::InvalidHeaderValue> {
     let mut headers = HeaderMap::new();

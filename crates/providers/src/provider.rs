@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use privet_dialects::{Dialect, UpstreamFault};
+use privet_domain::trace::TraceParent;
 
 use crate::body::UpstreamAnswer;
 use crate::error::ProviderError;
@@ -20,8 +21,8 @@ pub struct ChatCall<'a> {
     pub stream: bool,
     /// Seconds since 1970, for a provider that has no clock of its own.
     pub created: i64,
-    /// The header `traceparent`, where the client's trace goes on at the provider.
-    pub trace_parent: Option<String>,
+    /// Where the client's trace goes on at the provider, if there is one.
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// A provider.
@@ -81,13 +82,18 @@ impl Provider {
         }
     }
 
-    /// Calls the embeddings endpoint with a body in the provider's dialect.
+    /// Calls the embeddings endpoint with a body in the provider's dialect, as a part of the client's trace if there is one.
     ///
     /// # Errors
     /// When it fails, or the provider has none.
-    pub async fn embeddings(&self, model: &str, body: Bytes) -> Result<UpstreamAnswer, ProviderError> {
+    pub async fn embeddings(
+        &self,
+        model: &str,
+        body: Bytes,
+        trace_parent: Option<&TraceParent>,
+    ) -> Result<UpstreamAnswer, ProviderError> {
         match self {
-            Self::Http(http) => http.embeddings(model, body).await,
+            Self::Http(http) => http.embeddings(model, body, trace_parent).await,
             Self::Offline => offline::embeddings(&body),
         }
     }

@@ -1,5 +1,5 @@
-//! What runs beside the requests: following keys and switches, tending the shares of the budgets, late settlements, the log of
-//! refusals, old answers of Idempotency-Keys, budget alerts, the expiry and the export of traces, the upkeep of metrics.
+//! What runs beside the requests: following keys, switches and prompts, tending the shares of the budgets, late settlements, the log of
+//! refusals, old answers of Idempotency-Keys, old traces, their export, budget alerts, the upkeep of metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +40,8 @@ impl Beside {
         let own = engine.clone();
         tasks.spawn(async move { own.follow_switches().await });
         let own = engine.clone();
+        tasks.spawn(async move { own.prompts.follow().await });
+        let own = engine.clone();
         tasks.spawn(async move { own.budgets.tend().await });
         let own = engine.clone();
         tasks.spawn(async move { own.settle_late().await });
@@ -47,15 +49,15 @@ impl Beside {
         tasks.spawn(async move { own.refusals.follow(&own.store).await });
         let own = engine.clone();
         tasks.spawn(async move { idempotency::purge(&own).await });
-        if let Some(alerts) = alerts {
-            let own = engine.clone();
-            tasks.spawn(async move { alerts.follow(&own).await });
-        }
         let own = engine.clone();
         tasks.spawn(async move { retention.follow(&own).await });
         if let Some(export) = export {
             let own = engine.clone();
             tasks.spawn(async move { export.follow(&own).await });
+        }
+        if let Some(alerts) = alerts {
+            let own = engine.clone();
+            tasks.spawn(async move { alerts.follow(&own).await });
         }
         Self(tasks)
     }

@@ -6,6 +6,7 @@ mod config;
 mod first_run;
 mod http;
 mod key_view;
+mod prompt_view;
 mod serve;
 mod telemetry;
 mod usage_view;

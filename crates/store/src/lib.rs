@@ -14,6 +14,7 @@ mod ledger;
 mod migration;
 mod postgres_url;
 mod project;
+mod prompt;
 mod replica;
 mod statements;
 mod switch;
@@ -34,11 +35,13 @@ pub use ledger::{CallKind, Charge, Hold, Outcome, Settlement, UsageSource};
 pub use migration::{MigrationPlan, PendingMigration};
 pub use postgres_url::PostgresUrl;
 pub use project::{Project, ShownProject};
+pub use prompt::{NewPromptVersion, PromptCreation, PromptHead, PromptRemoval, PromptUse, StoredPrompt};
 pub use replica::{Grant, GrantRequest};
 pub use switch::SwitchedOff;
 pub use trace::{
-    ErasedTraces, Expiry, ExportBacklog, Lease, Pricing, QueuedObservation, Removed, SharedWork, TraceStore,
-    TraceTotals, TraceWithTotals, Unpriced, WriteSettings,
+    BadFilter, ErasedTraces, Expiry, ExportBacklog, Filter, FilterValue, Lease, ListError, Listed, Members, Operator,
+    Page, Place, Pricing, QueuedObservation, Removed, Session, SharedWork, StoredScore, TraceStore, TraceTotals,
+    TraceWithTotals, Unpriced, WriteSettings,
 };
 pub use turn::{NewMessage, TurnEnd, TurnFinish, TurnStart, TurnWithdrawal};
 pub use usage::{OpenCall, Refusal, SettledCall, Standing, UsageFilter, UsageRow};

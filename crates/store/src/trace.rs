@@ -6,10 +6,13 @@
 
 mod apply;
 mod body;
+mod condition;
 mod contents;
 mod detail;
 mod erasure;
 mod export;
+mod filter;
+mod list;
 mod lock;
 mod merge;
 mod metrics;
@@ -34,6 +37,8 @@ use crate::migration;
 pub use detail::{TraceTotals, TraceWithTotals};
 pub use erasure::ErasedTraces;
 pub use export::{ExportBacklog, QueuedObservation};
+pub use filter::{BadFilter, Filter, FilterValue, Operator};
+pub use list::{ListError, Listed, Members, Page, Place, Session, StoredScore};
 pub use lock::{Lease, SharedWork};
 pub use retention::{Expiry, Removed};
 use writer::TraceWriter;

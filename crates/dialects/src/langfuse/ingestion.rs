@@ -1,14 +1,18 @@
 //! `POST /api/public/ingestion`: a batch of events. Each is judged alone: a bad one keeps none of the others out.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use privet_domain::time::NanoTimestamp;
-use privet_domain::trace::{JsonText, TraceBatch, TracePatch};
+use privet_domain::trace::{ObservationId, TraceBatch, TraceId, TracePatch, mend_surrogates};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Invalid, metadata, observation, score};
+use super::{Invalid, content, environment, metadata, name, observation, score};
+use crate::traced_text::{LIST_MAX, shortened};
+
+/// The longest id of an event, in bytes.
+const EVENT_ID_BYTES_MAX: usize = 800;
 
 /// The body is no batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +40,7 @@ pub struct Rejected {
 pub struct Batch {
     /// The pieces of traces, and scores.
     pub batch: TraceBatch,
-    /// Events that were read, in their order.
+    /// Events that were read, each once.
     pub accepted: Vec<Accepted>,
     /// The others.
     pub rejected: Vec<Rejected>,
@@ -49,39 +53,60 @@ struct Wire<'a> {
 }
 
 #[derive(Deserialize)]
-struct Event {
+struct Event<'a> {
     id: String,
     #[serde(rename = "type")]
     kind: String,
     timestamp: String,
-    body: Value,
+    #[serde(borrow)]
+    body: &'a RawValue,
+}
+
+/// Which events a sender may send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Allowed {
+    /// All of them.
+    #[default]
+    All,
+    /// Scores alone.
+    Scores,
 }
 
 /// Reads a batch. The order of its events does not matter: patches are joined by their times.
 ///
 /// # Errors
 /// When it is no batch at all.
-pub fn decode_batch(body: &[u8]) -> Result<Batch, BadBatch> {
-    let wire: Wire<'_> = serde_json::from_slice(body).map_err(|error| BadBatch(error.to_string()))?;
-    let mut batch = Batch::default();
+pub fn decode_batch(body: &[u8], allowed: Allowed) -> Result<Batch, BadBatch> {
+    let body = mend_surrogates(body);
+    let wire: Wire<'_> = serde_json::from_slice(&body).map_err(|error| BadBatch(shortened(&error.to_string())))?;
+    let mut reading = Reading { allowed, ..Reading::default() };
     let mut seen = HashSet::new();
+    let mut later = Vec::new();
     for raw in wire.batch {
-        let event: Event = match serde_json::from_str(raw.get()) {
+        let event: Event<'_> = match serde_json::from_str(raw.get()) {
             Ok(event) => event,
             Err(error) => {
-                batch.rejected.push(Rejected { id: id_of(raw), reason: error.to_string() });
+                reading.reject(id_of(raw), Invalid::shape(&error));
                 continue;
             }
         };
-        let id = event.id.clone();
         // Sent twice in one batch it is the same event.
-        let outcome = if seen.insert(id.clone()) { read(event, &mut batch.batch) } else { Ok(()) };
-        match outcome {
-            Ok(()) => batch.accepted.push(Accepted { id }),
-            Err(Invalid(reason)) => batch.rejected.push(Rejected { id, reason }),
+        if !seen.insert(event.id.clone()) {
+            continue;
+        }
+        if event.id.is_empty() || event.id.len() > EVENT_ID_BYTES_MAX {
+            reading.reject(shortened(&event.id), Invalid(format!("`id` has 1 to {EVENT_ID_BYTES_MAX} bytes")));
+            continue;
+        }
+        // A change may leave out the trace that its beginning names.
+        match event.kind.ends_with("-update") {
+            true => later.push(event),
+            false => reading.read(event),
         }
     }
-    Ok(batch)
+    later.into_iter().for_each(|event| reading.read(event));
+    reading.batch.batch.traces.sort_by_key(|patch| (patch.at, patch.timestamp));
+    Ok(reading.batch)
 }
 
 /// The id of an event that is wrong otherwise.
@@ -90,26 +115,61 @@ fn id_of(raw: &RawValue) -> String {
     struct Identified {
         id: String,
     }
-    serde_json::from_str::<Identified>(raw.get()).map(|event| event.id).unwrap_or_default()
+    serde_json::from_str::<Identified>(raw.get()).map(|event| shortened(&event.id)).unwrap_or_default()
 }
 
-fn read(event: Event, batch: &mut TraceBatch) -> Result<(), Invalid> {
-    let at = NanoTimestamp::parse(&event.timestamp).ok_or_else(|| {
-        Invalid(format!("`timestamp` must be a time such as 2026-11-25T10:00:00.000Z, not `{}`", event.timestamp))
-    })?;
-    match event.kind.as_str() {
-        "trace-create" => batch.traces.push(trace(event.body, &event.id, at)?),
-        "score-create" => batch.scores.push(score::decode(event.body, Some(&event.id), at)?),
-        // What an SDK says of itself is nobody's trace.
-        "sdk-log" => {}
-        kind => batch.observations.push(observation::decode(kind, event.body, at)?),
+/// A batch that is being read.
+#[derive(Default)]
+struct Reading {
+    allowed: Allowed,
+    batch: Batch,
+    /// The traces of the observations that were read.
+    traces: HashMap<ObservationId, TraceId>,
+}
+
+impl Reading {
+    fn read(&mut self, event: Event<'_>) {
+        let id = event.id.clone();
+        match self.add(event) {
+            Ok(()) => self.batch.accepted.push(Accepted { id }),
+            Err(error) => self.reject(id, error),
+        }
     }
-    Ok(())
+
+    fn reject(&mut self, id: String, Invalid(reason): Invalid) {
+        self.batch.rejected.push(Rejected { id, reason });
+    }
+
+    fn add(&mut self, event: Event<'_>) -> Result<(), Invalid> {
+        let at = NanoTimestamp::parse(&event.timestamp).ok_or_else(|| {
+            let given = shortened(&event.timestamp);
+            Invalid(format!("`timestamp` must be a time such as 2026-11-25T10:00:00.000Z, not `{given}`"))
+        })?;
+        let batch = &mut self.batch.batch;
+        match event.kind.as_str() {
+            "trace-create" if self.allowed == Allowed::All => batch.traces.push(trace(event.body, &event.id, at)?),
+            "score-create" => batch.scores.push(score::decode(event.body, &event.id, at)?),
+            // What an SDK says of itself is nobody's trace.
+            "sdk-log" => {}
+            _ if self.allowed == Allowed::Scores => {
+                return Err(Invalid(
+                    "a public key alone may only send `score-create`; send the pair of keys".to_owned(),
+                ));
+            }
+            kind => {
+                let about = observation::About { kind, event_id: &event.id, at, traces: &self.traces };
+                let patch = observation::decode(&about, event.body)?;
+                self.traces.entry(patch.id.clone()).or_insert_with(|| patch.trace_id.clone());
+                batch.observations.push(patch);
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct TraceBody {
+struct TraceBody<'a> {
     id: Option<String>,
     timestamp: Option<String>,
     name: Option<String>,
@@ -119,56 +179,56 @@ struct TraceBody {
     release: Option<String>,
     version: Option<String>,
     public: Option<bool>,
-    #[serde(default)]
     tags: Option<Vec<String>>,
-    #[serde(default)]
     metadata: Option<Value>,
-    #[serde(default)]
-    input: Option<Value>,
-    #[serde(default)]
-    output: Option<Value>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output: Option<&'a RawValue>,
 }
 
-fn trace(body: Value, event_id: &str, at: NanoTimestamp) -> Result<TracePatch, Invalid> {
-    let body: TraceBody = serde_json::from_value(body).map_err(|error| Invalid(format!("`body`: {error}")))?;
+fn trace(body: &RawValue, event_id: &str, at: NanoTimestamp) -> Result<TracePatch, Invalid> {
+    let body: TraceBody<'_> = serde_json::from_str(body.get()).map_err(|error| Invalid::shape(&error))?;
     let id = body.id.as_deref().unwrap_or(event_id).parse().map_err(|error| Invalid(format!("`body.id`: {error}")))?;
     let mut patch = TracePatch::new(id, at);
     patch.timestamp = Some(time(body.timestamp.as_deref(), "timestamp")?.unwrap_or(at));
-    patch.name = body.name;
-    patch.user_id = body.user_id;
-    patch.session_id = body.session_id;
-    patch.environment = body.environment;
-    patch.release = body.release;
-    patch.version = body.version;
+    patch.name = name("name", body.name)?;
+    patch.user_id = name("userId", body.user_id)?;
+    patch.session_id = name("sessionId", body.session_id)?;
+    patch.environment = environment(body.environment)?;
+    patch.release = name("release", body.release)?;
+    patch.version = name("version", body.version)?;
     patch.public = body.public;
-    patch.tags = body.tags.unwrap_or_default();
+    patch.tags = tags(body.tags.unwrap_or_default())?;
     patch.metadata = metadata(body.metadata);
-    patch.input = content(body.input);
-    patch.output = content(body.output);
+    patch.input = content("input", body.input)?;
+    patch.output = content("output", body.output)?;
     Ok(patch)
 }
 
-/// A content; null is none.
-pub(super) fn content(value: Option<Value>) -> Option<JsonText> {
-    value.filter(|value| !value.is_null()).map(|value| JsonText::of(&value))
+fn tags(tags: Vec<String>) -> Result<Vec<String>, Invalid> {
+    if tags.len() > LIST_MAX {
+        return Err(Invalid(format!("`tags` are {}; at most {LIST_MAX} are kept", tags.len())));
+    }
+    tags.into_iter().filter_map(|tag| name("tags", Some(tag)).transpose()).collect()
 }
 
 /// A time, if it is given.
 pub(super) fn time(text: Option<&str>, name: &str) -> Result<Option<NanoTimestamp>, Invalid> {
     let Some(text) = text else { return Ok(None) };
     let parsed = NanoTimestamp::parse(text);
-    parsed.map(Some).ok_or_else(|| Invalid(format!("`body.{name}` must be a time, not `{text}`")))
+    parsed.map(Some).ok_or_else(|| Invalid(format!("`body.{name}` must be a time, not `{}`", shortened(text))))
 }
 
 #[cfg(test)]
 mod tests {
-    use privet_domain::trace::{Observation, PatchKind};
+    use privet_domain::trace::{JsonText, Observation, PatchKind};
     use serde_json::json;
 
     use super::*;
 
     fn decode(batch: Value) -> Batch {
-        decode_batch(json!({"batch": batch, "metadata": {}}).to_string().as_bytes()).unwrap()
+        decode_batch(json!({"batch": batch, "metadata": {}}).to_string().as_bytes(), Allowed::All).unwrap()
     }
 
     fn event(id: &str, kind: &str, body: Value) -> Value {
@@ -187,13 +247,13 @@ mod tests {
             event("1", "trace-create", json!({"id": "t", "name": "again"})),
         ]));
         let accepted: Vec<&str> = batch.accepted.iter().map(|event| event.id.as_str()).collect();
-        assert_eq!(accepted, ["1", "5", "1"]);
+        assert_eq!(accepted, ["1", "5"]);
         let rejected: Vec<&str> = batch.rejected.iter().map(|event| event.id.as_str()).collect();
         assert_eq!(rejected, ["2", "3", "4", ""]);
         assert!(batch.rejected[0].reason.contains("poem-create"), "{:?}", batch.rejected);
         assert!(batch.rejected[1].reason.contains("`LOUD` is none of DEBUG"), "{:?}", batch.rejected);
         assert_eq!(batch.batch.traces.len(), 1, "the same event once");
-        assert!(decode_batch(b"{}").is_err());
+        assert!(decode_batch(b"{}", Allowed::All).is_err());
     }
 
     #[test]

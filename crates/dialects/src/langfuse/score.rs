@@ -1,20 +1,36 @@
 //! Scores as Langfuse's SDKs send them, by the batch of events and by `POST /api/public/scores`.
 
 use privet_domain::time::NanoTimestamp;
-use privet_domain::trace::{DEFAULT_ENVIRONMENT, Score, ScoreSource, ScoreTarget, ScoreType};
+use privet_domain::trace::{
+    DEFAULT_ENVIRONMENT, ObservationId, Score, ScoreSource, ScoreTarget, ScoreType, TraceId, mend_surrogates,
+};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::{Invalid, metadata};
+use super::{Invalid, environment, metadata, name, prose};
+use crate::traced_text::shortened;
 
 /// The longest text of a score, in characters.
 const TEXT_CHARS_MAX: usize = 500;
-const NAME_CHARS_MAX: usize = 500;
 
-/// A score as it came.
-#[derive(Clone, Debug, Deserialize)]
+/// What `POST /api/public/scores` was given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scores {
+    /// One.
+    One(Box<Score>),
+    /// A list; some of it may be wrong.
+    List {
+        /// Those that are right.
+        scores: Vec<Score>,
+        /// The places of the others in the list, and what is wrong with them.
+        rejected: Vec<(usize, Invalid)>,
+    },
+}
+
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ScoreBody {
+struct Body {
     id: Option<String>,
     trace_id: Option<String>,
     session_id: Option<String>,
@@ -29,53 +45,76 @@ pub struct ScoreBody {
     environment: Option<String>,
     metadata: Option<Value>,
     timestamp: Option<String>,
+    source: Option<String>,
+    author_user_id: Option<String>,
 }
 
-/// Reads a score that stands alone.
+/// Reads a score or a list of them. A score without an id gets a new one.
 ///
 /// # Errors
-/// With what is wrong.
-pub fn decode_score(body: Value, at: NanoTimestamp, new_id: &str) -> Result<Score, Invalid> {
-    decode(body, Some(new_id), at)
+/// When it is neither, or the one score is wrong.
+pub fn decode_scores(body: &[u8], at: NanoTimestamp, mut new_id: impl FnMut() -> String) -> Result<Scores, Invalid> {
+    let body = mend_surrogates(body);
+    let raw: &RawValue = serde_json::from_slice(&body).map_err(|error| Invalid::shape(&error))?;
+    if !raw.get().starts_with('[') {
+        return Ok(Scores::One(Box::new(decode(raw, &new_id(), at)?)));
+    }
+    let list: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|error| Invalid::shape(&error))?;
+    let (mut scores, mut rejected) = (Vec::with_capacity(list.len()), Vec::new());
+    for (place, raw) in list.into_iter().enumerate() {
+        match decode(raw, &new_id(), at) {
+            Ok(score) => scores.push(score),
+            Err(error) => rejected.push((place, error)),
+        }
+    }
+    Ok(Scores::List { scores, rejected })
 }
 
 /// Reads a score. Without an id of its own it has the event's, so that an event sent again makes no second score.
-pub(super) fn decode(body: Value, event_id: Option<&str>, at: NanoTimestamp) -> Result<Score, Invalid> {
-    let body: ScoreBody = serde_json::from_value(body).map_err(|error| Invalid(format!("`body`: {error}")))?;
-    let id = body.id.as_deref().or(event_id).unwrap_or_default();
-    if body.name.is_empty() || body.name.chars().count() > NAME_CHARS_MAX {
-        return Err(Invalid(format!("`name` must have 1 to {NAME_CHARS_MAX} characters")));
-    }
+pub(super) fn decode(body: &RawValue, event_id: &str, at: NanoTimestamp) -> Result<Score, Invalid> {
+    let body: Body = serde_json::from_str(body.get()).map_err(|error| Invalid::shape(&error))?;
+    let id = body.id.as_deref().filter(|id| !id.is_empty()).unwrap_or(event_id);
+    let id = id.parse().map_err(|error| Invalid(format!("`id`: {error}")))?;
     let target = target(&body)?;
     let (score_type, value, text) = value(&body)?;
     let timestamp = super::ingestion::time(body.timestamp.as_deref(), "timestamp")?.unwrap_or(at);
+    let source = body.source.as_deref().map(str::parse).transpose();
+    let nameless = || Invalid("`name` is empty: say what is judged".to_owned());
     Ok(Score {
-        id: id.parse().map_err(|error| Invalid(format!("`id`: {error}")))?,
+        id,
         target,
-        name: body.name,
+        name: name("name", Some(body.name))?.ok_or_else(nameless)?,
         score_type,
         value,
-        text,
-        comment: body.comment,
-        source: ScoreSource::Api,
-        author_user_id: None,
-        config_id: body.config_id,
-        environment: body.environment.unwrap_or_else(|| DEFAULT_ENVIRONMENT.to_owned()),
+        text: prose("value", text)?,
+        comment: prose("comment", body.comment)?,
+        source: source.map_err(|error| Invalid(format!("`source`: {error}")))?.unwrap_or(ScoreSource::Api),
+        author_user_id: name("authorUserId", body.author_user_id)?,
+        config_id: name("configId", body.config_id)?,
+        environment: environment(body.environment)?.unwrap_or_else(|| DEFAULT_ENVIRONMENT.to_owned()),
         metadata: metadata(body.metadata),
         timestamp,
     })
 }
 
-fn target(body: &ScoreBody) -> Result<ScoreTarget, Invalid> {
-    let wrong = |name: &str, error: &dyn std::fmt::Display| Invalid(format!("`{name}`: {error}"));
-    match (&body.trace_id, &body.session_id, &body.dataset_run_id) {
+/// The one thing that is judged; an empty id is none.
+fn target(body: &Body) -> Result<ScoreTarget, Invalid> {
+    let given = |id: &Option<String>| id.clone().filter(|id| !id.is_empty());
+    let observation = given(&body.observation_id);
+    match (given(&body.trace_id), given(&body.session_id), given(&body.dataset_run_id)) {
         (Some(trace), None, None) => {
-            let observation = body.observation_id.as_deref().map(str::parse).transpose();
-            let observation = observation.map_err(|error| wrong("observationId", &error))?;
-            Ok(ScoreTarget::Trace(trace.parse().map_err(|error| wrong("traceId", &error))?, observation))
+            let wrong = |field: &str, error: &dyn std::fmt::Display| Invalid(format!("`{field}`: {error}"));
+            let trace: TraceId = trace.parse().map_err(|error| wrong("traceId", &error))?;
+            let observation: Option<ObservationId> =
+                observation.map(|id| id.parse()).transpose().map_err(|error| wrong("observationId", &error))?;
+            Ok(ScoreTarget::Trace(trace, observation))
         }
-        (None, Some(session), None) if body.observation_id.is_none() => Ok(ScoreTarget::Session(session.clone())),
-        (None, None, Some(run)) if body.observation_id.is_none() => Ok(ScoreTarget::DatasetRun(run.clone())),
+        (None, session @ Some(_), None) if observation.is_none() => {
+            Ok(ScoreTarget::Session(name("sessionId", session)?.unwrap_or_default()))
+        }
+        (None, None, run @ Some(_)) if observation.is_none() => {
+            Ok(ScoreTarget::DatasetRun(name("datasetRunId", run)?.unwrap_or_default()))
+        }
         _ => Err(Invalid(
             "a score needs exactly one of `traceId` (with an `observationId` or without), `sessionId` and `datasetRunId`"
                 .to_owned(),
@@ -84,7 +123,7 @@ fn target(body: &ScoreBody) -> Result<ScoreTarget, Invalid> {
 }
 
 /// The type, as it is said or as the value shows it; the number; the text.
-fn value(body: &ScoreBody) -> Result<(ScoreType, f64, Option<String>), Invalid> {
+fn value(body: &Body) -> Result<(ScoreType, f64, Option<String>), Invalid> {
     let said = body.data_type.as_deref().map(str::parse::<ScoreType>).transpose();
     let said = said.map_err(|error| Invalid(format!("`dataType`: {error}")))?;
     let given = body.value.clone().or_else(|| body.string_value.clone().map(Value::String)).unwrap_or(Value::Null);
@@ -98,7 +137,9 @@ fn value(body: &ScoreBody) -> Result<(ScoreType, f64, Option<String>), Invalid> 
         Value::String(_) => ScoreType::Categorical,
         _ => ScoreType::Numeric,
     };
-    let wanted = |what: &str| Invalid(format!("`value` of a score of this type must be {what}, not {given}"));
+    let wanted = |what: &str| {
+        Invalid(format!("`value` of a score of this type must be {what}, not {}", shortened(&given.to_string())))
+    };
     match said.unwrap_or(inferred) {
         ScoreType::Numeric => Ok((ScoreType::Numeric, number.ok_or_else(|| wanted("a number"))?, None)),
         ScoreType::Boolean => {
@@ -122,7 +163,10 @@ mod tests {
     use super::*;
 
     fn read(body: Value) -> Result<Score, Invalid> {
-        decode_score(body, NanoTimestamp::from_nanos(1), "new")
+        match decode_scores(body.to_string().as_bytes(), NanoTimestamp::from_nanos(1), || "new".to_owned())? {
+            Scores::One(score) => Ok(*score),
+            Scores::List { .. } => panic!("one was sent"),
+        }
     }
 
     #[test]

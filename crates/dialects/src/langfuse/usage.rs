@@ -6,6 +6,10 @@ use privet_domain::money::Nanos;
 use serde_json::{Map, Value};
 
 use super::{Invalid, amount};
+use crate::traced_text::{LIST_MAX, NAME_BYTES_MAX, shortened};
+
+/// Nobody uses more in one call, and sums of it fit.
+const TOKENS_MAX: u64 = 1_000_000_000_000;
 
 /// Tokens by kind.
 type Usage = BTreeMap<String, u64>;
@@ -19,6 +23,7 @@ pub(super) fn usage(value: Option<Value>) -> Result<(Option<Usage>, Option<Costs
         Some(Value::Object(members)) => members,
         Some(_) => return Err(Invalid("the usage must be an object of tokens by kind".to_owned())),
     };
+    check_kinds(&members)?;
     let mut costs = Costs::new();
     for (name, kind) in [("inputCost", "input"), ("outputCost", "output"), ("totalCost", "total")] {
         if let Some(dollars) = members.get(name).and_then(Value::as_f64) {
@@ -81,18 +86,30 @@ fn count(kind: &str, value: &Value) -> Result<Option<u64>, Invalid> {
     if value.is_null() {
         return Ok(None);
     }
-    let whole = value.as_u64().or_else(|| value.as_f64().filter(|count| *count >= 0.0).map(|count| count as u64));
-    whole.map(Some).ok_or_else(|| Invalid(format!("the usage `{kind}` must be a number of at least 0, not {value}")))
+    let float = || value.as_f64().filter(|count| (0.0..=TOKENS_MAX as f64).contains(count)).map(|count| count as u64);
+    let whole = value.as_u64().or_else(float).filter(|count| *count <= TOKENS_MAX);
+    whole.map(Some).ok_or_else(|| {
+        let (kind, given) = (shortened(kind), shortened(&value.to_string()));
+        Invalid(format!("the usage `{kind}` must be a number from 0 to {TOKENS_MAX}, not {given}"))
+    })
+}
+
+fn check_kinds(members: &Map<String, Value>) -> Result<(), Invalid> {
+    if members.len() <= LIST_MAX && members.keys().all(|kind| kind.len() <= NAME_BYTES_MAX) {
+        return Ok(());
+    }
+    Err(Invalid(format!("a usage has at most {LIST_MAX} kinds, with names of at most {NAME_BYTES_MAX} bytes")))
 }
 
 /// Reads costs by kind, in dollars.
 pub(super) fn costs(members: Option<Map<String, Value>>) -> Result<Option<Costs>, Invalid> {
     let Some(members) = members else { return Ok(None) };
+    check_kinds(&members)?;
     let mut costs = Costs::new();
     for (kind, value) in members.into_iter().filter(|(_, value)| !value.is_null()) {
         let dollars = value
             .as_f64()
-            .ok_or_else(|| Invalid(format!("the cost `{kind}` must be a number of dollars, not {value}")))?;
+            .ok_or_else(|| Invalid(format!("the cost `{}` must be a number of dollars", shortened(&kind))))?;
         costs.insert(kind, amount(dollars)?);
     }
     Ok((!costs.is_empty()).then_some(costs))

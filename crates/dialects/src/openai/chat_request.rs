@@ -44,6 +44,8 @@ pub struct IncomingChat {
     pub model: Option<String>,
     /// The thread; at least one message.
     pub messages: Vec<Message>,
+    /// What is put in front of the thread on the way to the provider, and is not part of it.
+    pub lead: Vec<Message>,
     /// Whether a stream is asked for.
     pub stream: bool,
     /// Whether the stream should end with the usage.
@@ -96,6 +98,7 @@ impl IncomingChat {
         Ok(Self {
             model: object.decode("model")?,
             messages: messages?,
+            lead: Vec::new(),
             stream: object.decode("stream")?.unwrap_or(false),
             include_usage: options.and_then(|options| options.include_usage).unwrap_or(false),
             conversation_id: by_metadata.or(object.decode("conversation_id")?),
@@ -123,7 +126,17 @@ impl IncomingChat {
         let body = Bytes::from(Value::Object(fields).to_string());
         #[expect(clippy::expect_used, reason = "the text of a JSON object was serialised a line above")]
         let object = RawObject::parse(body).expect("an object that was just serialised is one");
-        Self { object, model, messages, stream, include_usage: false, conversation_id: None, store: None, choices: 1 }
+        Self {
+            object,
+            model,
+            messages,
+            lead: Vec::new(),
+            stream,
+            include_usage: false,
+            conversation_id: None,
+            store: None,
+            choices: 1,
+        }
     }
 
     /// The body for a provider of the same dialect: its own bytes, but for what must change.
@@ -135,13 +148,13 @@ impl IncomingChat {
         if self.model.as_deref() != Some(forward.model) {
             edits.set("model", json_bytes(&json!(forward.model)));
         }
-        if !forward.history.is_empty() {
+        if !forward.history.is_empty() || !self.lead.is_empty() {
             edits.set("messages", self.messages_after(forward.history));
         }
         if self.stream && !self.include_usage {
             edits.set("stream_options", json_bytes(&self.stream_options()));
         }
-        self.remove_conversation(&mut edits);
+        self.remove_own(&mut edits);
         self.limit_output(forward, &mut edits);
         if let Some(tier) = forward.service_tier {
             edits.set("service_tier", json_bytes(&json!(tier)));
@@ -168,7 +181,7 @@ impl IncomingChat {
         }
         Ok(ChatRequest {
             model: model.to_owned(),
-            messages: [instructions, history, said].concat(),
+            messages: [&self.lead, instructions, history, said].concat(),
             tools: tools(object)?,
             tool_choice: object.decode::<Value>("tool_choice")?.map(|choice| tool_choice(&choice)).transpose()?,
             parallel_tool_calls: object.decode("parallel_tool_calls")?,
@@ -222,10 +235,16 @@ impl IncomingChat {
             .map_err(|_| BadRequest::at("service_tier", "`service_tier` must be a text such as `default`."))
     }
 
-    /// The request's `metadata`; empty where there is none.
+    /// The request's `metadata`, which also describes its trace ([`TRACE_METADATA`]); empty where there is none.
     #[must_use]
     pub fn metadata(&self) -> Map<String, Value> {
         self.object.decode("metadata").ok().flatten().unwrap_or_default()
+    }
+
+    /// The end user, as the application names them.
+    #[must_use]
+    pub fn user(&self) -> Option<String> {
+        self.object.decode("user").ok().flatten()
     }
 
     /// The parameters of the model, as the request names them.
@@ -255,7 +274,9 @@ impl IncomingChat {
         let own: Vec<&serde_json::value::RawValue> =
             self.object.get("messages").and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
         let (instructions, said) = own.split_at(self.leading_instructions().min(own.len()));
-        let mut items: Vec<String> = instructions.iter().map(|raw| raw.get().to_owned()).collect();
+        let mut items: Vec<String> =
+            self.lead.iter().flat_map(message::encode).map(|value| value.to_string()).collect();
+        items.extend(instructions.iter().map(|raw| raw.get().to_owned()));
         items.extend(history.iter().flat_map(message::encode).map(|value| value.to_string()));
         items.extend(said.iter().map(|raw| raw.get().to_owned()));
         format!("[{}]", items.join(",")).into_bytes()
@@ -267,15 +288,18 @@ impl IncomingChat {
         Value::Object(options)
     }
 
-    /// The conversation is ours to know; a provider would refuse the field or keep it.
-    fn remove_conversation(&self, edits: &mut Edits) {
+    /// Conversation and prompt are ours to know, and so is what describes the trace: a provider would refuse the fields or keep
+    /// them. With `store: true` the client wants the provider to keep its words of the trace.
+    fn remove_own(&self, edits: &mut Edits) {
         if self.object.get("conversation_id").is_some() {
             edits.remove("conversation_id");
         }
-        let metadata: Option<Map<String, Value>> = self.object.decode("metadata").ok().flatten();
-        if let Some(mut metadata) = metadata
-            && metadata.shift_remove("conversation_id").is_some()
-        {
+        let mut metadata = self.metadata();
+        let before = metadata.len();
+        let passes =
+            |name: &str| !OWN_METADATA.contains(&name) && (self.store == Some(true) || !TRACE_METADATA.contains(&name));
+        metadata.retain(|name, _| passes(name));
+        if metadata.len() < before {
             if metadata.is_empty() {
                 edits.remove("metadata");
             } else {
@@ -311,6 +335,10 @@ impl IncomingChat {
         }
     }
 }
+
+/// Members of `metadata` that describe the request's trace.
+pub const TRACE_METADATA: [&str; 7] =
+    ["trace_name", "trace_user_id", "session_id", "tags", "environment", "release", "version"];
 
 /// Parameters that change what a model answers.
 const PARAMETERS: [&str; 15] = [
@@ -358,6 +386,9 @@ const KNOWN: [&str; 24] = [
     "conversation_id",
     "store",
 ];
+
+/// Members of `metadata` that Privet acts on.
+const OWN_METADATA: [&str; 2] = ["conversation_id", "prompt"];
 
 #[derive(Deserialize)]
 struct StreamOptions {
@@ -496,6 +527,27 @@ mod tests {
             "{\"model\":\"m\",\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"old\"},\
              {\"role\":\"assistant\",\"content\":\"answer\"},{\"role\":\"user\", \"content\":\"new\"}]}"
         );
+    }
+
+    #[test]
+    fn what_leads_the_thread_is_sent_and_counted_and_the_prompt_is_not_told() {
+        let mut request = parse(
+            "{\"model\":\"m\",\"metadata\":{\"prompt\":\"p\",\"a\":\"b\"},\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\", \"content\":\"new\"}]}",
+        );
+        let before = request.size(&[]).text_tokens;
+        request.lead = vec![Message::text(Role::System, "lead")];
+        assert!(request.size(&[]).text_tokens >= before + 4);
+        let history = [Message::text(Role::User, "old")];
+        let sent = request.forward(&Forward { model: "m", history: &history, ..Forward::default() });
+        assert_eq!(
+            sent,
+            "{\"model\":\"m\",\"metadata\":{\"a\":\"b\"},\"messages\":[{\"role\":\"system\",\"content\":\"lead\"},\
+             {\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"old\"},\
+             {\"role\":\"user\", \"content\":\"new\"}]}"
+        );
+        let canonical = request.to_canonical("m", &history).unwrap();
+        let said: Vec<String> = canonical.messages.iter().map(Message::plain_text).collect();
+        assert_eq!(said, ["lead", "s", "old", "new"]);
     }
 
     #[test]

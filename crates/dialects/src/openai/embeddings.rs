@@ -63,6 +63,18 @@ impl IncomingEmbeddings {
         Ok(Self { model, texts, dimensions: object.decode("dimensions")?, base64, object, tokens })
     }
 
+    /// What is embedded, as its JSON.
+    #[must_use]
+    pub fn input_json(&self) -> Option<&str> {
+        std::str::from_utf8(self.object.get("input")?).ok()
+    }
+
+    /// The end user, as the application names them.
+    #[must_use]
+    pub fn user(&self) -> Option<String> {
+        self.object.decode("user").ok().flatten()
+    }
+
     /// The body for a provider of the same dialect.
     #[must_use]
     pub fn forward(&self, model: &str) -> Bytes {

@@ -73,6 +73,44 @@ pub fn encode(message: &Message) -> Vec<Value> {
     out
 }
 
+/// Adds messages to a JSON array that is open (it begins with `[`), each as [`encode`] writes it. Texts, which most are, are
+/// written at once.
+pub fn write(messages: &[Message], array: &mut Vec<u8>) {
+    let comma = |array: &mut Vec<u8>| {
+        if array.last() != Some(&b'[') {
+            array.push(b',');
+        }
+    };
+    for message in messages {
+        match message.parts.as_slice() {
+            [Part::Text { text }] if message.extra.is_empty() && message.role != Role::Tool => {
+                comma(array);
+                array.extend_from_slice(br#"{"role":""#);
+                array.extend_from_slice(message.role.as_str().as_bytes());
+                array.push(b'"');
+                if let Some(name) = &message.name {
+                    array.extend_from_slice(br#","name":"#);
+                    write_text(name, array);
+                }
+                array.extend_from_slice(br#","content":"#);
+                write_text(text, array);
+                array.push(b'}');
+            }
+            _ => {
+                for value in encode(message) {
+                    comma(array);
+                    array.extend_from_slice(value.to_string().as_bytes());
+                }
+            }
+        }
+    }
+}
+
+fn write_text(text: &str, json: &mut Vec<u8>) {
+    // Neither a text nor the memory can refuse.
+    let _ = serde_json::to_writer(json, text);
+}
+
 /// The message of an answer: `reasoning_content` and, where they must go back, signed `thinking_blocks` included.
 #[must_use]
 pub fn encode_answer(message: &Message) -> Value {
@@ -362,6 +400,30 @@ mod tests {
         ] {
             assert_eq!(decode(value, "messages[0]").unwrap_err().param.as_deref(), Some(param));
         }
+    }
+
+    #[test]
+    fn written_at_once_a_message_is_the_same_as_encoded() {
+        let named = Message { name: Some("a\"da".into()), ..Message::text(Role::User, "hi\n\u{1}é") };
+        let call = Part::ToolCall { id: "c".into(), name: "f".into(), arguments: "{}".into(), signature: None };
+        let result =
+            Part::ToolResult { call_id: "c".into(), content: vec![Part::Text { text: "42".into() }], is_error: false };
+        let mut extra = Message::text(Role::Developer, "x");
+        extra.extra.insert("future".into(), json!([1]));
+        let messages = [
+            Message::text(Role::System, "be brief"),
+            named,
+            Message { parts: vec![call], ..Message::text(Role::Assistant, "") },
+            Message { parts: vec![result], ..Message::text(Role::Tool, "") },
+            Message::text(Role::Tool, "a result of nothing"),
+            Message::text(Role::Assistant, ""),
+            extra,
+        ];
+        let mut array = b"[".to_vec();
+        write(&messages[..2], &mut array);
+        write(&messages[2..], &mut array);
+        let encoded = Value::Array(messages.iter().flat_map(encode).collect());
+        assert_eq!(format!("{}]", String::from_utf8(array).unwrap()), encoded.to_string());
     }
 
     proptest! {

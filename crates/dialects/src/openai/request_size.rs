@@ -73,11 +73,11 @@ const NOT_TEXT: [&str; 9] = [
 const SEARCHES: [&str; 3] = ["web_search_options", "search_parameters", "plugins"];
 
 impl IncomingChat {
-    /// The most that the request can be counted as, behind earlier messages.
+    /// The most that the request can be counted as, with what leads it and earlier messages.
     #[must_use]
     pub fn size(&self, history: &[Message]) -> RequestSize {
         let mut size = RequestSize { text_tokens: TOKENS_PER_REQUEST, ..RequestSize::default() };
-        let thread = || history.iter().chain(&self.messages);
+        let thread = || self.lead.iter().chain(history).chain(&self.messages);
         let names = thread().flat_map(|message| &message.parts).map(|part| match part {
             Part::ToolCall { name, .. } => name.len(),
             _ => 0,
@@ -88,7 +88,7 @@ impl IncomingChat {
         }
         self.members(&mut size);
         size.writes_cache = asks_for_cache(self.object.body())
-            || history.iter().any(|message| {
+            || self.lead.iter().chain(history).any(|message| {
                 // Only what has no canonical meaning can hold it, and that is rarely there.
                 let others = message.parts.iter().filter_map(|part| match part {
                     Part::Other { value } => Some(value.to_string()),

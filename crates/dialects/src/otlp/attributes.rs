@@ -8,6 +8,7 @@ use privet_domain::trace::JsonText;
 use serde_json::{Map, Value};
 
 use super::wire::{AnyValue, AnyValueKind, KeyValue};
+use crate::json_limits::{self, JsonLimits};
 
 /// Deeper values are cut off: nobody reads them.
 const DEPTH_MAX: usize = 32;
@@ -42,6 +43,15 @@ impl Attributes {
             Value::Number(number) => {
                 number.as_u64().or_else(|| number.as_f64().filter(|n| *n >= 0.0).map(|n| n as u64))
             }
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// As [`Attributes::take`], as a number.
+    pub(super) fn take_float(&mut self, names: &[&str]) -> Option<f64> {
+        match self.take(names)? {
+            Value::Number(number) => number.as_f64(),
             Value::String(text) => text.parse().ok(),
             _ => None,
         }
@@ -96,17 +106,19 @@ impl Attributes {
 }
 
 /// The text of a value.
-fn text(value: Value) -> String {
+pub(super) fn text(value: Value) -> String {
     match value {
         Value::String(text) => text,
         value => value.to_string(),
     }
 }
 
-/// The value that a text is the JSON of; any other value as it is.
+/// The value that a text is the JSON of; any other value as it is, and a text that nests deeper than what it will stand in may.
 pub(super) fn decoded(value: Value) -> Value {
     match value {
-        Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        Value::String(text) if json_limits::check(text.as_bytes(), &JsonLimits::default()).is_ok() => {
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        }
         value => value,
     }
 }

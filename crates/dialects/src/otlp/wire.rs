@@ -1,7 +1,9 @@
 //! The messages of OTLP (opentelemetry-proto 1.x, `trace/v1/trace.proto`), as far as they are read. The same types are protobuf and
 //! JSON; in JSON ids are hexadecimal and 64-bit numbers may be texts.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+
+use super::lenient;
 
 /// An export of spans.
 #[derive(Clone, PartialEq, prost::Message, Deserialize, Serialize)]
@@ -9,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct ExportTraceServiceRequest {
     /// By what sends them.
     #[prost(message, repeated, tag = "1")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub resource_spans: Vec<ResourceSpans>,
 }
 
@@ -40,6 +43,7 @@ pub struct ResourceSpans {
     pub resource: Option<Resource>,
     /// By the library that made them.
     #[prost(message, repeated, tag = "2")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub scope_spans: Vec<ScopeSpans>,
 }
 
@@ -49,6 +53,7 @@ pub struct ResourceSpans {
 pub struct Resource {
     /// What is known of it.
     #[prost(message, repeated, tag = "1")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub attributes: Vec<KeyValue>,
 }
 
@@ -61,6 +66,7 @@ pub struct ScopeSpans {
     pub scope: Option<Scope>,
     /// Its spans.
     #[prost(message, repeated, tag = "2")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub spans: Vec<Span>,
 }
 
@@ -70,12 +76,15 @@ pub struct ScopeSpans {
 pub struct Scope {
     /// Its name.
     #[prost(string, tag = "1")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub name: String,
     /// Its version.
     #[prost(string, tag = "2")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub version: String,
     /// What else is known of it.
     #[prost(message, repeated, tag = "3")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub attributes: Vec<KeyValue>,
 }
 
@@ -85,36 +94,39 @@ pub struct Scope {
 pub struct Span {
     /// 16 bytes.
     #[prost(bytes = "vec", tag = "1")]
-    #[serde(with = "hex")]
+    #[serde(with = "lenient::hex")]
     pub trace_id: Vec<u8>,
     /// 8 bytes.
     #[prost(bytes = "vec", tag = "2")]
-    #[serde(with = "hex")]
+    #[serde(with = "lenient::hex")]
     pub span_id: Vec<u8>,
     /// 8 bytes, or none of a root.
     #[prost(bytes = "vec", tag = "4")]
-    #[serde(with = "hex")]
+    #[serde(with = "lenient::hex")]
     pub parent_span_id: Vec<u8>,
     /// What it is called.
     #[prost(string, tag = "5")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub name: String,
     /// Whether it is internal, a server's, a client's … A number.
     #[prost(int32, tag = "6")]
-    #[serde(deserialize_with = "enumeration")]
+    #[serde(deserialize_with = "lenient::enumeration")]
     pub kind: i32,
     /// Nanoseconds since 1970.
     #[prost(fixed64, tag = "7")]
-    #[serde(deserialize_with = "unsigned")]
+    #[serde(deserialize_with = "lenient::unsigned")]
     pub start_time_unix_nano: u64,
     /// Nanoseconds since 1970.
     #[prost(fixed64, tag = "8")]
-    #[serde(deserialize_with = "unsigned")]
+    #[serde(deserialize_with = "lenient::unsigned")]
     pub end_time_unix_nano: u64,
     /// What is said of it.
     #[prost(message, repeated, tag = "9")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub attributes: Vec<KeyValue>,
     /// What happened in it.
     #[prost(message, repeated, tag = "11")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub events: Vec<Event>,
     /// How it ended.
     #[prost(message, optional, tag = "15")]
@@ -127,13 +139,15 @@ pub struct Span {
 pub struct Event {
     /// Nanoseconds since 1970.
     #[prost(fixed64, tag = "1")]
-    #[serde(deserialize_with = "unsigned")]
+    #[serde(deserialize_with = "lenient::unsigned")]
     pub time_unix_nano: u64,
     /// What it is called.
     #[prost(string, tag = "2")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub name: String,
     /// What is said of it.
     #[prost(message, repeated, tag = "3")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub attributes: Vec<KeyValue>,
 }
 
@@ -143,10 +157,11 @@ pub struct Event {
 pub struct Status {
     /// Why, where it failed.
     #[prost(string, tag = "2")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub message: String,
     /// 0 unset, 1 ok, 2 error.
     #[prost(int32, tag = "3")]
-    #[serde(deserialize_with = "enumeration")]
+    #[serde(deserialize_with = "lenient::enumeration")]
     pub code: i32,
 }
 
@@ -156,6 +171,7 @@ pub struct Status {
 pub struct KeyValue {
     /// The name.
     #[prost(string, tag = "1")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub key: String,
     /// The value.
     #[prost(message, optional, tag = "2")]
@@ -163,7 +179,7 @@ pub struct KeyValue {
 }
 
 /// A value of any type.
-#[derive(Clone, PartialEq, prost::Message, Deserialize, Serialize)]
+#[derive(Clone, PartialEq, prost::Message, Serialize)]
 #[serde(transparent)]
 pub struct AnyValue {
     /// The value.
@@ -172,7 +188,7 @@ pub struct AnyValue {
 }
 
 /// The types of values.
-#[derive(Clone, PartialEq, prost::Oneof, Deserialize, Serialize)]
+#[derive(Clone, PartialEq, prost::Oneof, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AnyValueKind {
     /// A text.
@@ -183,7 +199,6 @@ pub enum AnyValueKind {
     BoolValue(bool),
     /// A whole number.
     #[prost(int64, tag = "3")]
-    #[serde(deserialize_with = "signed")]
     IntValue(i64),
     /// A number.
     #[prost(double, tag = "4")]
@@ -196,7 +211,7 @@ pub enum AnyValueKind {
     KvlistValue(KeyValueList),
     /// Bytes; in JSON base64.
     #[prost(bytes = "vec", tag = "7")]
-    #[serde(with = "base64_text")]
+    #[serde(with = "lenient::base64_text")]
     BytesValue(Vec<u8>),
 }
 
@@ -206,6 +221,7 @@ pub enum AnyValueKind {
 pub struct ArrayValue {
     /// The values.
     #[prost(message, repeated, tag = "1")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub values: Vec<AnyValue>,
 }
 
@@ -215,79 +231,6 @@ pub struct ArrayValue {
 pub struct KeyValueList {
     /// The values with their names.
     #[prost(message, repeated, tag = "1")]
+    #[serde(deserialize_with = "lenient::nullable")]
     pub values: Vec<KeyValue>,
-}
-
-/// A number, or the text of one: JSON has no 64-bit integers.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Number {
-    Unsigned(u64),
-    Signed(i64),
-    Text(String),
-}
-
-fn unsigned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    match Number::deserialize(deserializer)? {
-        Number::Unsigned(number) => Ok(number),
-        Number::Signed(_) => Err(serde::de::Error::custom("a time cannot be negative")),
-        Number::Text(text) => text.parse().map_err(serde::de::Error::custom),
-    }
-}
-
-fn signed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    match Number::deserialize(deserializer)? {
-        Number::Unsigned(number) => i64::try_from(number).map_err(serde::de::Error::custom),
-        Number::Signed(number) => Ok(number),
-        Number::Text(text) => text.parse().map_err(serde::de::Error::custom),
-    }
-}
-
-/// A number; the names that some senders write instead (`STATUS_CODE_ERROR`, `SPAN_KIND_CLIENT`) are understood where they matter.
-fn enumeration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
-    Ok(match Number::deserialize(deserializer)? {
-        Number::Unsigned(number) => i32::try_from(number).unwrap_or(0),
-        Number::Signed(_) => 0,
-        Number::Text(text) => match text.as_str() {
-            "STATUS_CODE_OK" => 1,
-            "STATUS_CODE_ERROR" => 2,
-            text => text.parse().unwrap_or(0),
-        },
-    })
-}
-
-mod hex {
-    use super::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        serializer.serialize_str(&text)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let digits: Option<Vec<u8>> = text
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2))
-            .map(|pair| u8::from_str_radix(pair?, 16).ok())
-            .collect();
-        digits.ok_or_else(|| serde::de::Error::custom("an id must be hexadecimal"))
-    }
-}
-
-mod base64_text {
-    use base64::Engine as _;
-    use base64::prelude::BASE64_STANDARD;
-
-    use super::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        BASE64_STANDARD.decode(text).map_err(serde::de::Error::custom)
-    }
 }

@@ -22,7 +22,7 @@ pub(super) async fn finish(
 ) -> Result<(), StoreError> {
     let status = match &ended {
         Ended::Whole(_) | Ended::Unseen => MessageStatus::Complete,
-        Ended::Cut(..) | Ended::Failed(_) => MessageStatus::Incomplete,
+        Ended::Cut(..) | Ended::Failed(_) | Ended::Stopped(_) => MessageStatus::Incomplete,
     };
     let trace = trace.map(|trace| (trace, ended));
     let Some(turn) = turn else { return engine.settle(call, used, None, trace).await };
@@ -55,7 +55,7 @@ pub(super) async fn withdraw(
 ) {
     let conversation = turn.as_ref().map(|turn| turn.conversation_id);
     let end = turn.map(|turn| TurnEnd::Withdraw(withdrawal(turn)));
-    let trace = trace.map(|trace| (trace, Ended::Failed(error.to_string())));
+    let trace = trace.map(|trace| (trace, Ended::without_answer(error)));
     let withdrawn = engine.settle(call, used, end, trace).await;
     if let Some(conversation) = conversation {
         report(withdrawn, conversation);

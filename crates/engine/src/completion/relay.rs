@@ -12,6 +12,7 @@ use privet_dialects::UpstreamFault;
 use privet_dialects::sse::SseDecoder;
 use privet_dialects::translate::{StreamOptions, StreamTranslation, error_event};
 use privet_domain::id::{ConversationId, RequestId};
+use privet_domain::time::Timestamp;
 use privet_providers::{ByteStream, OnDisconnect, ProviderError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{CLIENT_STALL, ChatCommand, CompletionError, Ending, Reply, ReplyBody, record, usage};
 use crate::Engine;
 use crate::router::Target;
-use crate::traces::{CallTrace, Ended};
+use crate::traces::Ended;
 
 /// Silence of this length gets a comment line, so that no proxy between us and the client gives up.
 const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
@@ -38,6 +39,10 @@ pub(super) struct Relay {
     target: Target,
     decoder: SseDecoder,
     translation: StreamTranslation,
+    /// When the request came.
+    began: Timestamp,
+    /// When the first output was there.
+    first_output: Option<Timestamp>,
 }
 
 /// The client's end: before the first output the head of the reply, after it the pieces.
@@ -52,7 +57,7 @@ enum Client {
 }
 
 impl Relay {
-    pub(super) fn new(command: &ChatCommand, target: &Target, created: i64) -> Self {
+    pub(super) fn new(command: &ChatCommand, target: &Target, created: i64, began: Timestamp) -> Self {
         let options =
             StreamOptions { include_usage: command.incoming.include_usage, choices: command.incoming.choices, created };
         Self {
@@ -60,6 +65,8 @@ impl Relay {
             target: target.clone(),
             decoder: SseDecoder::default(),
             translation: StreamTranslation::new(target.provider.dialect(), options),
+            began,
+            first_output: None,
         }
     }
 
@@ -78,10 +85,13 @@ impl Relay {
         let outcome = tokio::select! {
             biased;
             () = stop.cancelled() => Err(CompletionError::Stopped),
-            outcome = self.pump(&engine, conversation_id, &mut stream, &mut client, &mut ending.trace) => outcome,
+            outcome = self.pump(&engine, conversation_id, &mut stream, &mut client) => outcome,
         };
         // Before anything is written, the provider is let go: a cancelled call stops costing at once.
         drop(stream);
+        if let (Some(trace), Some(at)) = (&mut ending.trace, self.first_output) {
+            trace.first_output(at);
+        }
         match outcome {
             Ok(()) => self.close(&engine, conversation_id, ending, client).await,
             Err(error) => self.fail(&engine, ending, client, error).await,
@@ -95,7 +105,6 @@ impl Relay {
         conversation_id: Option<ConversationId>,
         stream: &mut ByteStream,
         client: &mut Client,
-        trace: &mut Option<CallTrace>,
     ) -> Result<(), CompletionError> {
         let mut out = Vec::new();
         let mut silent_until = Instant::now() + KEEP_ALIVE_AFTER;
@@ -123,9 +132,7 @@ impl Relay {
             let translated = self.translate(chunk, &mut out);
             if !out.is_empty() {
                 silent_until = Instant::now() + KEEP_ALIVE_AFTER;
-                if let Some(trace) = trace {
-                    trace.first_output(engine.clock.now());
-                }
+                self.note_output(engine);
                 let sent = client.send(Bytes::from(std::mem::take(&mut out)), conversation_id, &engine.stop).await;
                 self.or_let_go(sent, client)?;
             }
@@ -139,6 +146,18 @@ impl Relay {
                 return Ok(());
             }
         }
+    }
+
+    /// The first output came, or more of it.
+    fn note_output(&mut self, engine: &Engine) {
+        if self.first_output.is_some() {
+            return;
+        }
+        let now = engine.clock.now();
+        self.first_output = Some(now);
+        let provider = self.target.provider.name().to_owned();
+        metrics::histogram!("privet_time_to_first_token_seconds", "provider" => provider)
+            .record(now.since(self.began).as_secs_f64());
     }
 
     /// A client that left ends the stream, unless its provider would bill all of it anyway.

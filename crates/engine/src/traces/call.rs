@@ -1,52 +1,75 @@
 //! The trace that a call of a model leaves by itself: one trace with one observation, filled as the call goes on.
+//!
+//! In a client's trace the observation is one of the client's, and of the trace only what nobody else says is said: its name and
+//! what went in and out are the client's to tell.
 
-use std::collections::BTreeMap;
+mod description;
+mod tokens;
 
 use privet_dialects::canonical::{Message, Role};
-use privet_dialects::openai::chat_request::IncomingChat;
-use privet_dialects::openai::embeddings::IncomingEmbeddings;
 use privet_dialects::openai::message;
 use privet_domain::id::{ConversationId, ProjectId, RequestId};
-use privet_domain::money::Nanos;
 use privet_domain::time::{NanoTimestamp, Timestamp};
 use privet_domain::trace::{
-    JsonText, Level, ObservationId, ObservationPatch, ObservationType, PatchKind, PromptLink, TOTAL, TraceBatch,
-    TraceId, TraceParent, TracePatch,
+    JsonText, Level, ObservationId, ObservationPatch, ObservationType, PatchKind, PromptLink, TraceBatch, TraceId,
+    TraceParent, TracePatch,
 };
 use privet_store::{Settlement, UsageSource};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::RequestTrace;
+use crate::completion::{ChatCommand, CompletionError};
+use crate::embedding::EmbeddingsCommand;
 use crate::keyring::Caller;
+use crate::prompt::ANSWER;
 use crate::router::Target;
+use description::Description;
+pub(crate) use description::named_user;
 
 /// A trace is named by so many characters of what was last said, as in the lesson.
 const NAME_CHARS: usize = 45;
-/// What the generation is called that answers with the prompt `Answer`, or in a conversation of `/api/chat`.
-const ANSWER: &str = "Answer";
+/// What any other is called, and a trace that nothing else names.
+const CHAT: &str = "chat";
+const EMBEDDINGS: &str = "embeddings";
+/// So much of an error's text is kept.
+const ERROR_CHARS_MAX: usize = 2_000;
 
 /// A trace on its way.
 #[derive(Debug)]
 pub(crate) struct CallTrace {
     project: ProjectId,
     trace: TracePatch,
+    /// What the client says of a trace that is its own.
+    said: Option<TracePatch>,
     observation: ObservationPatch,
     keeps_content: bool,
+    is_root: bool,
 }
 
 /// What a trace is told of a chat.
 pub(crate) struct ChatFacts<'a> {
-    pub(crate) caller: &'a Caller,
-    pub(crate) request_id: RequestId,
-    pub(crate) parent: Option<&'a TraceParent>,
-    pub(crate) incoming: &'a IncomingChat,
+    pub(crate) command: &'a ChatCommand,
     /// Earlier messages, behind the leading instructions.
     pub(crate) history: &'a [Message],
     pub(crate) target: &'a Target,
+    /// The conversation that the call is part of.
     pub(crate) conversation_id: Option<ConversationId>,
-    /// Whether it came through an endpoint that always has a conversation.
-    pub(crate) conversational: bool,
+    /// The prompt that stands in front of the thread.
     pub(crate) prompt: Option<PromptLink>,
+    /// The limit of output tokens that was set where the request names none.
+    pub(crate) output_limit: Option<u64>,
+    /// When the request came.
     pub(crate) began: Timestamp,
+}
+
+/// What any call tells of itself.
+struct CallFacts<'a> {
+    caller: &'a Caller,
+    request_id: RequestId,
+    request: &'a RequestTrace,
+    asked_model: Option<&'a str>,
+    target: &'a Target,
+    began: Timestamp,
 }
 
 /// How a call ended.
@@ -55,193 +78,245 @@ pub(crate) enum Ended<'a> {
     Whole(&'a [Message]),
     /// With part of one.
     Cut(&'a [Message], String),
-    /// With none.
+    /// With none: it failed.
     Failed(String),
+    /// With none, because nobody waited for it any more.
+    Stopped(String),
     /// With an answer that is not kept here: vectors.
     Unseen,
+}
+
+impl Ended<'_> {
+    /// Of a call that got no answer.
+    pub(crate) fn without_answer(error: &CompletionError) -> Self {
+        match error {
+            CompletionError::ClientLeft | CompletionError::Stopped | CompletionError::ShuttingDown => {
+                Self::Stopped(error.to_string())
+            }
+            error => Self::Failed(error.to_string()),
+        }
+    }
 }
 
 impl CallTrace {
     /// Of a chat that is about to be sent.
     pub(crate) fn of_chat(facts: &ChatFacts<'_>) -> Self {
-        let ChatFacts { caller, request_id, parent, incoming, target, began, .. } = *facts;
-        let mut call = Self::begin(caller, request_id, parent, target, began);
+        let command = facts.command;
+        let incoming = &command.incoming;
+        let mut call = Self::begin(&CallFacts {
+            caller: &command.caller,
+            request_id: command.request_id,
+            request: &command.trace,
+            asked_model: incoming.model.as_deref(),
+            target: facts.target,
+            began: facts.began,
+        });
         call.keeps_content = incoming.store != Some(false);
-        let last = incoming.messages.last().map(Message::plain_text).unwrap_or_default();
-        let metadata = incoming.metadata();
-        let (trace, observation) = (&mut call.trace, &mut call.observation);
-        trace.name = call.keeps_content.then(|| last.chars().take(NAME_CHARS).collect());
-        trace.session_id = facts.conversation_id.map(|id| id.to_string());
-        describe(trace, metadata);
-        let is_answer = facts.conversational || facts.prompt.as_ref().is_some_and(|prompt| prompt.name == ANSWER);
-        observation.observation_type = Some(ObservationType::Generation);
-        observation.name = Some(if is_answer { ANSWER } else { "chat" }.to_owned());
-        observation.model_parameters = Some(incoming.parameters()).filter(|parameters| !parameters.is_empty());
-        observation.prompt.clone_from(&facts.prompt);
+        if call.is_root {
+            let name = Some(name(&incoming.messages)).filter(|name| call.keeps_content && !name.is_empty());
+            call.trace.name = Some(name.unwrap_or_else(|| CHAT.to_owned()));
+        }
+        call.trace.session_id = facts.conversation_id.map(|id| id.to_string());
+        call.describe(Description { metadata: incoming.metadata(), user: incoming.user() }, &command.caller);
+        // What answers in a conversation of `/api/chat` is called so also where the prompt was deleted.
+        let is_answer = command.conversational || facts.prompt.as_ref().is_some_and(|prompt| prompt.name == ANSWER);
+        call.observation.observation_type = Some(ObservationType::Generation);
+        call.observation.name = Some(if is_answer { ANSWER } else { CHAT }.to_owned());
+        let mut parameters = incoming.parameters();
+        let is_limited = ["max_tokens", "max_completion_tokens"].iter().any(|name| parameters.contains_key(*name));
+        if let Some(limit) = facts.output_limit.filter(|_| !is_limited) {
+            parameters.insert("max_tokens".to_owned(), limit.into());
+        }
+        call.observation.model_parameters = Some(parameters).filter(|parameters| !parameters.is_empty());
+        call.observation.prompt.clone_from(&facts.prompt);
         if call.keeps_content {
-            observation.input = Some(thread(incoming, facts.history));
-            trace.input.clone_from(&observation.input);
+            call.observation.input = Some(thread(facts));
         }
         call
     }
 
     /// Of texts that are about to be embedded.
-    pub(crate) fn of_embeddings(
-        caller: &Caller,
-        request_id: RequestId,
-        parent: Option<&TraceParent>,
-        incoming: &IncomingEmbeddings,
-        target: &Target,
-        began: Timestamp,
-    ) -> Self {
-        let mut call = Self::begin(caller, request_id, parent, target, began);
-        call.trace.name = Some("embeddings".to_owned());
+    pub(crate) fn of_embeddings(command: &EmbeddingsCommand, target: &Target, began: Timestamp) -> Self {
+        let incoming = &command.incoming;
+        let mut call = Self::begin(&CallFacts {
+            caller: &command.caller,
+            request_id: command.request_id,
+            request: &command.trace,
+            asked_model: Some(&incoming.model),
+            target,
+            began,
+        });
+        if call.is_root {
+            call.trace.name = Some(EMBEDDINGS.to_owned());
+        }
+        call.describe(Description { user: incoming.user(), ..Description::default() }, &command.caller);
         call.observation.observation_type = Some(ObservationType::Embedding);
-        call.observation.name = Some("embeddings".to_owned());
-        let texts = incoming.texts.as_ref().map(|texts| Value::from(texts.clone()));
-        call.observation.input = texts.map(|texts| JsonText::of(&texts));
+        call.observation.name = Some(EMBEDDINGS.to_owned());
+        call.observation.input = incoming.input_json().map(|json| JsonText::from_stored(json.to_owned()));
         call
     }
 
-    fn begin(
-        caller: &Caller,
-        request_id: RequestId,
-        parent: Option<&TraceParent>,
-        target: &Target,
-        began: Timestamp,
-    ) -> Self {
-        let bytes = *request_id.as_uuid().as_bytes();
-        let id = parent.map_or_else(|| TraceId::from_bytes(bytes), |parent| parent.trace_id.clone());
-        let (_, random) = bytes.split_at(size_of::<u64>());
-        let observation_id = ObservationId::from_bytes(random.try_into().unwrap_or_default());
+    fn begin(facts: &CallFacts<'_>) -> Self {
+        let CallFacts { caller, request_id, request, asked_model, target, began } = *facts;
+        let parent = request.parent();
+        let id = parent.map_or_else(|| trace_id_of(request_id), |parent| parent.trace_id.clone());
+        request.tell(&id);
         let at = NanoTimestamp::from(began);
-        let mut trace = TracePatch::new(id.clone(), at);
+        // In a client's trace whatever anybody else says holds, and of several calls what the first said.
+        let in_order = if parent.is_none() { at } else { NanoTimestamp::from_nanos(at.as_nanos().saturating_neg()) };
+        let mut trace = TracePatch::new(id.clone(), in_order);
         trace.timestamp = Some(at);
         trace.user_id = Some(caller.user_id.to_string());
-        let mut observation = ObservationPatch::new(id, observation_id, PatchKind::Create, at);
+        let mut observation = ObservationPatch::new(id, observation_id_of(request_id), PatchKind::Create, at);
         observation.start = Some(at);
         observation.model = Some(target.model.clone());
         observation.parent_id = parent.map(|parent| parent.span_id.clone());
-        observation.metadata.insert("provider".to_owned(), Value::from(target.provider.name()));
-        if parent.is_some() {
-            observation.metadata.insert("request_id".to_owned(), Value::from(request_id.to_string()));
+        let provider = target.provider.name();
+        let mut note = |name: &str, value: String| drop(observation.metadata.insert(name.to_owned(), value.into()));
+        note("provider", provider.to_owned());
+        let full_name = |asked: &str| asked.split_once('/') == Some((provider, target.model.as_str()));
+        if let Some(asked) = asked_model.filter(|asked| *asked != target.model && !full_name(asked)) {
+            note("requested_model", asked.chars().take(NOTE_CHARS_MAX).collect());
         }
-        Self { project: caller.project_id, trace, observation, keeps_content: true }
+        if parent.is_some() {
+            note("request_id", request_id.to_string());
+        }
+        let is_root = parent.is_none();
+        Self { project: caller.project_id, trace, said: None, observation, keeps_content: true, is_root }
     }
 
-    /// The header by which the provider can go on with the trace.
-    pub(crate) fn for_provider(&self, parent: &TraceParent) -> String {
-        TraceParent { span_id: self.observation.id.clone(), ..parent.clone() }.to_string()
+    fn describe(&mut self, description: Description, caller: &Caller) {
+        if description.is_empty() {
+            return;
+        }
+        if self.is_root {
+            return description.write(&mut self.trace, &caller.user_id);
+        }
+        let mut said = TracePatch::new(self.trace.id.clone(), self.observation.at);
+        description.write(&mut said, &caller.user_id);
+        self.said = Some(said);
+    }
+
+    /// Where the client's trace goes on at the provider: below this call, which is no step of it where it leaves no trace.
+    pub(crate) fn parent_of_call(trace: Option<&Self>, request: &RequestTrace) -> Option<TraceParent> {
+        let parent = request.parent()?;
+        Some(trace.map_or_else(|| parent.clone(), |trace| parent.at(trace.observation.id.clone())))
     }
 
     /// The first output came.
     pub(crate) fn first_output(&mut self, at: Timestamp) {
-        self.observation.completion_start.get_or_insert_with(|| at.into());
+        self.observation.completion_start = Some(at.into());
     }
 
     /// The whole of it, once the call is settled.
-    pub(crate) fn end(self, ended: &Ended<'_>, settlement: &Settlement) -> (ProjectId, TraceBatch) {
-        let Self { project, mut trace, mut observation, keeps_content } = self;
-        observation.end = Some(settlement.at.into());
-        let (output, level, message) = match ended {
-            Ended::Whole(messages) => (output(messages), Level::Default, None),
-            Ended::Cut(messages, reason) => (output(messages), Level::Warning, Some(reason)),
-            Ended::Failed(reason) => (Some(JsonText::string(reason)), Level::Error, Some(reason)),
-            Ended::Unseen => (None, Level::Default, None),
-        };
-        observation.level = Some(level);
-        observation.status_message = message.cloned();
-        observation.output = output.filter(|_| keeps_content || level == Level::Error);
-        trace.output.clone_from(&observation.output);
+    pub(crate) fn end(mut self, ended: &Ended<'_>, settlement: &Settlement) -> (ProjectId, TraceBatch) {
         if settlement.source != UsageSource::Nothing {
-            observation.usage = Some(usage(settlement));
-            observation.cost = cost(settlement);
+            self.observation.usage = Some(tokens::usage(&settlement.usage));
+            self.observation.cost = tokens::cost(settlement);
         }
         if settlement.source == UsageSource::Bounded {
             // Nobody counted: the tokens are the most that there can have been.
-            observation.metadata.insert("usage_source".to_owned(), Value::from("bounded"));
+            self.observation.metadata.insert("usage_source".to_owned(), Value::from("bounded"));
         }
-        (project, TraceBatch { traces: vec![trace], observations: vec![observation], scores: Vec::new() })
+        self.close(ended, settlement.at)
+    }
+
+    /// The whole of it, where a limit refused the call. The thread was sent nowhere and is not kept.
+    pub(crate) fn refused(mut self, reason: String, at: Timestamp) -> (ProjectId, TraceBatch) {
+        self.observation.input = None;
+        self.close(&Ended::Failed(reason), at)
+    }
+
+    fn close(self, ended: &Ended<'_>, at: Timestamp) -> (ProjectId, TraceBatch) {
+        let Self { project, mut trace, said, mut observation, keeps_content, is_root } = self;
+        observation.end = Some(at.into());
+        let kept = |messages| if keeps_content { output(messages) } else { None };
+        let (output, level, message) = match ended {
+            Ended::Whole(messages) => (kept(messages), Level::Default, None),
+            Ended::Cut(messages, reason) => (kept(messages), Level::Warning, Some(shortened(reason))),
+            Ended::Failed(reason) => {
+                let reason = shortened(reason);
+                (Some(JsonText::string(&reason)), Level::Error, Some(reason))
+            }
+            Ended::Stopped(reason) => (None, Level::Warning, Some(shortened(reason))),
+            Ended::Unseen => (None, Level::Default, None),
+        };
+        observation.level = Some(level);
+        observation.status_message = message;
+        observation.output = output;
+        if is_root {
+            trace.input.clone_from(&observation.input);
+            trace.output.clone_from(&observation.output);
+        }
+        let traces = [Some(trace), said].into_iter().flatten().collect();
+        (project, TraceBatch { traces, observations: vec![observation], scores: Vec::new() })
     }
 }
 
-/// What the client says of the trace in its request's `metadata`: `trace_name`, `trace_user_id`, `session_id`, `tags` (with commas
-/// between them), `environment`, `release`, `version`. The rest is the trace's metadata.
-fn describe(trace: &mut TracePatch, mut metadata: Map<String, Value>) {
-    let mut take = |name: &str| match metadata.shift_remove(name) {
-        Some(Value::String(text)) if !text.is_empty() => Some(text),
-        _ => None,
-    };
-    trace.name = take("trace_name").or(trace.name.take());
-    trace.user_id = take("trace_user_id").or(trace.user_id.take());
-    trace.session_id = take("session_id").or(trace.session_id.take());
-    trace.environment = take("environment");
-    trace.release = take("release");
-    trace.version = take("version");
-    let tags = take("tags").unwrap_or_default();
-    trace.tags = tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
-    // Privet's own.
-    for own in ["conversation_id", "prompt"] {
-        metadata.shift_remove(own);
-    }
-    trace.metadata = metadata;
+/// So much of a name that a client gives is kept.
+const NOTE_CHARS_MAX: usize = 200;
+
+/// The trace that a request leaves which is part of no other: the request's id as 32 hexadecimal digits.
+pub(crate) fn trace_id_of(request: RequestId) -> TraceId {
+    TraceId::from_bytes(*request.as_uuid().as_bytes())
+}
+
+/// The observation that a request leaves: the random half of its id.
+pub(crate) fn observation_id_of(request: RequestId) -> ObservationId {
+    let (_, random) = request.as_uuid().as_u64_pair();
+    ObservationId::from_bytes(random.to_be_bytes())
+}
+
+/// The beginning of what the user said last.
+fn name(messages: &[Message]) -> String {
+    let said = messages.iter().rfind(|message| message.role == Role::User).or(messages.last());
+    said.map(Message::plain_text).unwrap_or_default().trim().chars().take(NAME_CHARS).collect()
 }
 
 /// The thread as it is sent, each message in its canonical form: so that the next turn, which repeats it, is seen to. With tools
 /// it stands beside them.
-fn thread(incoming: &IncomingChat, history: &[Message]) -> JsonText {
+fn thread(facts: &ChatFacts<'_>) -> JsonText {
+    let incoming = &facts.command.incoming;
     let leads = |message: &&Message| matches!(message.role, Role::System | Role::Developer);
     let lead = incoming.messages.iter().take_while(leads).count();
     let (instructions, said) = incoming.messages.split_at(lead);
-    let messages = instructions.iter().chain(history).chain(said).flat_map(message::encode);
-    let mut text = String::from("[");
-    for (index, message) in messages.enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        text.push_str(&message.to_string());
+    let tools = incoming.tools_json();
+    let mut json = Vec::from(if tools.is_some() { r#"{"messages":["# } else { "[" });
+    for messages in [&incoming.lead, instructions, facts.history, said] {
+        message::write(messages, &mut json);
     }
-    text.push(']');
-    match incoming.tools_json() {
-        None => JsonText::from_stored(text),
-        Some(tools) => JsonText::from_stored(format!(r#"{{"messages":{text},"tools":{tools}}}"#)),
+    json.push(b']');
+    if let Some(tools) = tools {
+        json.extend_from_slice(br#","tools":"#);
+        json.extend_from_slice(tools.as_bytes());
+        json.push(b'}');
     }
+    from_utf8(json)
 }
 
 /// The answer in the form in which the next turn repeats it; of several, all.
 fn output(messages: &[Message]) -> Option<JsonText> {
-    let mut said = messages.iter().filter(|message| !message.parts.is_empty()).flat_map(message::encode);
-    let first = said.next()?;
-    let more: Vec<Value> = said.collect();
-    if more.is_empty() {
-        return Some(JsonText::of(&first));
+    let mut said = messages.iter().filter(|message| !message.parts.is_empty());
+    let (first, second) = (said.next()?, said.next());
+    let mut json = vec![b'['];
+    if second.is_some() {
+        message::write(messages, &mut json);
+        json.push(b']');
+        return Some(from_utf8(json));
     }
-    Some(JsonText::of(&Value::Array([vec![first], more].concat())))
+    message::write(std::slice::from_ref(first), &mut json);
+    json.remove(0);
+    Some(from_utf8(json))
 }
 
-/// Tokens by kind; no kind counts what another does.
-fn usage(settlement: &Settlement) -> BTreeMap<String, u64> {
-    let usage = &settlement.usage;
-    let apart = usage.cached_input.saturating_add(usage.cache_write_5m).saturating_add(usage.cache_write_1h);
-    let kinds = [
-        ("input", usage.input.saturating_sub(apart)),
-        ("input_cached_tokens", usage.cached_input),
-        ("input_cache_creation_5m", usage.cache_write_5m),
-        ("input_cache_creation_1h", usage.cache_write_1h),
-        ("output", usage.output.saturating_sub(usage.reasoning)),
-        ("output_reasoning_tokens", usage.reasoning),
-        (TOTAL, usage.input.saturating_add(usage.output)),
-    ];
-    let counted = kinds.into_iter().filter(|(kind, tokens)| *tokens > 0 || matches!(*kind, "input" | "output" | TOTAL));
-    counted.map(|(kind, tokens)| (kind.to_owned(), tokens)).collect()
+/// What was written of texts is one.
+fn from_utf8(json: Vec<u8>) -> JsonText {
+    JsonText::from_stored(String::from_utf8(json).unwrap_or_default())
 }
 
-/// What the ledger says that it cost: in all, and by the lines of the bill.
-fn cost(settlement: &Settlement) -> Option<BTreeMap<String, Nanos>> {
-    let lines: Vec<(String, u64, i64)> = serde_json::from_str(settlement.bill.as_deref()?).ok()?;
-    let lines = lines.into_iter().filter_map(|(kind, tokens, nanos_per_million)| {
-        let nanos = i128::from(tokens) * i128::from(nanos_per_million) / 1_000_000;
-        Some((kind, Nanos::new(i64::try_from(nanos).ok()?)))
-    });
-    Some(lines.chain([(TOTAL.to_owned(), settlement.cost)]).collect())
+fn shortened(reason: &str) -> String {
+    reason.chars().take(ERROR_CHARS_MAX).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,14 @@ impl BookPricing {
 impl Pricing for BookPricing {
     fn cost(&self, model: &str, usage: &BTreeMap<String, u64>, at: NanoTimestamp) -> Option<BTreeMap<String, Nanos>> {
         let named = model.split_once('/').and_then(|(provider, model)| self.prices.find(provider, model, at.into()));
-        let found = || self.providers.iter().find_map(|provider| self.prices.find(provider, model, at.into()));
+        let found = || {
+            let by_provider = |provider: &String| {
+                let price = self.prices.find(provider, model, at.into())?;
+                // A row for whatever a provider has says nothing of whose model it is.
+                (price.model.strip_prefix(provider.as_str()) != Some("/*")).then_some(price)
+            };
+            self.providers.iter().find_map(by_provider)
+        };
         let price = named.or_else(found)?;
         let usage = read(usage);
         let total = price.cost(&usage, None)?;
@@ -85,7 +92,7 @@ mod tests {
     fn book() -> PriceBook {
         let dollars = |text| Nanos::parse_dollars(text).unwrap();
         let standard = Rates { cached_input: dollars("1"), ..Rates::flat(dollars("2"), dollars("8")) };
-        PriceBook::new(vec![Price {
+        let price = Price {
             model: "openai/gpt-4o".to_owned(),
             from: Timestamp::from_micros(0),
             source: "the test".to_owned(),
@@ -96,7 +103,10 @@ mod tests {
             output_tokens_max: None,
             image_tokens_max: None,
             caches_unasked: false,
-        }])
+        };
+        let free =
+            Price { model: "offline/*".to_owned(), standard: Rates::flat(Nanos::ZERO, Nanos::ZERO), ..price.clone() };
+        PriceBook::new(vec![free, price])
     }
 
     #[test]

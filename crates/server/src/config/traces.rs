@@ -75,9 +75,8 @@ fn keep(text: &str) -> Result<Option<Duration>, String> {
 
 fn bytes(text: &str) -> Result<u64, String> {
     let units = [("KB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("TB", 1_000_000_000_000)];
-    let sized = units
-        .iter()
-        .find_map(|(unit, size)| Some(text.strip_suffix(unit)?.trim().parse::<u64>().ok()?.checked_mul(*size)?));
+    let sized =
+        units.iter().find_map(|(unit, size)| text.strip_suffix(unit)?.trim().parse::<u64>().ok()?.checked_mul(*size));
     sized.filter(|bytes| *bytes > 0).ok_or_else(|| "write a size such as \"5GB\" or \"500MB\"".to_owned())
 }
 

@@ -44,7 +44,6 @@ pub(crate) struct ForEmbeddings;
 /// A key for reading what the project recorded.
 pub(crate) struct ForRead;
 /// A key for changing prompts.
-#[allow(dead_code, reason = "for the routes that come next")]
 pub(crate) struct ForPrompts;
 /// A key for writing traces.
 pub(crate) struct ForTraces;
@@ -82,6 +81,8 @@ impl Need for ForAdmin {
 /// The caller, once the key was found valid and good for the route.
 pub(crate) struct Authenticated<S: Surface, N: Need> {
     pub(crate) caller: Caller,
+    /// Whether only its public key was presented, which is no secret.
+    pub(crate) by_public_key: bool,
     marker: PhantomData<(S, N)>,
 }
 
@@ -91,8 +92,8 @@ impl<S: Surface, N: Need> FromRequestParts<Http> for Authenticated<S, N> {
     async fn from_request_parts(parts: &mut Parts, http: &Http) -> Result<Self, Self::Rejection> {
         let address = http.door.enter(parts)?;
         let counted = http.door.count(parts, address, S::COUNTED);
-        let caller = match authenticate::<S, N>(&http.engine, &parts.headers) {
-            Ok(caller) => caller,
+        let (caller, by_public_key) = match authenticate::<S, N>(&http.engine, &parts.headers) {
+            Ok(found) => found,
             Err(error) => {
                 counted?;
                 if error.code == INVALID_KEY {
@@ -106,7 +107,7 @@ impl<S: Surface, N: Need> FromRequestParts<Http> for Authenticated<S, N> {
             None => counted?,
         }
         permit(&caller, N::SCOPE)?;
-        Ok(Self { caller, marker: PhantomData })
+        Ok(Self { caller, by_public_key, marker: PhantomData })
     }
 }
 
@@ -146,10 +147,11 @@ fn permit(caller: &Caller, needed: Option<Scope>) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::FORBIDDEN, "scope_missing", message).at_gate("scope"))
 }
 
-/// `Authorization: Bearer KEY` and `x-api-key: KEY` are both accepted, on every surface. The words are the lesson's.
-fn authenticate<S: Surface, N: Need>(engine: &Arc<Engine>, headers: &HeaderMap) -> Result<Caller, ApiError> {
+/// `Authorization: Bearer KEY` and `x-api-key: KEY` are both accepted, on every surface. The words are the lesson's. The answer
+/// says whether it was a public key.
+fn authenticate<S: Surface, N: Need>(engine: &Arc<Engine>, headers: &HeaderMap) -> Result<(Caller, bool), ApiError> {
     if let Some(encoded) = authorization(headers, "basic").filter(|_| S::TAKES_PAIRS) {
-        return authenticate_pair(engine, encoded);
+        return authenticate_pair(engine, encoded).map(|caller| (caller, false));
     }
     let token = authorization(headers, "bearer").or_else(|| headers.get("x-api-key")?.to_str().ok());
     let Some(token) = token.filter(|token| !token.is_empty()) else {
@@ -157,10 +159,10 @@ fn authenticate<S: Surface, N: Need>(engine: &Arc<Engine>, headers: &HeaderMap) 
     };
     let now = engine.clock.now();
     if let Some(caller) = engine.keyring.authenticate(token, now) {
-        return Ok(caller);
+        return Ok((caller, false));
     }
     match engine.keyring.find_public(token, now).filter(|_| S::TAKES_PAIRS) {
-        Some(caller) if N::TAKES_PUBLIC_KEY => Ok(caller),
+        Some(caller) if N::TAKES_PUBLIC_KEY => Ok((caller, true)),
         Some(_) => Err(public_key_alone()),
         None => Err(unauthorized(INVALID_KEY, "Unauthorized: Invalid token")),
     }

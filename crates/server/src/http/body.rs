@@ -5,11 +5,12 @@ use std::marker::PhantomData;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use privet_dialects::json_limits::{self, JsonLimits};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::ApiError;
 use super::router::{BodyLimits, Http};
@@ -31,9 +32,14 @@ impl<S: Surface> FromRequest<Http> for JsonBody<S> {
     }
 }
 
+/// Large bodies take many times their size in memory while they are read: so many are worked on at once, the others wait.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(8);
+
 /// A body of any form, whole: unpacked where it is gzip, within the same bound.
 pub(crate) struct UnpackedBody<S: Surface> {
     pub(crate) bytes: Bytes,
+    /// The place of a large body. It is to be held until nothing is left of it.
+    pub(crate) place: Option<SemaphorePermit<'static>>,
     surface: PhantomData<S>,
 }
 
@@ -41,20 +47,26 @@ impl<S: Surface> FromRequest<Http> for UnpackedBody<S> {
     type Rejection = Failure<S>;
 
     async fn from_request(request: Request, http: &Http) -> Result<Self, Self::Rejection> {
-        let encoding = request.headers().get(header::CONTENT_ENCODING).cloned();
-        let bytes = read(request, &http.body_limits).await?;
-        let bytes = match encoding.as_ref().map(|encoding| encoding.as_bytes()) {
-            None | Some(b"" | b"identity") => bytes,
-            Some(b"gzip") => {
-                let limits = http.body_limits;
-                off_the_runtime(bytes.len(), move || unpack(&bytes, &limits)).await??
-            }
+        let is_gzip = match request.headers().get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+            None | Some(b"" | b"identity") => false,
+            Some(b"gzip") => true,
             Some(_) => {
                 let message = "The body is packed in a way that is not understood; send it plain or as gzip.";
                 return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown_encoding", message).into());
             }
         };
-        Ok(Self { bytes, surface: PhantomData })
+        let limits = http.body_limits;
+        let mut bytes = read(request, &limits).await?;
+        let mut place = None;
+        if is_gzip || bytes.len() >= LONG_WORK_BYTES {
+            place = LARGE_BODIES.acquire().await.ok();
+        }
+        if is_gzip {
+            bytes = off_the_runtime(bytes.len(), move || unpack(&bytes, &limits)).await??;
+        }
+        // What turned out small needs no place.
+        let place = place.filter(|_| bytes.len() >= LONG_WORK_BYTES);
+        Ok(Self { bytes, place, surface: PhantomData })
     }
 }
 

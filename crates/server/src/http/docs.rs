@@ -19,6 +19,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
         (name = "Chat", description = "The lesson's endpoint."),
         (name = "OpenAI", description = "For every client that speaks to OpenAI: set its base URL to `/v1` of this server."),
         (name = "Conversations", description = "What was said, kept."),
+        (name = "Prompts", description = "What models are told: versions, labels, variables. A name's slashes are written `%2F` in paths."),
         (name = "Keys", description = "Who may call, and how much. For keys with the scope `admin`."),
         (name = "Money", description = "What was spent and why, and the switch that stops it."),
         (name = "Langfuse", description = "For Langfuse's SDKs: set their base URL to this server. A key is also a pair: \
@@ -98,7 +99,7 @@ pub(crate) struct ChatCompletionRequest {
     messages: Vec<ChatMessage>,
     /// Answer as server-sent events.
     stream: Option<bool>,
-    /// `conversation_id` continues a conversation.
+    /// `conversation_id` continues a conversation; `prompt` puts a prompt in front.
     metadata: Option<std::collections::BTreeMap<String, String>>,
     /// `false` keeps this chat out of the history.
     store: Option<bool>,

@@ -9,9 +9,11 @@ use privet_engine::admission::Refused;
 use privet_engine::api_key::ApiKeyError;
 use privet_engine::completion::CompletionError;
 use privet_engine::key_settings::WrongSetting;
+use privet_engine::prompt::PromptError;
 use privet_engine::switchboard::SwitchError;
+use privet_engine::traces::feedback::FeedbackError;
 use privet_providers::ProviderError;
-use privet_store::StoreError;
+use privet_store::{ListError, StoreError};
 use serde::Serialize;
 
 use super::idempotency::NotOnce;
@@ -189,6 +191,17 @@ impl ApiError {
     }
 }
 
+impl From<FeedbackError> for ApiError {
+    fn from(error: FeedbackError) -> Self {
+        match error {
+            FeedbackError::UnknownTrace(_) | FeedbackError::UnknownConversation(_) => {
+                Self::not_found(error.to_string())
+            }
+            FeedbackError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<BadRequest> for ApiError {
     fn from(error: BadRequest) -> Self {
         Self { param: error.param, ..Self::bad_request(error.message) }
@@ -262,6 +275,15 @@ impl From<Refused> for ApiError {
     }
 }
 
+impl From<ListError> for ApiError {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::Filter(error) => Self::invalid_data(vec![Issue::at("filter", error.to_string())]),
+            ListError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<NotOnce> for ApiError {
     fn from(error: NotOnce) -> Self {
         let message = error.to_string();
@@ -316,6 +338,50 @@ impl From<SwitchError> for ApiError {
     }
 }
 
+impl From<PromptError> for ApiError {
+    fn from(error: PromptError) -> Self {
+        let text = error.to_string();
+        let with = |remedy: &str| format!("{text}{remedy}");
+        let coded = |status, code| Self::new(status, code, with("."));
+        match error {
+            PromptError::Wrong { field, .. } => Self::bad_request(with(".")).at(field),
+            PromptError::NotFound { .. } => {
+                let remedy = ". GET /api/prompts lists the prompts of this project with their versions and labels.";
+                Self::new(StatusCode::NOT_FOUND, "prompt_not_found", with(remedy)).at("prompt")
+            }
+            PromptError::NoPrompt(_) | PromptError::NotLabelled { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "prompt_not_found", with(". GET /api/prompts lists what there is."))
+            }
+            PromptError::OtherKind { .. } => Self::bad_request(with(".")).at("type"),
+            PromptError::BadReference(_) => {
+                Self::bad_request(format!("The prompt cannot be put together: {text}.")).at("prompt")
+            }
+            PromptError::Moved { .. } => coded(StatusCode::CONFLICT, "prompt_moved"),
+            PromptError::Needed(_) => coded(StatusCode::CONFLICT, "prompt_needed"),
+            PromptError::Broken { .. } => coded(StatusCode::CONFLICT, "prompt_broken").at("prompt"),
+            PromptError::Protected(_) => coded(StatusCode::FORBIDDEN, "label_protected").at_gate("scope"),
+            PromptError::Unfilled { .. } => {
+                let remedy = "; give them as `variables` and `placeholders`.";
+                Self::new(StatusCode::BAD_REQUEST, "prompt_unfilled", with(remedy)).at("variables")
+            }
+            PromptError::Misfilled { .. } => Self::bad_request(with(".")).at("variables"),
+            PromptError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl ApiError {
+    /// A prompt's error in the statuses and words of the Langfuse surface, some of which its clients know.
+    pub(crate) fn of_langfuse_prompt(error: PromptError) -> Self {
+        match &error {
+            PromptError::Wrong { field, reason } => Self::invalid_data(vec![Issue::at(field, reason.clone())]),
+            PromptError::NotFound { .. } | PromptError::NoPrompt(_) => Self::not_found(error.to_string()),
+            PromptError::Needed(_) => Self::bad_request(error.to_string()),
+            _ => error.into(),
+        }
+    }
+}
+
 impl From<CompletionError> for ApiError {
     fn from(error: CompletionError) -> Self {
         let message = error.to_string();
@@ -330,6 +396,7 @@ impl From<CompletionError> for ApiError {
                 ..Self::new(StatusCode::NOT_FOUND, "conversation_not_found", message)
             },
             CompletionError::HistoryOff => Self::new(StatusCode::BAD_REQUEST, "history_off", message),
+            CompletionError::Prompt(error) => error.into(),
             CompletionError::Refused(refused) => refused.into(),
             CompletionError::Provider(error) => provider_error(error, message),
             CompletionError::Store(error) => error.into(),

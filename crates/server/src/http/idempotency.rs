@@ -28,9 +28,11 @@ use tracing::Instrument as _;
 
 use super::body::JsonBody;
 use super::error::ApiError;
+use super::prompt_wish::PROMPT_HEADER;
 use super::reply::{CONVERSATION_HEADER, EVENT_STREAM, event_stream};
 use super::router::Http;
 use super::surface::{Failure, Surface};
+use super::trace_context::TRACE_HEADER;
 
 const KEY_HEADER: &str = "idempotency-key";
 static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -41,7 +43,8 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// So long an answer is kept.
 const KEPT_FOR: Duration = Duration::from_secs(86_400);
 /// The headers that belong to an answer and not to the moment in which it was given.
-const KEPT_HEADERS: [&str; 4] = ["content-type", "cache-control", "x-accel-buffering", CONVERSATION_HEADER];
+const KEPT_HEADERS: [&str; 5] =
+    ["content-type", "cache-control", "x-accel-buffering", CONVERSATION_HEADER, TRACE_HEADER];
 /// So many pieces may wait for a slow client.
 const PIECES_WAITING: usize = 32;
 /// While the database does not answer, an attempt that failed is forgotten a little later.
@@ -102,8 +105,12 @@ impl Repeatable {
         let mut hasher = blake3::Hasher::new();
         hasher.update(request.uri().path().as_bytes());
         hasher.update(b"\n");
-        // The same words in another conversation are another request.
+        // The same words in another conversation, or behind another prompt, are another request.
         hasher.update(request.headers().get(CONVERSATION_HEADER).map_or(b"", HeaderValue::as_bytes));
+        if let Some(prompt) = request.headers().get(PROMPT_HEADER) {
+            hasher.update(b"\n");
+            hasher.update(prompt.as_bytes());
+        }
         Ok(Some(Self { key, request_hash: *hasher.finalize().as_bytes(), request_id }))
     }
 

@@ -2,6 +2,12 @@
 
 pub(super) mod health;
 pub(super) mod ingestion;
+pub(super) mod observations;
 pub(super) mod projects;
+pub(super) mod prompts;
+mod query;
 pub(super) mod scores;
+pub(super) mod sessions;
 pub(super) mod spans;
+pub(super) mod traces;
+mod view;

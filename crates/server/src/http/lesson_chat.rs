@@ -10,7 +10,7 @@ use privet_dialects::openai::chat_request::IncomingChat;
 use privet_dialects::raw_object::RawObject;
 use privet_domain::id::{ConversationId, RequestId};
 use privet_domain::model::is_openai_reasoning;
-use privet_engine::completion::{ChatCommand, CompletionError};
+use privet_engine::completion::{ChatCommand, CompletionError, PromptWish};
 use privet_engine::router::Target;
 use serde_json::{Map, Value, json};
 
@@ -22,7 +22,7 @@ use super::openai::chat_completions::parse_conversation_id;
 use super::reply::respond;
 use super::router::Http;
 use super::surface::{Failure, Lesson};
-use super::trace_parent::trace_parent;
+use super::trace_context::{request_trace, told};
 
 const NO_MESSAGES: &str = "Invalid request: messages must be a non-empty array";
 const BAD_MESSAGE: &str =
@@ -60,17 +60,28 @@ pub(crate) async fn create(
     headers: HeaderMap,
     RepeatableBody { bytes, repeatable, .. }: RepeatableBody<Lesson>,
 ) -> Result<Response, Failure<Lesson>> {
-    let trace_parent = trace_parent(&headers);
+    let trace = request_trace(&headers);
     let (engine, family_id) = (http.engine.clone(), caller.family_id);
     let work = async move {
         let request = LessonRequest::parse(&bytes)?;
         let conversation_id = request.conversation_id;
         let target = engine.router.resolve(request.model.as_deref()).map_err(CompletionError::from)?;
         let incoming = request.into_incoming(&target);
-        let command = ChatCommand { caller, request_id, incoming, conversation_id, conversational: true, trace_parent };
-        let reply = engine.complete(command).await.map_err(|error| ApiError::from(error).for_lesson())?;
-        let id = reply.conversation_id;
-        Ok(respond(reply, |bytes| with_conversation_id(bytes, id)))
+        let command = ChatCommand {
+            caller,
+            request_id,
+            incoming,
+            conversation_id,
+            conversational: true,
+            prompt: Some(PromptWish::Answer),
+            trace: trace.clone(),
+        };
+        let replied = engine.complete(command).await.map_err(|error| ApiError::from(error).for_lesson());
+        let answered = replied.map(|reply| {
+            let id = reply.conversation_id;
+            respond(reply, |bytes| with_conversation_id(bytes, id))
+        });
+        told(&trace, answered)
     };
     Ok(once(&http, family_id, repeatable, work).await?)
 }

@@ -24,7 +24,9 @@ use super::error::{ApiError, shortened};
 use super::linger::linger;
 use super::request_id::identify;
 use super::surface::{Failure, Langfuse, Native, OpenAi};
-use super::{conversations, erasures, health, keys, langfuse, lesson_chat, messages, openai, switches, usage};
+use super::{
+    conversations, erasures, feedback, health, keys, langfuse, lesson_chat, messages, openai, prompts, switches, usage,
+};
 
 /// What handlers need.
 #[derive(Clone)]
@@ -52,6 +54,12 @@ pub(crate) fn router(http: Http) -> Router {
     let (routes, document) = described().split_for_parts();
     routes
         .route("/v1/models/{model}/{*rest}", get(openai::models::read_with_slashes))
+        .route(
+            "/api/public/v2/prompts/{name}/{*rest}",
+            get(langfuse::prompts::read_with_slashes)
+                .delete(langfuse::prompts::delete_with_slashes)
+                .patch(langfuse::prompts::label_with_slashes),
+        )
         .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
@@ -73,9 +81,20 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(conversations::export))
         .routes(routes!(conversations::read, conversations::delete))
         .routes(routes!(messages::read, messages::edit, messages::delete))
+        .routes(routes!(prompts::list, prompts::create))
+        .routes(routes!(prompts::read, prompts::delete))
+        .routes(routes!(prompts::versions))
+        .routes(routes!(prompts::diff))
+        .routes(routes!(prompts::used_by))
+        .routes(routes!(prompts::labels::put, prompts::labels::remove))
+        .routes(routes!(prompts::labels::list_protected))
+        .routes(routes!(prompts::labels::protect, prompts::labels::unprotect))
+        .routes(routes!(prompts::filling::compile))
+        .routes(routes!(prompts::filling::run))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::read, keys::change, keys::revoke))
         .routes(routes!(keys::rotate))
+        .routes(routes!(feedback::create))
         .routes(routes!(usage::sum))
         .routes(routes!(usage::explain))
         .routes(routes!(switches::list, switches::switch_off, switches::switch_on))
@@ -87,6 +106,20 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(langfuse::spans::create))
         .routes(routes!(langfuse::spans::create_plain))
         .routes(routes!(langfuse::scores::create))
+        .routes(routes!(langfuse::scores::delete))
+        .routes(routes!(langfuse::scores::list))
+        .routes(routes!(langfuse::scores::list_v3))
+        .routes(routes!(langfuse::scores::read))
+        .routes(routes!(langfuse::traces::list, langfuse::traces::delete_several))
+        .routes(routes!(langfuse::traces::read, langfuse::traces::delete))
+        .routes(routes!(langfuse::observations::list))
+        .routes(routes!(langfuse::observations::list_v2))
+        .routes(routes!(langfuse::observations::read))
+        .routes(routes!(langfuse::sessions::list))
+        .routes(routes!(langfuse::sessions::read))
+        .routes(routes!(langfuse::prompts::list, langfuse::prompts::create))
+        .routes(routes!(langfuse::prompts::read, langfuse::prompts::delete))
+        .routes(routes!(langfuse::prompts::label))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

@@ -56,11 +56,15 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
         (_, path) if path.starts_with("/api/keys") || path == "/api/switches" => Some("admin"),
         ("delete", "/api/users/{user}") | ("get", "/api/erasures") => Some("admin"),
         ("get", path) if path.starts_with("/api/usage") => Some("read"),
-        ("post", "/api/chat" | "/v1/chat/completions") => Some("chat"),
+        ("post", "/api/chat" | "/v1/chat/completions" | "/api/feedback") => Some("chat"),
         ("post", "/v1/embeddings") => Some("embeddings"),
         ("post", "/v1/traces" | "/api/public/otel/v1/traces" | "/api/public/ingestion" | "/api/public/scores") => {
             Some("traces")
         }
+        ("delete", path) if path.starts_with("/api/public/traces") || path.starts_with("/api/public/scores") => {
+            Some("traces")
+        }
+        ("get", path) if path.starts_with("/api/public/") && path != "/api/public/projects" => Some("read"),
         ("get", "/v1/models" | "/v1/models/{model}" | "/api/public/projects") => None,
         ("get", path) if path.starts_with("/api/conversations") || path.starts_with("/api/messages") => Some("read"),
         (_, path) if path.starts_with("/api/conversations") || path.starts_with("/api/messages") => Some("chat"),

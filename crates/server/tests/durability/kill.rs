@@ -1,5 +1,7 @@
 //! The server is killed without warning under load, again and again.
 
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,7 @@ use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::client::{Api, Client, Random, builder};
+use crate::client::{Api, Client, Random, Said, builder};
 use crate::history::History;
 
 const ROUNDS: u64 = 50;
@@ -21,8 +23,9 @@ const DURABILITY: [&str; 2] = ["durability = \"full\"\n", "durability = \"proces
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_on_sqlite_it_keeps_each_acknowledged_message_once() {
-    let mut server = killed_again_and_again(builder(), 8).await;
+    let (mut server, said) = killed_again_and_again(builder(), 8).await;
     server.kill_dash_9().await.unwrap();
+    every_acknowledged_answer_has_its_trace(&server.data_dir().join("traces.db"), &said).await;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(server.data_dir().join("privet.db"));
     let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
     let report: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut connection).await.unwrap();
@@ -34,12 +37,13 @@ async fn killed_on_sqlite_it_keeps_each_acknowledged_message_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_on_postgres_it_keeps_each_acknowledged_message_once() {
     let database = fresh_database().await;
-    killed_again_and_again(builder().database_url(&database.url), 9).await.kill_dash_9().await.unwrap();
+    let (mut server, _said) = killed_again_and_again(builder().database_url(&database.url), 9).await;
+    server.kill_dash_9().await.unwrap();
 }
 
 /// A round ends when so many turns were acknowledged and a moment has passed, both by the seed: a slow machine changes
 /// neither how much is said nor the result.
-async fn killed_again_and_again(builder: PrivetBuilder, seed: u64) -> PrivetProcess {
+async fn killed_again_and_again(builder: PrivetBuilder, seed: u64) -> (PrivetProcess, Vec<Said>) {
     let mut random = Random(seed);
     let mut server = builder.config_toml(DURABILITY[0]).start().await;
     let mut clients: Vec<Client> =
@@ -73,5 +77,32 @@ async fn killed_again_and_again(builder: PrivetBuilder, seed: u64) -> PrivetProc
     assert_eq!(said.len() - counts.acknowledged, usize::try_from(ROUNDS * CLIENTS).unwrap());
     assert!(counts.unacknowledged_kept <= said.len() - counts.acknowledged);
     assert!(slowest_restart < RESTART_MAX, "a restart took {slowest_restart:?}");
-    server
+    (server, said)
+}
+
+/// The trace of each acknowledged answer is whole: in its session, with a generation that has ended well. What nobody said has
+/// left none.
+async fn every_acknowledged_answer_has_its_trace(file: &Path, said: &[Said]) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "SELECT traces.name, traces.session_id FROM traces JOIN observations \
+         ON observations.project_id = traces.project_id AND observations.trace_id = traces.id \
+         WHERE observations.ended_at IS NOT NULL AND level = 'DEFAULT' AND traces.output IS NOT NULL",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    let count = rows.len();
+    let traces: HashMap<String, String> = rows.into_iter().collect();
+    assert_eq!(traces.len(), count, "a text was said once and has one trace");
+    // The texts are shorter than a trace's name.
+    for said in said {
+        let Some(acknowledged) = &said.acknowledged else { continue };
+        assert_eq!(traces.get(&said.text), Some(&acknowledged.conversation_id), "the trace of `{}`", said.text);
+    }
+    let known: HashSet<&str> = said.iter().map(|said| said.text.as_str()).collect();
+    let strangers: Vec<&String> = traces.keys().filter(|name| !known.contains(name.as_str())).collect();
+    assert!(strangers.is_empty(), "nobody said {strangers:?}");
+    eprintln!("{count} traces of {} said", said.len());
 }

@@ -10,3 +10,4 @@ mod history;
 mod kill;
 mod money;
 mod purse;
+mod traces;

@@ -67,6 +67,8 @@ pub(crate) struct BodyEncoder {
 pub(crate) struct BatchBodies {
     pub(crate) new: Vec<NewBody>,
     minutes: HashMap<Hash, i64>,
+    /// Contents that share their text with others, by its place in memory: a trace's are often its only step's.
+    shared: HashMap<(ProjectId, usize), (JsonText, Vec<u8>)>,
 }
 
 impl BodyEncoder {
@@ -96,10 +98,25 @@ impl BodyEncoder {
         minute: i64,
         batch: &mut BatchBodies,
     ) -> Vec<u8> {
-        if let Some(thread) = Thread::read(content.as_str()) {
-            return self.encode_thread(project, &thread, minute, batch);
+        if content.len() <= PLAIN_BYTES || !content.is_shared() {
+            return self.encode_anew(project, content.as_str(), minute, batch);
         }
-        self.encode_plain(project, content.as_str(), minute, batch)
+        let place = (project, content.as_str().as_ptr() as usize);
+        if let Some((known, stored)) = batch.shared.get(&place)
+            && known.shares_with(content)
+        {
+            return stored.clone();
+        }
+        let stored = self.encode_anew(project, content.as_str(), minute, batch);
+        batch.shared.insert(place, (content.clone(), stored.clone()));
+        stored
+    }
+
+    fn encode_anew(&mut self, project: ProjectId, json: &str, minute: i64, batch: &mut BatchBodies) -> Vec<u8> {
+        match Thread::read(json) {
+            Some(thread) => self.encode_thread(project, &thread, minute, batch),
+            None => self.encode_plain(project, json, minute, batch),
+        }
     }
 
     /// The stored form of the output of a step whose input is stored so: a message continues the input's thread.
@@ -432,6 +449,20 @@ mod tests {
             let stored = encoder.encode(project(), &JsonText::from_json_or_text(content), 1, &mut batch);
             assert_eq!(decode(&stored, &batch.new), content);
         }
+    }
+
+    #[test]
+    fn a_text_that_is_shared_is_encoded_once_for_each_project() {
+        let mut encoder = BodyEncoder::new().unwrap();
+        let text = JsonText::string(&"long ".repeat(1_000));
+        let same = text.clone();
+        let mut batch = BatchBodies::default();
+        let stored = encoder.encode(project(), &text, 1, &mut batch);
+        assert_eq!(encoder.encode(project(), &same, 1, &mut batch), stored);
+        assert_eq!((batch.new.len(), batch.shared.len()), (1, 1));
+        let other = "019aa2c0-0000-7000-8000-000000000002".parse().unwrap();
+        assert_ne!(encoder.encode(other, &same, 1, &mut batch), stored, "nothing is shared between projects");
+        assert_eq!(batch.new.len(), 2);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod ledger;
 mod migrations;
 mod money;
 mod opening;
+mod prompts;
 mod replicas;
 mod text;
 mod trace_bed;

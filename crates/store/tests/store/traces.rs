@@ -9,7 +9,7 @@ use privet_domain::time::{NanoTimestamp, SystemClock};
 use privet_domain::trace::{
     JsonText, Level, ObservationPatch, ObservationType, PatchKind, PromptLink, TraceBatch, TracePatch,
 };
-use privet_store::{Pricing, StoreError, TraceStore, WriteSettings};
+use privet_store::{Expiry, Pricing, StoreError, TraceStore, WriteSettings};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, on_both_databases};
@@ -21,6 +21,7 @@ on_both_databases!(
     a_bad_batch_harms_no_other,
     projects_do_not_see_each_other,
     a_process_that_begins_again_finds_what_was_written,
+    what_expired_goes_with_its_contents_and_what_is_in_use_stays,
 );
 
 /// A token in costs 1 nano-dollar, a token out 2.
@@ -206,5 +207,47 @@ async fn a_process_that_begins_again_finds_what_was_written(bed: &Bed) {
         let read = store.trace(project, &format!("t{turn}").parse().unwrap()).await.unwrap();
         assert_eq!(read.trace.input, thread(turn));
     }
+    store.close().await;
+}
+
+/// A clock that tests set, in minutes.
+struct Minutes(std::sync::atomic::AtomicI64);
+
+impl privet_domain::time::Clock for Minutes {
+    fn now(&self) -> privet_domain::time::Timestamp {
+        privet_domain::time::Timestamp::from_micros(self.0.load(std::sync::atomic::Ordering::Relaxed) * 60_000_000)
+    }
+}
+
+async fn what_expired_goes_with_its_contents_and_what_is_in_use_stays(bed: &Bed) {
+    let clock = Arc::new(Minutes(1_000.into()));
+    let settings = WriteSettings::default();
+    let store = TraceStore::open(&bed.location, settings, Arc::new(Flat), clock.clone()).await.unwrap();
+    let project = ProjectId::new();
+    let shared = JsonText::of(&json!([{"role": "system", "content": "shared by both"}]));
+    let write = async |minute: i64, id: &str| {
+        clock.0.store(minute, std::sync::atomic::Ordering::Relaxed);
+        let own = JsonText::of(&json!([{"role": "user", "content": format!("of {id} alone")}]));
+        let patch = TracePatch { input: Some(shared.clone()), output: Some(own), ..trace(id, minute) };
+        let batch = TraceBatch {
+            traces: vec![patch],
+            observations: vec![observation(id, &format!("{id}-o"), 1)],
+            scores: vec![],
+        };
+        store.write(project, batch).await.unwrap();
+    };
+    write(1_000, "old").await;
+    write(2_000, "new").await;
+    let before = privet_domain::time::Timestamp::from_micros(1_500 * 60_000_000);
+    assert_eq!(store.oldest().await.unwrap().unwrap().as_micros(), 1_000 * 60_000_000);
+    let expiry = Expiry { before, waits_for_export: false };
+    let expire = async || store.expire_step(expiry, before).await.unwrap();
+    assert_eq!(expire().await.traces, 1);
+    assert_eq!(expire().await.bodies, 1, "what it alone had");
+    assert!(expire().await.is_nothing());
+    assert!(matches!(store.trace(project, &"old".parse().unwrap()).await, Err(StoreError::NotFound)));
+    assert!(store.observations_of(project, &"old".parse().unwrap()).await.unwrap().is_empty());
+    assert_eq!(store.trace(project, &"new".parse().unwrap()).await.unwrap().trace.input, Some(shared));
+    assert!(store.used_bytes().await.unwrap() > 0);
     store.close().await;
 }

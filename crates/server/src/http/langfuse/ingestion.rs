@@ -4,11 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use privet_dialects::json_limits::{self, JsonLimits};
-use privet_dialects::langfuse::{Batch, decode_batch};
+use privet_dialects::langfuse::{Allowed, Batch, decode_batch};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::authenticate::{Authenticated, ForTraces};
+use crate::http::authenticate::{Authenticated, ForScores};
 use crate::http::body::{UnpackedBody, off_the_runtime};
 use crate::http::docs::LangfuseError;
 use crate::http::error::ApiError;
@@ -51,7 +51,8 @@ pub(crate) struct IngestionFailure {
 
 /// Traces, observations and scores in a batch of events.
 ///
-/// Each event is judged alone: a bad one keeps no other out. When the answer comes, all that it calls kept is kept.
+/// Each event is judged alone: a bad one keeps no other out. When the answer comes, all that it calls kept is kept. A public key
+/// alone may send scores, as web pages do.
 #[utoipa::path(
     post, path = "/api/public/ingestion", tag = "Langfuse", request_body = Object,
     responses(
@@ -66,15 +67,17 @@ pub(crate) struct IngestionFailure {
 )]
 pub(crate) async fn create(
     State(http): State<Http>,
-    Authenticated { caller, .. }: Authenticated<Langfuse, ForTraces>,
-    UnpackedBody { bytes, .. }: UnpackedBody<Langfuse>,
+    Authenticated { caller, by_public_key, .. }: Authenticated<Langfuse, ForScores>,
+    UnpackedBody { bytes, place, .. }: UnpackedBody<Langfuse>,
 ) -> Result<(StatusCode, Json<IngestionReply>), Failure<Langfuse>> {
+    let allowed = if by_public_key { Allowed::Scores } else { Allowed::All };
     let decoded = off_the_runtime(bytes.len(), move || {
         json_limits::check(&bytes, &LIMITS)?;
-        decode_batch(&bytes).map_err(|error| ApiError::bad_request(error.to_string()))
+        decode_batch(&bytes, allowed).map_err(|error| ApiError::bad_request(error.to_string()))
     });
     let Batch { batch, accepted, rejected } = decoded.await??;
     http.engine.traces.record(caller.project_id, batch).await?;
+    drop(place);
     let successes = accepted.into_iter().map(|event| IngestionSuccess { id: event.id, status: 201 }).collect();
     let errors = rejected.into_iter().map(|event| IngestionFailure {
         id: event.id,

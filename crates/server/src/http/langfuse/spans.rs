@@ -18,8 +18,6 @@ use crate::http::surface::{Failure, Langfuse, OpenAi};
 /// The newest form of Langfuse's attributes that is understood.
 const INGESTION_VERSION: u32 = 4;
 const INGESTION_VERSION_HEADER: &str = "x-langfuse-ingestion-version";
-/// Of refused spans so many reasons are told.
-const REASONS_TOLD: usize = 5;
 
 /// Spans from Langfuse's SDKs.
 ///
@@ -41,9 +39,11 @@ pub(crate) async fn create(
     State(http): State<Http>,
     Authenticated { caller, .. }: Authenticated<Langfuse, ForTraces>,
     headers: HeaderMap,
-    UnpackedBody { bytes, .. }: UnpackedBody<Langfuse>,
+    UnpackedBody { bytes, place, .. }: UnpackedBody<Langfuse>,
 ) -> Result<Response, Failure<Langfuse>> {
-    Ok(take_in(&http, &caller, &headers, bytes).await?)
+    let answer = take_in(&http, &caller, &headers, bytes).await?;
+    drop(place);
+    Ok(answer)
 }
 
 /// Spans from any SDK of OpenTelemetry.
@@ -66,9 +66,11 @@ pub(crate) async fn create_plain(
     State(http): State<Http>,
     Authenticated { caller, .. }: Authenticated<OpenAi, ForTraces>,
     headers: HeaderMap,
-    UnpackedBody { bytes, .. }: UnpackedBody<OpenAi>,
+    UnpackedBody { bytes, place, .. }: UnpackedBody<OpenAi>,
 ) -> Result<Response, Failure<OpenAi>> {
-    Ok(take_in(&http, &caller, &headers, bytes).await?)
+    let answer = take_in(&http, &caller, &headers, bytes).await?;
+    drop(place);
+    Ok(answer)
 }
 
 async fn take_in(http: &Http, caller: &Caller, headers: &HeaderMap, bytes: Bytes) -> Result<Response, ApiError> {
@@ -79,13 +81,14 @@ async fn take_in(http: &Http, caller: &Caller, headers: &HeaderMap, bytes: Bytes
         Form::Json => decode_json(&bytes),
     });
     let decoded = decoded.await?;
-    let Export { batch, accepted, rejected } = decoded.map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let reasons = rejected.iter().take(REASONS_TOLD).map(String::as_str).collect::<Vec<_>>().join("; ");
-    if accepted == 0 && !rejected.is_empty() {
+    let Export { batch, accepted, rejected, reasons } =
+        decoded.map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let reasons = reasons.join("; ");
+    if accepted == 0 && rejected > 0 {
         return Err(ApiError::bad_request(format!("No span of the export can be read: {reasons}.")));
     }
     http.engine.traces.record(caller.project_id, batch).await?;
-    Ok(form.reply(rejected.len(), &reasons))
+    Ok(form.reply(rejected, &reasons))
 }
 
 fn check_version(headers: &HeaderMap) -> Result<(), ApiError> {

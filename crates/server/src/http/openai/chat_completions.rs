@@ -6,27 +6,31 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use privet_dialects::openai::chat_request::IncomingChat;
 use privet_domain::id::{ConversationId, RequestId};
-use privet_engine::completion::ChatCommand;
+use privet_engine::completion::{ChatCommand, PromptWish};
 
 use crate::http::authenticate::{ForChat, Spending};
 use crate::http::docs::{ChatCompletion, ChatCompletionRequest, OpenAiError};
 use crate::http::error::{ApiError, shortened};
 use crate::http::idempotency::{RepeatableBody, once};
+use crate::http::prompt_wish;
 use crate::http::reply::{CONVERSATION_HEADER, respond};
 use crate::http::router::Http;
 use crate::http::surface::{Failure, OpenAi};
-use crate::http::trace_parent::trace_parent;
+use crate::http::trace_context::{request_trace, told};
 
 /// Chat with a model, in OpenAI's shape.
 ///
 /// Fields that are not listed pass through to providers of the same dialect. `stream: true` answers as server-sent events.
 /// A conversation is continued by the header `x-conversation-id` or by `metadata.conversation_id`: send only what is new, or
 /// the whole thread; both are understood.
+/// A prompt is put in front by the header `x-privet-prompt` or by `metadata.prompt`: `{"name", "label" or "version",
+/// "variables", "placeholders"}`, as an object or as its JSON in a string. Neither is told to the provider.
 #[utoipa::path(
     post, path = "/v1/chat/completions", tag = "OpenAI",
     request_body = ChatCompletionRequest,
     params(
         ("x-conversation-id" = Option<String>, Header, description = "The conversation to continue, a UUID"),
+        ("x-privet-prompt" = Option<String>, Header, description = "The prompt to put in front: `NAME`, `NAME@LABEL`, `NAME@VERSION`, or JSON as in `metadata.prompt`"),
         ("idempotency-key" = Option<String>, Header, description = "Names the request: sent again within 24 h, it is answered as before and costs nothing"),
     ),
     responses(
@@ -34,7 +38,7 @@ use crate::http::trace_parent::trace_parent;
         (status = 400, description = "The request is wrong, or its model's provider cannot do it", body = OpenAiError),
         (status = 401, description = "No valid key", body = OpenAiError),
         (status = 403, description = "The key has not the scope `chat`, or may not use the model", body = OpenAiError),
-        (status = 404, description = "Unknown model or conversation", body = OpenAiError),
+        (status = 404, description = "Unknown model, conversation or prompt", body = OpenAiError),
         (status = 408, description = "The body came too slowly", body = OpenAiError),
         (status = 409, description = "The Idempotency-Key is in use, or was used for another request", body = OpenAiError),
         (status = 413, description = "The body is too large", body = OpenAiError),
@@ -57,11 +61,19 @@ pub(crate) async fn create(
     let work = async move {
         let incoming = IncomingChat::parse(bytes)?;
         let conversation_id = conversation_id(&headers, &incoming)?;
-        let trace_parent = trace_parent(&headers);
-        let command =
-            ChatCommand { caller, request_id, incoming, conversation_id, conversational: false, trace_parent };
-        let reply = engine.complete(command).await?;
-        Ok(respond(reply, |bytes| bytes))
+        let prompt = prompt_wish::read(&headers, &incoming)?.map(PromptWish::Named);
+        let trace = request_trace(&headers);
+        let command = ChatCommand {
+            caller,
+            request_id,
+            incoming,
+            conversation_id,
+            conversational: false,
+            prompt,
+            trace: trace.clone(),
+        };
+        let replied = engine.complete(command).await.map_err(ApiError::from);
+        told(&trace, replied.map(|reply| respond(reply, |bytes| bytes)))
     };
     Ok(once(&http, family_id, repeatable, work).await?)
 }

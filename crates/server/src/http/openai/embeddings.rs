@@ -7,14 +7,15 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use privet_dialects::openai::embeddings::IncomingEmbeddings;
 use privet_domain::id::RequestId;
-use privet_engine::embedding::EmbeddingsCommand;
+use privet_engine::embedding::{EmbeddingsCommand, EmbeddingsReply};
 
 use crate::http::authenticate::{ForEmbeddings, Spending};
 use crate::http::docs::{EmbeddingList, EmbeddingsRequest, OpenAiError};
+use crate::http::error::ApiError;
 use crate::http::idempotency::{RepeatableBody, once};
 use crate::http::router::Http;
 use crate::http::surface::{Failure, OpenAi};
-use crate::http::trace_parent::trace_parent;
+use crate::http::trace_context::{request_trace, told};
 
 /// Turn texts into vectors, in OpenAI's shape.
 #[utoipa::path(
@@ -44,15 +45,19 @@ pub(crate) async fn create(
     headers: HeaderMap,
     RepeatableBody { bytes, repeatable, .. }: RepeatableBody<OpenAi>,
 ) -> Result<Response, Failure<OpenAi>> {
-    let trace_parent = trace_parent(&headers);
+    let trace = request_trace(&headers);
     let (engine, family_id) = (http.engine.clone(), caller.family_id);
     let work = async move {
         let incoming = IncomingEmbeddings::parse(bytes)?;
-        let reply = engine.embed(EmbeddingsCommand { caller, request_id, incoming, trace_parent }).await?;
-        let mut response = Response::new(Body::from(reply.body));
-        *response.headers_mut() = reply.headers;
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(response)
+        let command = EmbeddingsCommand { caller, request_id, incoming, trace: trace.clone() };
+        told(&trace, engine.embed(command).await.map(respond).map_err(ApiError::from))
     };
     Ok(once(&http, family_id, repeatable, work).await?)
+}
+
+fn respond(reply: EmbeddingsReply) -> Response {
+    let mut response = Response::new(Body::from(reply.body));
+    *response.headers_mut() = reply.headers;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }

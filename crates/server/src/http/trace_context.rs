@@ -1,0 +1,64 @@
+//! Where a request stands in its client's trace (the headers `traceparent` and `tracestate`), and which trace it leaves
+//! (`x-privet-trace-id`).
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::Response;
+use privet_domain::trace::TraceParent;
+use privet_engine::traces::RequestTrace;
+
+use super::error::ApiError;
+
+/// Names the trace that a request left.
+pub(crate) const TRACE_HEADER: &str = "x-privet-trace-id";
+
+/// The place of a request in its client's trace. Headers that are none are as if there were none.
+pub(crate) fn request_trace(headers: &HeaderMap) -> RequestTrace {
+    RequestTrace::new(parent(headers))
+}
+
+fn parent(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut parents = headers.get_all("traceparent").iter();
+    let parent = TraceParent::parse(parents.next()?.to_str().ok()?)?;
+    // Of two nobody knows which is right.
+    if parents.next().is_some() {
+        return None;
+    }
+    Some(parent.with_state(headers.get_all("tracestate").iter().filter_map(|state| state.to_str().ok())))
+}
+
+/// Tells the trace, whichever way the request ended.
+pub(crate) fn told(trace: &RequestTrace, mut answered: Result<Response, ApiError>) -> Result<Response, ApiError> {
+    if let Some(Ok(id)) = trace.id().map(|id| HeaderValue::try_from(id.as_str())) {
+        let headers = match &mut answered {
+            Ok(response) => response.headers_mut(),
+            Err(error) => &mut error.headers,
+        };
+        headers.insert(HeaderName::from_static(TRACE_HEADER), id);
+    }
+    answered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn read(headers: &[(&'static str, &'static str)]) -> Option<(String, Option<String>)> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        parent(&map).map(|parent| (parent.to_string(), parent.state))
+    }
+
+    #[test]
+    fn two_parents_are_none_and_a_state_without_one_is_dropped() {
+        assert_eq!(read(&[("traceparent", PARENT)]), Some((PARENT.to_owned(), None)));
+        let with_state = read(&[("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")]);
+        assert_eq!(with_state, Some((PARENT.to_owned(), Some("a=1,b=2".to_owned()))));
+        assert_eq!(read(&[("traceparent", PARENT), ("traceparent", PARENT)]), None);
+        assert_eq!(read(&[("tracestate", "a=1")]), None);
+        assert_eq!(read(&[("traceparent", "00-1-2-3"), ("tracestate", "a=1")]), None);
+    }
+}
