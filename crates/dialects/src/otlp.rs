@@ -17,7 +17,6 @@ use prost::Message as _;
 
 use crate::json_limits::{self, JsonLimits};
 use crate::traced_text::shortened;
-pub use encode::encode_export;
 use wire::ExportTraceServiceRequest;
 
 /// An export cannot be read.

@@ -334,7 +334,7 @@ mod tests {
     fn what_is_sent_reads_back() {
         let sent = outgoing("0123456789abcdef0123456789abcdef", "0123456789abcdef");
         let export = decode_protobuf(&encode_export(std::slice::from_ref(&sent))).unwrap();
-        assert_eq!((export.accepted, export.rejected.len()), (1, 0));
+        assert_eq!((export.accepted, export.rejected), (1, 0));
         let trace: Trace = Trace::begin(export.batch.traces[0].clone());
         let read: Observation = Observation::begin(export.batch.observations[0].clone());
         let (told, step) = (&sent.trace, &sent.observation);

@@ -35,6 +35,7 @@ fn trace(patch: &mut TracePatch, said: &[String]) {
     patch.output = None;
     patch.metadata = Map::new();
     patch.name.take_if(|name| is_said(name, said));
+    patch.tags.retain(|tag| !is_said(tag, said));
 }
 
 fn observation(patch: &mut ObservationPatch, said: &[String], sender: Sender) {
@@ -58,7 +59,7 @@ fn score(score: &mut Score) {
     }
 }
 
-/// Whether a name is, or may be, a piece of what was said: traces are often named by the beginning of the question. A name with
+/// Whether a name or a tag is, or may be, a piece of what was said: traces are often named by the beginning of the question. A name with
 /// a space in it counts as one.
 fn is_said(name: &str, said: &[String]) -> bool {
     if name.len() > NAME_BYTES_MAX || name.contains(char::is_whitespace) {
