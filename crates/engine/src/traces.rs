@@ -3,6 +3,7 @@
 mod call;
 mod export;
 pub mod feedback;
+pub mod figures;
 mod pace;
 mod pricing;
 mod privacy;

@@ -13,6 +13,7 @@ mod keys;
 mod kill;
 mod migrate;
 mod seed;
+mod traces;
 mod usage;
 
 use std::path::PathBuf;
@@ -98,6 +99,13 @@ enum Command {
     },
     /// Show what was spent: by key, user, model and day, and where the budgets stand
     Usage(usage::UsageArgs),
+    /// List traces, show one as a tree, or follow them as they come
+    Traces {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        command: traces::TracesCommand,
+    },
     /// Say why a request cost what it cost, or why it was refused
     Explain(usage::ExplainArgs),
     /// List or settle the calls whose process died, which hold money still
@@ -209,6 +217,7 @@ async fn dispatch(command: Command) -> Result<(), Exit> {
         Command::Config { common, command } => config::run(&common, &command),
         Command::Migrate { common, dry_run } => migrate::run(&common, dry_run).await,
         Command::Usage(args) => usage::run(args).await,
+        Command::Traces { common, command } => traces::run(&common, command).await,
         Command::Explain(args) => usage::explain(args).await,
         Command::Reconcile(args) => usage::reconcile(args).await,
         Command::Kill(args) => kill::kill(args).await,

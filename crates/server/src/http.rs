@@ -30,6 +30,7 @@ pub(crate) mod router;
 mod surface;
 mod switches;
 mod trace_context;
+mod traces;
 mod usage;
 
 pub(crate) use reply::CONVERSATION_HEADER;

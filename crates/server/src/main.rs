@@ -9,6 +9,7 @@ mod key_view;
 mod prompt_view;
 mod serve;
 mod telemetry;
+mod trace_view;
 mod usage_view;
 
 use std::process::ExitCode;

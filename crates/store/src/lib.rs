@@ -39,9 +39,11 @@ pub use prompt::{NewPromptVersion, PromptCreation, PromptHead, PromptRemoval, Pr
 pub use replica::{Grant, GrantRequest};
 pub use switch::SwitchedOff;
 pub use trace::{
-    BadFilter, ErasedTraces, Expiry, ExportBacklog, Filter, FilterValue, Lease, ListError, Listed, Members, Operator,
-    Page, Place, Pricing, QueuedObservation, Removed, Session, SharedWork, StoredScore, TraceStore, TraceTotals,
-    TraceWithTotals, Unpriced, WriteSettings,
+    BadCursor, COUNT_MAX, Column, Comparison, Condition, Count, DailyQuery, DailySums, Days, DeletedTraces, Dimension,
+    ErasedTraces, Expiry, ExportBacklog, JudgedColumn, Kind, Lease, ObservationColumn, ObservationList,
+    ObservationQuery, OwnColumn, Page, Place, Pricing, QueuedObservation, Removed, SCAN_ROWS_MAX, Scan, ScanRow,
+    Scanned, ScoreColumn, ScoreList, SharedWork, StoredScore, Sums, Test, TextTest, TraceColumn, TraceList, TraceOrder,
+    TraceQuery, TraceSession, TraceStore, TraceTotals, TraceUser, TraceWithTotals, Unpriced, Within, WriteSettings,
 };
 pub use turn::{NewMessage, TurnEnd, TurnFinish, TurnStart, TurnWithdrawal};
 pub use usage::{OpenCall, Refusal, SettledCall, Standing, UsageFilter, UsageRow};

@@ -6,18 +6,27 @@
 
 mod apply;
 mod body;
+mod columns;
 mod condition;
 mod contents;
+mod daily;
+mod delete;
 mod detail;
 mod erasure;
 mod export;
-mod filter;
 mod list;
 mod lock;
 mod merge;
 mod metrics;
+mod page;
+#[cfg(test)]
+mod plans;
 mod retention;
 mod row;
+mod scan;
+mod score;
+mod session;
+mod sql;
 mod statements;
 mod stored_id;
 mod writer;
@@ -34,13 +43,20 @@ use privet_domain::trace::TraceBatch;
 use crate::db::{Database, Db, Durability, Location, connect};
 use crate::error::StoreError;
 use crate::migration;
+pub use columns::{JudgedColumn, ObservationColumn, OwnColumn, ScoreColumn, TraceColumn};
+pub use condition::{Column, Comparison, Condition, Kind, Test, TextTest};
+pub use daily::{DailyQuery, DailySums, Dimension};
+pub use delete::DeletedTraces;
 pub use detail::{TraceTotals, TraceWithTotals};
 pub use erasure::ErasedTraces;
 pub use export::{ExportBacklog, QueuedObservation};
-pub use filter::{BadFilter, Filter, FilterValue, Operator};
-pub use list::{ListError, Listed, Members, Page, Place, Session, StoredScore};
+pub use list::{ObservationList, ObservationQuery, TraceList, TraceOrder, TraceQuery, Within};
 pub use lock::{Lease, SharedWork};
+pub use page::{BadCursor, COUNT_MAX, Count, Page, Place};
 pub use retention::{Expiry, Removed};
+pub use scan::{SCAN_ROWS_MAX, Scan, ScanRow, Scanned};
+pub use score::{ScoreList, StoredScore};
+pub use session::{Days, Sums, TraceSession, TraceUser};
 use writer::TraceWriter;
 
 /// What a model's use cost by kind, where a sender does not say. `None` for a model without a known price.

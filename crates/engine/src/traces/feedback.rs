@@ -7,7 +7,7 @@ use privet_domain::time::NanoTimestamp;
 use privet_domain::trace::{
     DEFAULT_ENVIRONMENT, Score, ScoreId, ScoreSource, ScoreTarget, ScoreType, Trace, TraceBatch, TraceId,
 };
-use privet_store::{Filter, FilterValue, ListError, Operator, Page, StoreError};
+use privet_store::{Condition, Page, StoreError, Test, TextTest, TraceColumn, TraceOrder, TraceQuery};
 use serde_json::Map;
 
 use super::call::{named_user, observation_id_of, trace_id_of};
@@ -73,16 +73,6 @@ pub enum FeedbackError {
     Store(#[from] StoreError),
 }
 
-impl From<ListError> for FeedbackError {
-    fn from(error: ListError) -> Self {
-        match error {
-            ListError::Store(error) => error.into(),
-            // The filters are ours: a wrong one is a fault of this program.
-            ListError::Filter(error) => Self::Store(StoreError::Unavailable(error.to_string())),
-        }
-    }
-}
-
 impl Engine {
     /// Keeps what somebody thought. What he thought of the same before is replaced.
     ///
@@ -121,15 +111,15 @@ impl Engine {
     async fn judged(&self, project: ProjectId, about: &About) -> Result<(ScoreTarget, String), FeedbackError> {
         match about {
             About::Trace(id) => {
-                let found = self.find_trace(project, "id", id.as_str()).await?;
+                let found = self.find_trace(project, TraceColumn::Id, id.as_str()).await?;
                 found.map(of_trace).ok_or_else(|| FeedbackError::UnknownTrace(id.to_string()))
             }
             About::Request(id) => {
-                let trace = match self.find_trace(project, "id", trace_id_of(*id).as_str()).await? {
+                let trace = match self.find_trace(project, TraceColumn::Id, trace_id_of(*id).as_str()).await? {
                     Some(trace) => Some(trace),
                     // It was a step of its client's trace.
                     None => match self.traces.store.observation(project, &observation_id_of(*id)).await {
-                        Ok(step) => self.find_trace(project, "id", step.trace_id.as_str()).await?,
+                        Ok(step) => self.find_trace(project, TraceColumn::Id, step.trace_id.as_str()).await?,
                         Err(StoreError::NotFound) => None,
                         Err(error) => return Err(error.into()),
                     },
@@ -138,7 +128,7 @@ impl Engine {
             }
             About::Conversation(id) => {
                 let target = ScoreTarget::Session(id.clone());
-                if let Some(trace) = self.find_trace(project, "sessionId", id).await? {
+                if let Some(trace) = self.find_trace(project, TraceColumn::Session, id).await? {
                     return Ok((target, trace.environment));
                 }
                 let unknown = || FeedbackError::UnknownConversation(id.clone());
@@ -153,12 +143,21 @@ impl Engine {
     }
 
     /// A trace of the project by a column.
-    async fn find_trace(&self, project: ProjectId, column: &str, value: &str) -> Result<Option<Trace>, FeedbackError> {
-        let value = FilterValue::Text(value.to_owned());
-        let filter = Filter { column: column.to_owned(), key: None, operator: Operator::Equal, value };
-        let page = Page { counts: false, ..Page::first(1) };
-        let found = self.traces.store.list_traces(project, &[filter], &page, false).await?;
-        Ok(found.items.into_iter().next().map(|item| item.trace))
+    async fn find_trace(
+        &self,
+        project: ProjectId,
+        column: TraceColumn,
+        value: &str,
+    ) -> Result<Option<Trace>, FeedbackError> {
+        let query = TraceQuery {
+            conditions: vec![Condition { column, test: Test::Text(TextTest::Is, value.to_owned()) }],
+            order: TraceOrder::Timestamp,
+            is_descending: true,
+            page: Page::After(None, 1),
+            has_contents: false,
+        };
+        let found = self.traces.store.list_traces(project, &query).await?;
+        Ok(found.traces.into_iter().next().map(|item| item.trace))
     }
 }
 

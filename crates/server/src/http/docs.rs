@@ -99,7 +99,8 @@ pub(crate) struct ChatCompletionRequest {
     messages: Vec<ChatMessage>,
     /// Answer as server-sent events.
     stream: Option<bool>,
-    /// `conversation_id` continues a conversation; `prompt` puts a prompt in front.
+    /// `conversation_id` continues a conversation; `prompt` puts a prompt in front; `trace_name`, `trace_user_id`, `session_id`, `tags`,
+    /// `environment`, `release` and `version` describe the trace.
     metadata: Option<std::collections::BTreeMap<String, String>>,
     /// `false` keeps this chat out of the history.
     store: Option<bool>,

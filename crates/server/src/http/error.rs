@@ -13,7 +13,7 @@ use privet_engine::prompt::PromptError;
 use privet_engine::switchboard::SwitchError;
 use privet_engine::traces::feedback::FeedbackError;
 use privet_providers::ProviderError;
-use privet_store::{ListError, StoreError};
+use privet_store::StoreError;
 use serde::Serialize;
 
 use super::idempotency::NotOnce;
@@ -271,15 +271,6 @@ impl From<Refused> for ApiError {
             Refused::Model(_) | Refused::Unpriced(_) => error.at("model").not_to_repeat(),
             Refused::Field(field) => error.at(&field.name).not_to_repeat(),
             Refused::SwitchedOff(_) | Refused::NoMoney(..) | Refused::Unbounded(_) => error.not_to_repeat(),
-        }
-    }
-}
-
-impl From<ListError> for ApiError {
-    fn from(error: ListError) -> Self {
-        match error {
-            ListError::Filter(error) => Self::invalid_data(vec![Issue::at("filter", error.to_string())]),
-            ListError::Store(error) => error.into(),
         }
     }
 }

@@ -25,7 +25,8 @@ use super::linger::linger;
 use super::request_id::identify;
 use super::surface::{Failure, Langfuse, Native, OpenAi};
 use super::{
-    conversations, erasures, feedback, health, keys, langfuse, lesson_chat, messages, openai, prompts, switches, usage,
+    conversations, erasures, feedback, health, keys, langfuse, lesson_chat, messages, openai, prompts, switches,
+    traces, usage,
 };
 
 /// What handlers need.
@@ -100,26 +101,39 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(switches::list, switches::switch_off, switches::switch_on))
         .routes(routes!(erasures::erase))
         .routes(routes!(erasures::list))
+        .routes(routes!(traces::list))
+        .routes(routes!(traces::read, traces::delete))
+        .routes(routes!(traces::sessions))
+        .routes(routes!(traces::session))
+        .routes(routes!(traces::users))
+        .routes(routes!(traces::user))
+        .routes(routes!(traces::scores))
+        .routes(routes!(traces::days))
         .routes(routes!(langfuse::health::read))
         .routes(routes!(langfuse::projects::list))
         .routes(routes!(langfuse::ingestion::create))
         .routes(routes!(langfuse::spans::create))
         .routes(routes!(langfuse::spans::create_plain))
-        .routes(routes!(langfuse::scores::create))
-        .routes(routes!(langfuse::scores::delete))
-        .routes(routes!(langfuse::scores::list))
-        .routes(routes!(langfuse::scores::list_v3))
-        .routes(routes!(langfuse::scores::read))
-        .routes(routes!(langfuse::traces::list, langfuse::traces::delete_several))
+        .routes(routes!(langfuse::scores::create, langfuse::judgements::list_old))
+        .routes(routes!(langfuse::judgements::read_old, langfuse::judgements::delete))
+        .routes(routes!(langfuse::judgements::list))
+        .routes(routes!(langfuse::judgements::read))
+        .routes(routes!(langfuse::judgements::list_typed))
+        .routes(routes!(langfuse::traces::list, langfuse::traces::delete_many))
         .routes(routes!(langfuse::traces::read, langfuse::traces::delete))
         .routes(routes!(langfuse::observations::list))
-        .routes(routes!(langfuse::observations::list_v2))
         .routes(routes!(langfuse::observations::read))
+        .routes(routes!(langfuse::observations::list_by_fields))
         .routes(routes!(langfuse::sessions::list))
         .routes(routes!(langfuse::sessions::read))
         .routes(routes!(langfuse::prompts::list, langfuse::prompts::create))
         .routes(routes!(langfuse::prompts::read, langfuse::prompts::delete))
         .routes(routes!(langfuse::prompts::label))
+        .routes(routes!(langfuse::metrics::read))
+        .routes(routes!(langfuse::metrics::read_old))
+        .routes(routes!(langfuse::day_sums::daily))
+        .routes(routes!(langfuse::models::list))
+        .routes(routes!(langfuse::models::read))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

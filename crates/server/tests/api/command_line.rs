@@ -33,6 +33,10 @@ async fn help_says_what_there_is() {
         "erase",
         "drill",
         "drill attack",
+        "traces",
+        "traces list",
+        "traces show",
+        "traces tail",
         "version",
     ] {
         let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();

@@ -64,6 +64,19 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
         ("delete", path) if path.starts_with("/api/public/traces") || path.starts_with("/api/public/scores") => {
             Some("traces")
         }
+        ("delete", "/api/traces/{id}") => Some("traces"),
+        ("post", "/api/prompts/{name}/run") => Some("chat"),
+        ("get", path) if path.contains("prompts") || path == "/api/protected-labels" => Some("read"),
+        ("post", "/api/prompts/{name}/compile") => Some("read"),
+        (_, path) if path.starts_with("/api/protected-labels") => Some("admin"),
+        (_, path) if path.contains("/prompts") => Some("prompts"),
+        ("get", path)
+            if ["/api/traces", "/api/sessions", "/api/users", "/api/scores", "/api/metrics"]
+                .iter()
+                .any(|beginning| path.starts_with(beginning)) =>
+        {
+            Some("read")
+        }
         ("get", path) if path.starts_with("/api/public/") && path != "/api/public/projects" => Some("read"),
         ("get", "/v1/models" | "/v1/models/{model}" | "/api/public/projects") => None,
         ("get", path) if path.starts_with("/api/conversations") || path.starts_with("/api/messages") => Some("read"),

@@ -4,7 +4,7 @@ use privet_testkit::upstream::{Behaviour, DEFAULT_CONTENT};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::stand::{Answer, Stand};
+use crate::stand::{Answer, SEEDED_PROMPT, Stand};
 
 const FAILURE: &str = r#"{"error":"An error occurred while processing your request"}"#;
 const NO_MESSAGES: &str = r#"{"error":"Invalid request: messages must be a non-empty array"}"#;
@@ -116,8 +116,12 @@ async fn the_provider_is_asked_with_the_lessons_parameters() {
     stand.lesson(say("hey")).await;
     let sent = stand.sent();
     assert_eq!((sent.method.as_str(), sent.path.as_str()), ("POST", "/v1/chat/completions"));
+    let mut body = sent.body;
+    let prompt = body["messages"].as_array_mut().unwrap().remove(0);
+    assert_eq!(prompt["role"], "system");
+    assert!(prompt["content"].as_str().unwrap().starts_with(SEEDED_PROMPT), "{prompt}");
     assert_eq!(
-        sent.body,
+        body,
         json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "hey"}], "temperature": 0,
                "max_tokens": 4096, "response_format": {"type": "text"}})
     );

@@ -18,6 +18,7 @@ mod openai;
 mod openai_stream;
 mod operations;
 mod provider_faults;
+mod reading;
 mod replicas;
 mod shutdown;
 mod stand;

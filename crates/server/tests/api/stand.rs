@@ -58,6 +58,9 @@ pub(crate) fn client() -> Client {
     Client::builder().no_proxy().no_gzip().timeout(Duration::from_secs(30)).build().unwrap()
 }
 
+/// How the prompt `Answer` begins that a new project has.
+pub(crate) const SEEDED_PROMPT: &str = "As Alice, you're speaking to ";
+
 impl Stand {
     pub(crate) async fn start() -> Self {
         Self::with_config("").await
@@ -122,10 +125,13 @@ impl Stand {
     }
 
     /// The messages of the last request that the provider received, as `ROLE: CONTENT`.
+    ///
+    /// The prompt that a new project has, and that `/api/chat` puts in front of every thread, is left out.
     pub(crate) fn sent_thread(&self) -> Vec<String> {
         let messages = self.sent().body["messages"].as_array().unwrap().clone();
         messages
             .iter()
+            .filter(|m| !m["content"].as_str().unwrap().starts_with(SEEDED_PROMPT))
             .map(|m| format!("{}: {}", m["role"].as_str().unwrap(), m["content"].as_str().unwrap()))
             .collect()
     }

@@ -80,7 +80,7 @@ CREATE TABLE observations (
     PRIMARY KEY (project_id, id)
 ) STRICT;
 
-CREATE INDEX observations_by_trace ON observations (project_id, trace_id);
+CREATE INDEX observations_by_trace ON observations (project_id, trace_id, started_at);
 CREATE INDEX observations_by_time ON observations (project_id, started_at);
 
 CREATE TABLE scores (
@@ -129,7 +129,7 @@ CREATE TABLE daily_metrics (
     cost_nanos    INTEGER NOT NULL,
     ended         INTEGER NOT NULL,
     latency_ms    INTEGER NOT NULL,
-    PRIMARY KEY (project_id, day, dimension, value, environment)
+    PRIMARY KEY (project_id, dimension, day, value, environment)
 ) STRICT, WITHOUT ROWID;
 
 -- Observations that ended and are still to be sent to a collector.

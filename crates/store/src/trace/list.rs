@@ -1,486 +1,326 @@
-//! Lists: of traces, observations, sessions, users and scores, a page at a time.
+//! Lists of traces and of observations.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use privet_domain::id::ProjectId;
-use privet_domain::money::Nanos;
-use privet_domain::time::{NanoTimestamp, Timestamp};
-use privet_domain::trace::{Observation, Score, ScoreId, ScoreTarget, TraceId};
-use sqlx::AssertSqlSafe;
+use privet_domain::time::NanoTimestamp;
+use privet_domain::trace::{Observation, TraceId};
 
-use super::TraceStore;
-use super::condition::{Bound, Conditions, bound};
+use super::columns::{ObservationColumn, OwnColumn, TraceColumn};
+use super::condition::{Condition, push_all};
 use super::contents::Bodies;
 use super::detail::TraceWithTotals;
-use super::filter::{BadFilter, Column, Filter, OBSERVATION_COLUMNS, SCORE_COLUMNS, TRACE_COLUMNS, conditions};
-use super::row::{ObservationRow, TraceRow, from_json};
-use super::stored_id::{self, pack, unpack};
-use crate::db::{reading, writing};
+use super::page::{COUNT_MAX, Count, Page, Place, cut, push_after, push_limit};
+use super::row::{ObservationRow, TraceRow};
+use super::sql::Sql;
+use super::stored_id::pack;
+use super::{TraceStore, stored_id};
 use crate::error::StoreError;
 
-/// Counting ends here: whoever has more knows that there are many.
-const COUNT_MAX: i64 = 100_000;
+const TRACE: &str = "t.project_id, t.id, t.started_at, t.name, t.user_id, t.session_id, t.environment, t.release, t.version, \
+     t.public, t.tags, t.origins, t.ended_at, t.observations, t.errors, t.input_tokens, t.output_tokens, t.total_tokens, \
+     t.cost_nanos";
+const OBSERVATION: &str = "o.project_id, o.id, o.trace_id, o.parent_id, o.type, o.name, o.started_at, o.ended_at, o.first_token_at, \
+     o.folded_at, o.level, o.status_message, o.version, o.environment, o.model, o.model_parameters, o.usage, o.cost, \
+     o.prompt_name, o.prompt_version";
+const NO_TRACE_CONTENT: &str =
+    ", CAST(NULL AS TEXT) AS metadata, CAST(NULL AS BYTEA) AS input, CAST(NULL AS BYTEA) AS output";
+const NO_OBSERVATION_CONTENT: &str = ", CAST(NULL AS TEXT) AS metadata, CAST(NULL AS BYTEA) AS resource, CAST(NULL AS BYTEA) AS input, \
+     CAST(NULL AS BYTEA) AS output";
 
-/// What cannot be listed.
-#[derive(Debug, thiserror::Error)]
-pub enum ListError {
-    /// A filter or an order is wrong.
-    #[error(transparent)]
-    Filter(#[from] BadFilter),
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Which page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// So many items.
-    pub limit: u32,
-    /// After so many.
-    pub offset: u64,
-    /// The column that orders them, by its word in the API, and whether it falls; `None` for the newest first.
-    pub order: Option<(String, bool)>,
-    /// Of the newest first: only those after this one, whatever arrives meanwhile.
-    pub after: Option<Place>,
-    /// Whether all items are counted.
-    pub counts: bool,
-}
-
-/// A place in a list that has the newest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The instant of the item there.
-    pub at: NanoTimestamp,
-    /// Its id.
-    pub id: String,
-}
-
-impl Page {
-    /// The newest.
-    #[must_use]
-    pub const fn first(limit: u32) -> Self {
-        Self { limit, offset: 0, order: None, after: None, counts: true }
-    }
-}
-
-/// A page of items.
-#[derive(Clone, Debug)]
-pub struct Listed<T> {
-    /// The items.
-    pub items: Vec<T>,
-    /// How many there are in all; counted to a hundred thousand, and only where the page asks for it.
-    pub total: u64,
-    /// Whether there are more after these.
-    pub has_more: bool,
-}
-
-impl<T> Listed<T> {
-    /// Of rows one more was read than the page has.
-    fn of(mut items: Vec<T>, total: u64, page: &Page) -> Self {
-        let limit = page.limit as usize;
-        let has_more = items.len() > limit;
-        items.truncate(limit);
-        Self { items, total, has_more }
-    }
-}
-
-/// A session: the traces that name it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Session {
-    /// Its id.
-    pub id: String,
-    /// When its first trace began.
-    pub created_at: NanoTimestamp,
-    /// When its last trace began.
-    pub last_at: NanoTimestamp,
-    /// The environment of one of them.
-    pub environment: String,
-    /// How many there are.
-    pub traces: u64,
+/// By what a list of traces is ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TraceOrder {
+    /// Their beginning. Only this order is read off an index.
+    #[default]
+    Timestamp,
+    /// Their id.
+    Id,
+    /// Their name.
+    Name,
+    /// Their user.
+    User,
+    /// Their session.
+    Session,
+    /// Their release.
+    Release,
+    /// Their version.
+    Version,
+    /// How long they took.
+    Latency,
     /// What they cost.
-    pub cost: Nanos,
+    Cost,
     /// Their tokens.
-    pub total_tokens: u64,
+    Tokens,
 }
 
-/// A score as it is kept.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredScore {
-    /// The score.
-    pub score: Score,
-    /// When it was first written.
-    pub created_at: Timestamp,
-    /// When it was last written.
-    pub updated_at: Timestamp,
+impl TraceOrder {
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Timestamp => "t.started_at",
+            Self::Id => "t.id",
+            Self::Name => "COALESCE(t.name, '')",
+            Self::User => "COALESCE(t.user_id, '')",
+            Self::Session => "COALESCE(t.session_id, '')",
+            Self::Release => "COALESCE(t.release, '')",
+            Self::Version => "COALESCE(t.version, '')",
+            Self::Latency => "(COALESCE(t.ended_at, t.started_at) - t.started_at)",
+            Self::Cost => "t.cost_nanos",
+            Self::Tokens => "t.total_tokens",
+        }
+    }
+}
+
+/// Which traces, and what of them.
+#[derive(Clone, Debug)]
+pub struct TraceQuery {
+    /// All of these hold.
+    pub conditions: Vec<Condition<TraceColumn>>,
+    /// By what they are ordered. A page after a place is always in the order of time.
+    pub order: TraceOrder,
+    /// Whether the greatest come first.
+    pub is_descending: bool,
+    /// Which of them.
+    pub page: Page,
+    /// Whether inputs, outputs and metadata are read.
+    pub has_contents: bool,
+}
+
+/// Some traces.
+#[derive(Clone, Debug)]
+pub struct TraceList {
+    /// The traces.
+    pub traces: Vec<TraceWithTotals>,
+    /// Where the next page begins, if there is one and the order is that of time, newest first.
+    pub next: Option<Place>,
+}
+
+/// Which observations, and what of them.
+#[derive(Clone, Debug)]
+pub struct ObservationQuery {
+    /// All of these hold.
+    pub conditions: Vec<Condition<ObservationColumn>>,
+    /// Which of them, newest first.
+    pub page: Page,
+    /// Whether inputs, outputs and metadata are read.
+    pub has_contents: bool,
+}
+
+/// Some observations, newest first.
+#[derive(Clone, Debug)]
+pub struct ObservationList {
+    /// The observations.
+    pub observations: Vec<Observation>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Place>,
 }
 
 impl TraceStore {
-    /// Traces. Their contents are read only `with_contents`.
+    /// Lists traces.
     ///
     /// # Errors
-    /// When a filter is wrong or the database fails.
-    pub async fn list_traces(
-        &self,
-        project: ProjectId,
-        filters: &[Filter],
-        page: &Page,
-        with_contents: bool,
-    ) -> Result<Listed<TraceWithTotals>, ListError> {
-        let conditions = conditions(project, TRACE_COLUMNS, filters)?;
-        let total = self.count("traces", &conditions, page).await?;
-        let query = paged("traces", "started_at", TRACE_COLUMNS, conditions, page)?;
-        let rows: Vec<TraceRow> = reading!(self, pool => {
-            bound!(sqlx::query_as(AssertSqlSafe(query.sql)), query.bound).fetch_all(pool).await
-        })
-        .map_err(StoreError::from)?;
-        let (mut items, mut bodies) = (Vec::with_capacity(rows.len()), Bodies::default());
-        for mut row in rows {
-            if !with_contents {
-                (row.input, row.output) = (None, None);
-            }
-            items.push(self.read_trace(row, &mut bodies).await?);
+    /// When the database fails.
+    pub async fn list_traces(&self, project: ProjectId, query: &TraceQuery) -> Result<TraceList, StoreError> {
+        let sql = traces_sql(self.sql(), project, query);
+        let mut rows: Vec<TraceRow> = self.select(sql).await?;
+        let next =
+            cut(&mut rows, &query.page, |row| Place::new(NanoTimestamp::from_nanos(row.started_at), row.id.clone()));
+        let mut bodies = Bodies::default();
+        let mut traces = Vec::with_capacity(rows.len());
+        for row in rows {
+            traces.push(self.read_trace(row, &mut bodies).await?);
         }
-        Ok(Listed::of(items, total, page))
+        let is_in_time = query.order == TraceOrder::Timestamp && query.is_descending;
+        Ok(TraceList { traces, next: next.filter(|_| is_in_time) })
     }
 
-    /// Observations, with their contents.
+    /// How many traces there are for these conditions.
     ///
     /// # Errors
-    /// When a filter is wrong or the database fails.
+    /// When the database fails.
+    pub async fn count_traces(
+        &self,
+        project: ProjectId,
+        conditions: &[Condition<TraceColumn>],
+    ) -> Result<Count, StoreError> {
+        let mut sql = self.sql();
+        sql.push("SELECT COUNT(*) FROM (SELECT 1 FROM traces t WHERE t.project_id = ").bind(project);
+        push_all(&mut sql, conditions);
+        self.count(sql).await
+    }
+
+    /// Lists observations, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub async fn list_observations(
         &self,
         project: ProjectId,
-        filters: &[Filter],
-        page: &Page,
-    ) -> Result<Listed<Observation>, ListError> {
-        let conditions = conditions(project, OBSERVATION_COLUMNS, filters)?;
-        let total = self.count("observations", &conditions, page).await?;
-        let query = paged("observations", "started_at", OBSERVATION_COLUMNS, conditions, page)?;
-        let rows: Vec<ObservationRow> = reading!(self, pool => {
-            bound!(sqlx::query_as(AssertSqlSafe(query.sql)), query.bound).fetch_all(pool).await
-        })
-        .map_err(StoreError::from)?;
-        let (mut items, mut bodies) = (Vec::with_capacity(rows.len()), Bodies::default());
+        query: &ObservationQuery,
+    ) -> Result<ObservationList, StoreError> {
+        let sql = observations_sql(self.sql(), project, query);
+        let mut rows: Vec<ObservationRow> = self.select(sql).await?;
+        let next =
+            cut(&mut rows, &query.page, |row| Place::new(NanoTimestamp::from_nanos(row.started_at), row.id.clone()));
+        let mut bodies = Bodies::default();
+        let mut observations = Vec::with_capacity(rows.len());
         for row in rows {
-            items.push(self.read_observation(row, &mut bodies).await?);
+            observations.push(self.read_observation(row, &mut bodies).await?);
         }
-        Ok(Listed::of(items, total, page))
+        Ok(ObservationList { observations, next })
     }
 
-    /// Scores, the newest first.
-    ///
-    /// # Errors
-    /// When a filter is wrong or the database fails.
-    pub async fn list_scores(
-        &self,
-        project: ProjectId,
-        filters: &[Filter],
-        page: &Page,
-    ) -> Result<Listed<StoredScore>, ListError> {
-        let conditions = conditions(project, SCORE_COLUMNS, filters)?;
-        let total = self.count("scores", &conditions, page).await?;
-        let query = paged("scores", "scored_at", SCORE_COLUMNS, conditions, page)?;
-        let rows: Vec<ScoreRow> = reading!(self, pool => {
-            bound!(sqlx::query_as(AssertSqlSafe(query.sql)), query.bound).fetch_all(pool).await
-        })
-        .map_err(StoreError::from)?;
-        let items = rows.into_iter().map(StoredScore::try_from).collect::<Result<_, _>>()?;
-        Ok(Listed::of(items, total, page))
-    }
-
-    /// The scores of a trace and of its observations.
+    /// How many observations there are for these conditions.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn scores_of(&self, project: ProjectId, trace: &TraceId) -> Result<Vec<StoredScore>, StoreError> {
-        let rows: Vec<ScoreRow> = reading!(self, pool => {
-            sqlx::query_as("SELECT * FROM scores WHERE project_id = $1 AND trace_id = $2 ORDER BY scored_at, id")
-                .bind(project.as_uuid())
-                .bind(pack(trace.as_str()))
-                .fetch_all(pool)
-                .await
-        })?;
-        rows.into_iter().map(StoredScore::try_from).collect()
+    pub async fn count_observations(
+        &self,
+        project: ProjectId,
+        conditions: &[Condition<ObservationColumn>],
+    ) -> Result<Count, StoreError> {
+        let mut sql = self.sql();
+        sql.push("SELECT COUNT(*) FROM (SELECT 1");
+        push_observations(&mut sql, project, conditions);
+        self.count(sql).await
     }
 
-    /// A score.
+    /// The traces with these ids, without contents. Those that are not there are left out.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the project has none with this id.
-    pub async fn score(&self, project: ProjectId, id: &ScoreId) -> Result<StoredScore, StoreError> {
-        let row: Option<ScoreRow> = reading!(self, pool => {
-            sqlx::query_as("SELECT * FROM scores WHERE project_id = $1 AND id = $2")
-                .bind(project.as_uuid())
-                .bind(pack(id.as_str()))
-                .fetch_optional(pool)
-                .await
-        })?;
-        row.ok_or(StoreError::NotFound)?.try_into()
-    }
-
-    /// Deletes a score.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when the project has none with this id.
-    pub async fn delete_score(&self, project: ProjectId, id: &ScoreId) -> Result<(), StoreError> {
-        let deleted = writing!(self, conn => {
-            sqlx::query("DELETE FROM scores WHERE project_id = $1 AND id = $2")
-                .bind(project.as_uuid())
-                .bind(pack(id.as_str()))
-                .execute(&mut *conn)
-                .await?
-                .rows_affected()
-        });
-        if deleted == 0 { Err(StoreError::NotFound) } else { Ok(()) }
-    }
-
-    /// Deletes traces with their observations and scores. The sums of days stay; contents go when nobody has used them for long.
-    /// Gives how many there were.
-    ///
-    /// # Errors
-    /// When the database fails; then nothing is deleted.
-    pub async fn delete_traces(&self, project: ProjectId, ids: &[TraceId]) -> Result<u64, StoreError> {
-        Ok(writing!(self, conn => {
-            let mut deleted = 0;
-            for id in ids {
-                let id = pack(id.as_str());
-                for statement in [
-                    "DELETE FROM scores WHERE project_id = $1 AND trace_id = $2",
-                    "DELETE FROM observations WHERE project_id = $1 AND trace_id = $2",
-                ] {
-                    sqlx::query(statement).bind(project.as_uuid()).bind(&id).execute(&mut *conn).await?;
-                }
-                deleted += sqlx::query("DELETE FROM traces WHERE project_id = $1 AND id = $2")
-                    .bind(project.as_uuid())
-                    .bind(&id)
-                    .execute(&mut *conn)
-                    .await?
-                    .rows_affected();
+    /// When the database fails.
+    pub async fn traces_by_id(
+        &self,
+        project: ProjectId,
+        ids: impl IntoIterator<Item = TraceId> + Send,
+    ) -> Result<HashMap<TraceId, TraceWithTotals>, StoreError> {
+        let ids: BTreeSet<Vec<u8>> = ids.into_iter().map(|id| pack(id.as_str())).collect();
+        let mut traces = HashMap::new();
+        for ids in ids.into_iter().collect::<Vec<_>>().chunks(IDS_MAX) {
+            let mut sql = self.sql();
+            sql.push("SELECT ").push(TRACE).push(NO_TRACE_CONTENT).push(" FROM traces t WHERE t.project_id = ");
+            sql.bind(project).push(" AND t.id IN ").list(ids.iter().cloned());
+            for row in self.select::<TraceRow>(sql).await? {
+                let trace = self.read_trace(row, &mut Bodies::default()).await?;
+                traces.insert(trace.trace.id.clone(), trace);
             }
-            deleted
-        }))
-    }
-
-    /// Sessions, the latest begun first.
-    ///
-    /// # Errors
-    /// When a filter is wrong or the database fails.
-    pub async fn list_sessions(
-        &self,
-        project: ProjectId,
-        filters: &[Filter],
-        page: &Page,
-    ) -> Result<Listed<Session>, ListError> {
-        let mut conditions = conditions(project, TRACE_COLUMNS, filters)?;
-        conditions.and("session_id IS NOT NULL", []);
-        let counting = format!("SELECT COUNT(DISTINCT session_id) FROM traces {}", conditions.sql);
-        let total: i64 = reading!(self, pool => {
-            bound!(sqlx::query_scalar(AssertSqlSafe(counting)), conditions.bound.clone()).fetch_one(pool).await
-        })
-        .map_err(StoreError::from)?;
-        let mut query = Conditions { sql: String::new(), bound: conditions.bound };
-        query.sql = format!(
-            "SELECT session_id, MIN(started_at) AS first_at, MAX(started_at) AS last_at, MAX(environment) AS environment, \
-             COUNT(*) AS traces, CAST(SUM(cost_nanos) AS BIGINT) AS cost_nanos, \
-             CAST(SUM(total_tokens) AS BIGINT) AS total_tokens \
-             FROM traces {} GROUP BY session_id ORDER BY first_at DESC, session_id ",
-            conditions.sql
-        );
-        limit(&mut query, page);
-        let rows: Vec<SessionRow> = reading!(self, pool => {
-            bound!(sqlx::query_as(AssertSqlSafe(query.sql)), query.bound).fetch_all(pool).await
-        })
-        .map_err(StoreError::from)?;
-        Ok(Listed::of(rows.into_iter().map(Session::from).collect(), count(total), page))
-    }
-
-    /// The traces with these ids, without their contents, in no order.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn traces_with(&self, project: ProjectId, ids: &[TraceId]) -> Result<Vec<TraceWithTotals>, StoreError> {
-        let mut conditions = Conditions::of(project);
-        and_ids(&mut conditions, "id", ids);
-        let sql = format!("SELECT * FROM traces {}", conditions.sql);
-        let rows: Vec<TraceRow> = reading!(self, pool => {
-            bound!(sqlx::query_as(AssertSqlSafe(sql)), conditions.bound).fetch_all(pool).await
-        })?;
-        let mut traces = Vec::with_capacity(rows.len());
-        for row in rows {
-            let row = TraceRow { input: None, output: None, ..row };
-            traces.push(self.read_trace(row, &mut Bodies::default()).await?);
         }
         Ok(traces)
     }
 
-    /// The ids of the observations and of the scores of traces.
+    /// The ids of the observations and of the scores of traces: of each trace, by its id.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn members_of(&self, project: ProjectId, ids: &[TraceId]) -> Result<Members, StoreError> {
-        let mut members = Members::default();
-        for (table, into) in [("observations", &mut members.observations), ("scores", &mut members.scores)] {
-            let mut conditions = Conditions::of(project);
-            and_ids(&mut conditions, "trace_id", ids);
-            let sql = format!("SELECT trace_id, id FROM {table} {}", conditions.sql);
-            let rows: Vec<(Vec<u8>, Vec<u8>)> = reading!(self, pool => {
-                bound!(sqlx::query_as(AssertSqlSafe(sql)), conditions.bound).fetch_all(pool).await
-            })?;
-            for (trace, id) in rows {
-                into.entry(stored_id::trace_id(&trace)?).or_default().extend(unpack(&id));
+    pub async fn ids_within(
+        &self,
+        project: ProjectId,
+        traces: &[TraceId],
+    ) -> Result<HashMap<TraceId, Within>, StoreError> {
+        let mut within: HashMap<TraceId, Within> = HashMap::new();
+        for traces in traces.chunks(IDS_MAX) {
+            for (is_score, from) in [
+                (false, "SELECT trace_id, id FROM observations WHERE project_id = "),
+                (true, "SELECT trace_id, id FROM scores WHERE project_id = "),
+            ] {
+                let mut sql = self.sql();
+                sql.push(from).bind(project).push(" AND trace_id IN ").list(traces.iter().map(|id| pack(id.as_str())));
+                sql.push(" LIMIT ").bind(WITHIN_MAX);
+                for (trace, id) in self.select::<(Vec<u8>, Vec<u8>)>(sql).await? {
+                    let (Ok(trace), Some(id)) = (stored_id::trace_id(&trace), stored_id::unpack(&id)) else { continue };
+                    let within = within.entry(trace).or_default();
+                    (if is_score { &mut within.scores } else { &mut within.observations }).push(id);
+                }
             }
         }
-        Ok(members)
+        Ok(within)
     }
 
-    async fn count(&self, table: &str, conditions: &Conditions, page: &Page) -> Result<u64, StoreError> {
-        if !page.counts {
-            return Ok(0);
-        }
-        let sql =
-            format!("SELECT COUNT(*) FROM (SELECT 1 FROM {table} {} LIMIT {COUNT_MAX}) AS counted", conditions.sql);
-        let total: i64 = reading!(self, pool => {
-            bound!(sqlx::query_scalar(AssertSqlSafe(sql)), conditions.bound.clone()).fetch_one(pool).await
-        })?;
-        Ok(count(total))
+    pub(crate) async fn count(&self, mut sql: Sql) -> Result<Count, StoreError> {
+        let rows = i64::try_from(COUNT_MAX).unwrap_or(i64::MAX).saturating_add(1);
+        sql.push(" LIMIT ").bind(rows).push(") AS counted");
+        self.select_number(sql).await.map(Count::of_rows)
     }
 }
 
-/// The ids of what belongs to traces.
-#[derive(Clone, Debug, Default)]
-pub struct Members {
-    /// Of observations.
-    pub observations: HashMap<TraceId, Vec<String>>,
-    /// Of scores.
-    pub scores: HashMap<TraceId, Vec<String>>,
+/// So many ids stand in one statement.
+pub(crate) const IDS_MAX: usize = 500;
+/// So many ids of observations are told in a list of traces.
+const WITHIN_MAX: i64 = 100_000;
+
+/// The ids of what a trace holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Within {
+    /// Of its observations.
+    pub observations: Vec<String>,
+    /// Of its scores.
+    pub scores: Vec<String>,
 }
 
-fn and_ids(conditions: &mut Conditions, column: &str, ids: &[TraceId]) {
-    let places = vec!["?"; ids.len()].join(", ");
-    let piece = if ids.is_empty() { "1 = 0".to_owned() } else { format!("{column} IN ({places})") };
-    conditions.and(&piece, ids.iter().map(|id| Bound::Bytes(pack(id.as_str()))));
-}
-
-fn count(count: i64) -> u64 {
-    u64::try_from(count).unwrap_or(0)
-}
-
-fn paged(
-    table: &str,
-    time: &str,
-    columns: &[Column],
-    mut conditions: Conditions,
-    page: &Page,
-) -> Result<Conditions, BadFilter> {
-    if let Some(Place { at, id }) = &page.after {
-        conditions.and(&format!("({time}, id) < (?, ?)"), [Bound::Int(at.as_nanos()), Bound::Bytes(pack(id))]);
-    }
-    let order = match &page.order {
-        None => format!("{time} DESC, id DESC"),
-        Some((name, falls)) => {
-            let column = columns.iter().find(|(known, _, _)| known == name);
-            let (_, sql, _) = column.ok_or_else(|| BadFilter::Column {
-                column: name.chars().take(100).collect(),
-                known: columns.iter().map(|(name, _, _)| *name).collect::<Vec<_>>().join(", "),
-            })?;
-            let direction = if *falls { "DESC" } else { "ASC" };
-            format!("{sql} {direction}, id {direction}")
-        }
+/// The statement that lists traces.
+pub(crate) fn traces_sql(mut sql: Sql, project: ProjectId, query: &TraceQuery) -> Sql {
+    sql.push("SELECT ").push(TRACE);
+    sql.push(if query.has_contents { ", t.metadata, t.input, t.output" } else { NO_TRACE_CONTENT });
+    sql.push(" FROM traces t WHERE t.project_id = ").bind(project);
+    push_all(&mut sql, &query.conditions);
+    let (order, is_descending) = match query.page {
+        Page::After(..) => (TraceOrder::Timestamp, true),
+        Page::Skip(..) => (query.order, query.is_descending),
     };
-    let mut query = Conditions {
-        sql: format!("SELECT * FROM {table} {} ORDER BY {order} ", conditions.sql),
-        bound: conditions.bound,
+    push_after(&mut sql, &query.page, "t.started_at", "t.id");
+    let direction = if is_descending { " DESC" } else { " ASC" };
+    sql.push(" ORDER BY ").push(order.sql()).push(direction).push(", t.id").push(direction);
+    push_limit(&mut sql, &query.page);
+    sql
+}
+
+/// The statement that lists observations.
+pub(crate) fn observations_sql(mut sql: Sql, project: ProjectId, query: &ObservationQuery) -> Sql {
+    sql.push("SELECT ").push(OBSERVATION);
+    sql.push(if query.has_contents { ", o.metadata, o.resource, o.input, o.output" } else { NO_OBSERVATION_CONTENT });
+    push_observations(&mut sql, project, &query.conditions);
+    push_after(&mut sql, &query.page, "o.started_at", "o.id");
+    sql.push(" ORDER BY o.started_at DESC, o.id DESC");
+    push_limit(&mut sql, &query.page);
+    sql
+}
+
+/// From observations, joined with their traces where a condition speaks of those. A trace, a user or a session is looked for first:
+/// SQLite would rather walk through time, newest first, past the observations of all others.
+pub(crate) fn push_observations(sql: &mut Sql, project: ProjectId, conditions: &[Condition<ObservationColumn>]) {
+    let has = |wanted: fn(ObservationColumn) -> bool| {
+        conditions.iter().any(|condition| condition.is_exact() && wanted(condition.column))
     };
-    limit(&mut query, page);
-    Ok(query)
-}
-
-fn limit(query: &mut Conditions, page: &Page) {
-    let offset = i64::try_from(page.offset).unwrap_or(i64::MAX);
-    query.push("LIMIT ? OFFSET ?", [Bound::Int(i64::from(page.limit) + 1), Bound::Int(offset)]);
-}
-
-#[derive(sqlx::FromRow)]
-struct SessionRow {
-    session_id: String,
-    first_at: i64,
-    last_at: i64,
-    environment: String,
-    traces: i64,
-    cost_nanos: i64,
-    total_tokens: i64,
-}
-
-impl From<SessionRow> for Session {
-    fn from(row: SessionRow) -> Self {
-        Self {
-            id: row.session_id,
-            created_at: NanoTimestamp::from_nanos(row.first_at),
-            last_at: NanoTimestamp::from_nanos(row.last_at),
-            environment: row.environment,
-            traces: count(row.traces),
-            cost: Nanos::new(row.cost_nanos),
-            total_tokens: count(row.total_tokens),
+    let of_some_traces = has(|column| column == ObservationColumn::Own(OwnColumn::Trace));
+    let of_whom = has(|column| {
+        matches!(column, ObservationColumn::OfTrace(TraceColumn::User | TraceColumn::Session | TraceColumn::Id))
+    });
+    let speaks_of_traces = conditions.iter().any(|condition| matches!(condition.column, ObservationColumn::OfTrace(_)));
+    match (of_some_traces, of_whom, speaks_of_traces) {
+        (false, true, _) => {
+            sql.push(" FROM traces t")
+                .push_for_sqlite(" CROSS")
+                .push(" JOIN observations o")
+                .push_for_sqlite(" INDEXED BY observations_by_trace");
+            sql.push(" ON o.project_id = t.project_id AND o.trace_id = t.id");
+        }
+        (is_indexed, false, true) | (is_indexed @ true, true, _) => {
+            sql.push(" FROM observations o");
+            if is_indexed {
+                sql.push_for_sqlite(" INDEXED BY observations_by_trace");
+            }
+            sql.push(" JOIN traces t ON t.project_id = o.project_id AND t.id = o.trace_id");
+        }
+        (true, false, false) => {
+            sql.push(" FROM observations o").push_for_sqlite(" INDEXED BY observations_by_trace");
+        }
+        (false, false, false) => {
+            sql.push(" FROM observations o");
         }
     }
-}
-
-#[derive(sqlx::FromRow)]
-struct ScoreRow {
-    id: Vec<u8>,
-    trace_id: Option<Vec<u8>>,
-    observation_id: Option<Vec<u8>>,
-    session_id: Option<String>,
-    dataset_run_id: Option<String>,
-    name: String,
-    #[sqlx(rename = "type")]
-    score_type: String,
-    value: f64,
-    text: Option<String>,
-    comment: Option<String>,
-    source: String,
-    author_user_id: Option<String>,
-    config_id: Option<String>,
-    environment: String,
-    metadata: Option<String>,
-    scored_at: i64,
-    created_at: i64,
-    updated_at: i64,
-}
-
-impl TryFrom<ScoreRow> for StoredScore {
-    type Error = StoreError;
-
-    fn try_from(row: ScoreRow) -> Result<Self, StoreError> {
-        let damaged = |what: &str| StoreError::Damaged(format!("the {what} of a score"));
-        let observation = row.observation_id.as_deref().map(stored_id::observation_id).transpose()?;
-        let target = match (row.trace_id, row.session_id, row.dataset_run_id) {
-            (Some(trace), _, _) => ScoreTarget::Trace(stored_id::trace_id(&trace)?, observation),
-            (None, Some(session), _) => ScoreTarget::Session(session),
-            (None, None, Some(run)) => ScoreTarget::DatasetRun(run),
-            (None, None, None) => return Err(damaged("target")),
-        };
-        let id = unpack(&row.id).and_then(|id| id.parse().ok()).ok_or_else(|| damaged("id"))?;
-        let score = Score {
-            id,
-            target,
-            name: row.name,
-            score_type: row.score_type.parse().map_err(|_| damaged("type"))?,
-            value: row.value,
-            text: row.text,
-            comment: row.comment,
-            source: row.source.parse().map_err(|_| damaged("source"))?,
-            author_user_id: row.author_user_id,
-            config_id: row.config_id,
-            environment: row.environment,
-            metadata: from_json(row.metadata.as_deref())?,
-            timestamp: NanoTimestamp::from_nanos(row.scored_at),
-        };
-        Ok(Self {
-            score,
-            created_at: Timestamp::from_micros(row.created_at),
-            updated_at: Timestamp::from_micros(row.updated_at),
-        })
+    sql.push(" WHERE o.project_id = ").bind(project);
+    if of_whom {
+        sql.push(" AND t.project_id = ").bind(project);
     }
+    push_all(sql, conditions);
 }

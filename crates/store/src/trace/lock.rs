@@ -6,9 +6,12 @@ use super::TraceStore;
 use crate::db::Db;
 use crate::error::StoreError;
 
-/// Whoever changes traces on PostgreSQL holds this lock for as long as its transaction, as the writer does. With SQLite the one
-/// writing connection is the lock.
-pub(super) const WRITE_LOCK: &str = "SELECT pg_advisory_xact_lock(7218301)";
+/// Whoever changes traces on PostgreSQL holds this lock for as long as its transaction: replicas that join patches to one trace, or
+/// delete it, come one after the other. With SQLite the one writing connection is the lock.
+pub(super) async fn lock(conn: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock(7218301)").execute(conn).await?;
+    Ok(())
+}
 
 /// Runs one expression in a transaction with `$conn` bound to its connection, while nobody else changes traces, and commits. A
 /// `?` inside rolls back.
@@ -24,7 +27,7 @@ macro_rules! alone {
             }
             $crate::db::Db::Postgres(pool) => {
                 let mut transaction = pool.begin().await?;
-                sqlx::query($crate::trace::lock::WRITE_LOCK).execute(&mut *transaction).await?;
+                $crate::trace::lock::lock(&mut transaction).await?;
                 let $conn = &mut *transaction;
                 let outcome = $body;
                 transaction.commit().await?;

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::apply;
 use super::body::BodyEncoder;
-use super::lock::WRITE_LOCK;
+use super::lock::lock;
 use super::{Pricing, WriteSettings};
 use crate::db::Db;
 use crate::error::StoreError;
@@ -141,8 +141,7 @@ impl Work {
             }
             Db::Postgres(pool) => {
                 let mut transaction = pool.begin().await?;
-                // Replicas that join patches to one trace come one after the other.
-                sqlx::query(WRITE_LOCK).execute(&mut *transaction).await?;
+                lock(&mut transaction).await?;
                 let bodies = apply::postgres(&mut transaction, self, batches, now, minute).await?;
                 transaction.commit().await?;
                 self.encoder.stored(bodies);

@@ -18,6 +18,7 @@ mod text;
 mod trace_bed;
 mod trace_erasure;
 mod trace_export;
+mod trace_queries;
 mod trace_retention;
 mod traces;
 mod turns;

@@ -1,3 +1,5 @@
+//! What a call leaves as a trace: names, contents, tokens and levels. Nothing is written here.
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -1,36 +1,44 @@
-//! `/api/public/sessions`: the conversations that traces belong to. A session begins with the first trace that names it.
+//! `/api/public/sessions`: what traces say of their sessions.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
-use privet_store::{Operator, Page};
-use serde_json::{Value, json};
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use privet_store::{Condition, Page, TraceColumn, TraceOrder, TraceQuery};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::query::{ListQuery, Named};
-use super::traces::{equal, not_found};
-use super::view;
+use super::query::{Named, PAGE_MAX, PageMeta, Params, counted_by_page, missing, skipped};
+use super::traces::{Listed, in_time_and_environment};
+use super::views::{TraceView, session};
 use crate::http::authenticate::{Authenticated, ForRead};
 use crate::http::docs::LangfuseError;
 use crate::http::router::Http;
 use crate::http::surface::{Failure, Langfuse};
 
-const NAMES: &[Named] = &[
-    ("environment", "environment", Operator::AnyOf),
-    ("fromTimestamp", "timestamp", Operator::AtLeast),
-    ("toTimestamp", "timestamp", Operator::Less),
-];
-/// Of a session so many traces are told.
+/// So many traces of a session are shown with it.
 const TRACES_MAX: u32 = 1_000;
 
-/// Sessions, the latest begun first.
+/// A session with its traces.
+#[derive(Serialize)]
+struct SessionView {
+    #[serde(flatten)]
+    session: Map<String, Value>,
+    traces: Vec<TraceView>,
+}
+
+/// Sessions, the one that began last first.
 #[utoipa::path(
     get, path = "/api/public/sessions", tag = "Langfuse",
     params(
-        ("page" = Option<u64>, Query, description = "From 1"),
-        ("limit" = Option<u32>, Query, description = "Up to 100"),
+        ("page" = Option<u32>, Query, description = "From 1 on"),
+        ("limit" = Option<u32>, Query, description = "Up to 100; 50 by default"),
+        ("fromTimestamp" = Option<String>, Query, description = "Only with traces that began at this instant or later"),
+        ("toTimestamp" = Option<String>, Query, description = "Only with traces that began before this instant"),
+        ("environment" = Option<Vec<String>>, Query, description = "Only with traces of one of these environments"),
     ),
     responses(
-        (status = 200, description = "A page of sessions", body = Object),
-        (status = 400, description = "The query is wrong", body = LangfuseError),
+        (status = 200, description = "A page", body = Object),
+        (status = 400, description = "A parameter is wrong", body = LangfuseError),
         (status = 401, description = "No valid key", body = LangfuseError),
         (status = 403, description = "The key has not the scope `read`", body = LangfuseError),
     ),
@@ -39,50 +47,49 @@ const TRACES_MAX: u32 = 1_000;
 pub(crate) async fn list(
     State(http): State<Http>,
     Authenticated { caller, .. }: Authenticated<Langfuse, ForRead>,
-    Query(query): Query<ListQuery>,
-) -> Result<Json<Value>, Failure<Langfuse>> {
-    let (paging, page) = query.page()?;
-    let listed = http.engine.traces.store.list_sessions(caller.project_id, &query.filters(NAMES)?, &page).await?;
-    let data: Vec<Value> = listed
-        .items
-        .iter()
-        .map(|session| {
-            json!({
-                "id": session.id, "createdAt": session.created_at, "projectId": caller.project_shown.id,
-                "environment": session.environment, "countTraces": session.traces, "totalCost": view::dollars(session.cost),
-                "totalTokens": session.total_tokens,
-            })
-        })
-        .collect();
-    Ok(Json(json!({"data": data, "meta": paging.meta(listed.total)})))
+    params: Params,
+) -> Result<Response, Failure<Langfuse>> {
+    let (page, limit) = (params.page()?, params.limit(PAGE_MAX)?);
+    let conditions = in_time_and_environment(&params)?;
+    let store = &http.engine.traces.store;
+    let sessions = store.list_sessions(caller.project_id, &conditions, skipped(page, limit), limit).await?;
+    let is_last = u32::try_from(sessions.len()).is_ok_and(|count| count < limit);
+    let count = match counted_by_page(page, limit, sessions.len(), is_last) {
+        Some(count) => count,
+        None => store.count_sessions(caller.project_id, &conditions).await?,
+    };
+    let data: Vec<_> = sessions.iter().map(|one| session(one, &caller.project_shown.id)).collect();
+    Ok(Json(Listed { data, meta: PageMeta::new(page, limit, count) }).into_response())
 }
 
-/// A session with its traces, the first first.
+/// A session with its traces, oldest first; of more than a thousand the first thousand.
 #[utoipa::path(
     get, path = "/api/public/sessions/{id}", tag = "Langfuse",
-    params(("id" = String, Path, description = "The session's id")),
+    params(("id" = String, Path, description = "The session")),
     responses(
         (status = 200, description = "The session", body = Object),
         (status = 401, description = "No valid key", body = LangfuseError),
         (status = 403, description = "The key has not the scope `read`", body = LangfuseError),
-        (status = 404, description = "No such session in the project", body = LangfuseError),
+        (status = 404, description = "No trace of the key's project names it", body = LangfuseError),
     ),
     security(("key" = ["read"])),
 )]
 pub(crate) async fn read(
     State(http): State<Http>,
     Authenticated { caller, .. }: Authenticated<Langfuse, ForRead>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Failure<Langfuse>> {
-    let order = Some(("timestamp".to_owned(), false));
-    let page = Page { order, ..Page::first(TRACES_MAX) };
-    let filters = [equal("sessionId", &id)];
-    let listed = http.engine.traces.store.list_traces(caller.project_id, &filters, &page, true).await?;
-    let Some(first) = listed.items.first() else { return Err(not_found("Session", &id).into()) };
-    let shown = &caller.project_shown.id;
-    let traces: Vec<Value> = listed.items.iter().map(|item| Value::Object(view::trace(item, shown))).collect();
-    Ok(Json(json!({
-        "id": id, "createdAt": first.trace.timestamp, "projectId": shown, "environment": first.trace.environment,
-        "traces": traces,
-    })))
+    Named(id): Named<String>,
+) -> Result<Response, Failure<Langfuse>> {
+    let store = &http.engine.traces.store;
+    let found = store.session(caller.project_id, &id).await.map_err(|error| missing(error, "session", &id))?;
+    let query = TraceQuery {
+        conditions: vec![Condition::is(TraceColumn::Session, &id)],
+        order: TraceOrder::Timestamp,
+        is_descending: false,
+        page: Page::Skip(0, TRACES_MAX),
+        has_contents: true,
+    };
+    let project = &caller.project_shown.id;
+    let traces = store.list_traces(caller.project_id, &query).await?.traces;
+    let traces = traces.into_iter().map(|one| TraceView::new(one.trace, &one.totals, project, true)).collect();
+    Ok(Json(SessionView { session: session(&found, project), traces }).into_response())
 }
