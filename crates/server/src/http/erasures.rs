@@ -1,9 +1,8 @@
-//! `/api/users/{user}` and `/api/erasures`: erase everything of a user, and the receipts. For administrators, in their key's
+//! `/api/users/{id}` and `/api/erasures`: erase everything of a user, and the receipts. For administrators, in their key's
 //! project.
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use privet_engine::erasure::{Erasure, ErasureReceipt};
 use privet_engine::keyring;
@@ -12,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::authenticate::{Authenticated, ForAdmin};
+use super::conversations::PathId;
 use super::docs::NativeError;
 use super::error::ApiError;
 use super::router::Http;
@@ -67,8 +67,8 @@ impl From<ErasureReceipt> for ReceiptView {
 /// Erase everything of a user of the key's project: its keys end, its conversations and traces go, the ledger keeps the amounts
 /// under a pseudonym. It cannot be undone.
 #[utoipa::path(
-    delete, path = "/api/users/{user}", tag = "Operations",
-    params(("user" = String, Path, description = "The user, as its keys and traces name it")),
+    delete, path = "/api/users/{id}", tag = "Operations",
+    params(("id" = String, Path, description = "The user, as its keys and traces name it")),
     responses(
         (status = 200, description = "What was deleted where; also of a user that left nothing", body = ReceiptView),
         (status = 400, description = "The path is wrong", body = NativeError),
@@ -82,10 +82,8 @@ impl From<ErasureReceipt> for ReceiptView {
 pub(crate) async fn erase(
     State(http): State<Http>,
     Authenticated { caller, .. }: Authenticated<Native, ForAdmin>,
-    user: Result<Path<String>, PathRejection>,
+    PathId(user): PathId<String>,
 ) -> Result<Json<ReceiptView>, Failure<Native>> {
-    let wrong = |_| ApiError::new(StatusCode::BAD_REQUEST, "bad_request", "The user in the path is no text.");
-    let Path(user) = user.map_err(wrong)?;
     if *user == *caller.user_id {
         let message =
             "This is the user of the key that asks, which would end with it; use another key, or `privet erase`.";

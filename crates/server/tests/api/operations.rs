@@ -69,7 +69,7 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
             "DELETE /api/public/v2/prompts/{name}",
             "DELETE /api/switches",
             "DELETE /api/traces/{id}",
-            "DELETE /api/users/{user}",
+            "DELETE /api/users/{id}",
             "GET /",
             "GET /api/conversations",
             "GET /api/conversations/export",
@@ -146,7 +146,7 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
     );
     for route in &routes {
         let (method, path) = route.split_once(' ').unwrap();
-        let path = path.replace("{id}", "x").replace("{uuid}", "x").replace("{model}", "x").replace("{user}", "x");
+        let path = path.replace("{id}", "x").replace("{uuid}", "x").replace("{model}", "x");
         let url = format!("{}{path}", stand.server.url());
         let answer = Answer::of(stand.client.request(method.parse().unwrap(), url)).await;
         let open = ["/", "/healthz", "/readyz", "/metrics", "/api/public/health"].contains(&path.as_str());

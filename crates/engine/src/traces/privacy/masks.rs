@@ -394,7 +394,7 @@ mod tests {
         assert!(Masks::new(&[], &vec!["x".to_owned(); 65]).is_err());
     }
 
-    /// The time itself is measured in `bench`; here a text that some engines take for ever is over at once.
+    /// A text that some engines take for ever is over at once.
     #[test]
     fn hostile_texts_take_no_longer_than_others() {
         let masks = Masks::new(&MaskKind::ALL, &["(a+)+$b".to_owned()]).unwrap();
