@@ -50,7 +50,7 @@ impl Beside {
         let own = engine.clone();
         tasks.spawn(async move { idempotency::purge(&own).await });
         let own = engine.clone();
-        tasks.spawn(async move { retention.follow(&own).await });
+        tasks.spawn(async move { retention.follow(&own.traces.store, &*own.clock).await });
         if let Some(export) = export {
             let own = engine.clone();
             tasks.spawn(async move { export.follow(&own).await });

@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use privet_domain::time::Timestamp;
-use privet_store::{Expiry, Removed, SharedWork, StoreError};
-
-use crate::Engine;
+use privet_domain::time::{Clock, Timestamp};
+use privet_store::{Expiry, Removed, SharedWork, StoreError, TraceStore};
 
 /// Between two rounds.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -36,22 +34,21 @@ struct Memory {
 
 impl Retention {
     /// Deletes, for ever.
-    pub async fn follow(&self, engine: &Engine) {
+    pub async fn follow(&self, store: &TraceStore, clock: &dyn Clock) {
         let mut memory = Memory::default();
         loop {
-            if let Err(error) = self.round(engine, &mut memory).await {
+            if let Err(error) = self.round(store, clock, &mut memory).await {
                 tracing::error!(%error, "traces that expired stay until the database answers");
             }
             tokio::time::sleep(INTERVAL).await;
         }
     }
 
-    async fn round(&self, engine: &Engine, memory: &mut Memory) -> Result<(), StoreError> {
-        let store = &engine.traces.store;
+    async fn round(&self, store: &TraceStore, clock: &dyn Clock, memory: &mut Memory) -> Result<(), StoreError> {
         let Some(mut lease) = store.lease(SharedWork::Retention).await? else { return Ok(()) };
         // What an erasure left undone when its process died.
-        store.finish_erasures(engine.clock.now()).await?;
-        let now = engine.clock.now();
+        store.finish_erasures(clock.now()).await?;
+        let now = clock.now();
         let before = self.keep.map_or(Timestamp::from_micros(0), |keep| now.before(keep));
         let aged = Expiry { before, waits_for_export: self.exports };
         let mut removed = false;
@@ -64,7 +61,7 @@ impl Retention {
             count(&step, "age");
             tokio::time::sleep(PAUSE).await;
         }
-        removed |= self.keep_within(engine, memory).await?;
+        removed |= self.keep_within(store, now, memory).await?;
         while store.reclaim_step().await? {
             tokio::time::sleep(PAUSE).await;
         }
@@ -76,8 +73,7 @@ impl Retention {
     }
 
     /// Deletes the oldest until there are no more bytes than allowed. Whether it deleted anything.
-    async fn keep_within(&self, engine: &Engine, memory: &mut Memory) -> Result<bool, StoreError> {
-        let store = &engine.traces.store;
+    async fn keep_within(&self, store: &TraceStore, now: Timestamp, memory: &mut Memory) -> Result<bool, StoreError> {
         let mut used = store.used_bytes().await?;
         if used > self.bytes_max && store.truncate_log().await? {
             used = store.used_bytes().await?;
@@ -90,7 +86,6 @@ impl Retention {
             return Ok(false);
         }
         let whole = used;
-        let now = engine.clock.now();
         let first = store.oldest().await?;
         let mut removed_any = false;
         while used > self.bytes_max {
@@ -101,16 +96,22 @@ impl Retention {
                 tracing::warn!(used, max = self.bytes_max, "the newest traces alone are more than `traces.disk_max`");
                 break;
             };
-            let waits_for_export = false;
-            let step = store.expire_step(Expiry { before, waits_for_export }, now).await?;
-            count(&step, "disk_max");
-            removed_any |= !step.is_nothing();
-            tokio::time::sleep(PAUSE).await;
-            if store.frees_at_once() {
-                // Deleting writes to the log, which counts too.
-                store.truncate_log().await?;
-                used = store.used_bytes().await?;
-            } else if is_enough(first, before, now, whole, self.bytes_max) {
+            // The contents go after the rows that refer to them, so this minute is finished before the next.
+            while used > self.bytes_max {
+                let step = store.expire_step(Expiry { before, waits_for_export: false }, now).await?;
+                if step.is_nothing() {
+                    break;
+                }
+                removed_any = true;
+                count(&step, "disk_max");
+                tokio::time::sleep(PAUSE).await;
+                if store.frees_at_once() {
+                    // Deleting writes to the log, which counts too.
+                    store.truncate_log().await?;
+                    used = store.used_bytes().await?;
+                }
+            }
+            if !store.frees_at_once() && is_enough(first, before, now, whole, self.bytes_max) {
                 memory.accepted_bytes = whole;
                 break;
             }
@@ -151,7 +152,94 @@ fn count(removed: &Removed, reason: &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use privet_domain::id::ProjectId;
+    use privet_domain::time::NanoTimestamp;
+    use privet_domain::trace::{JsonText, TraceBatch, TraceId, TracePatch};
+    use privet_store::{Location, Unpriced, WriteSettings};
+    use privet_testkit::postgres::fresh_database;
+
     use super::*;
+
+    /// A clock in minutes.
+    struct Minutes(AtomicI64);
+
+    impl Clock for Minutes {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros((29_000_000 + self.0.load(Ordering::SeqCst)) * 60_000_000)
+        }
+    }
+
+    fn id(minute: i64, number: i64) -> TraceId {
+        format!("trace {number} of minute {minute}").parse().unwrap()
+    }
+
+    /// Forty traces of 5 KiB a minute.
+    async fn fill(store: &TraceStore, clock: &Minutes, project: ProjectId, minutes: std::ops::Range<i64>) {
+        for minute in minutes {
+            clock.0.store(minute, Ordering::SeqCst);
+            let traces = (0..40).map(|number| {
+                let mut patch = TracePatch::new(id(minute, number), NanoTimestamp::from(clock.now()));
+                // What does not compress to nothing.
+                let words = (0..160).map(|word| blake3::hash(format!("{minute} {number} {word}").as_bytes()).to_hex());
+                patch.input = Some(JsonText::string(&words.map(|word| word[..32].to_owned()).collect::<String>()));
+                patch
+            });
+            let batch = TraceBatch { traces: traces.collect(), ..TraceBatch::default() };
+            store.write(project, batch).await.unwrap();
+        }
+    }
+
+    async fn open(location: &Location) -> (TraceStore, Arc<Minutes>) {
+        let clock = Arc::new(Minutes(0.into()));
+        let settings = WriteSettings::default();
+        (TraceStore::open(location, settings, Arc::new(Unpriced), clock.clone()).await.unwrap(), clock)
+    }
+
+    fn within(bytes_max: u64) -> Retention {
+        Retention { keep: None, bytes_max, exports: false }
+    }
+
+    #[tokio::test]
+    async fn the_oldest_go_until_there_are_no_more_bytes_than_allowed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, clock) = open(&Location::Folder(folder.path().to_owned())).await;
+        let project = ProjectId::new();
+        fill(&store, &clock, project, 0..80).await;
+        assert!(store.truncate_log().await.unwrap());
+        let (whole, mut memory) = (store.used_bytes().await.unwrap(), Memory::default());
+        within(whole).round(&store, &*clock, &mut memory).await.unwrap();
+        store.trace(project, &id(0, 0)).await.unwrap();
+
+        clock.0.store(100, Ordering::SeqCst);
+        within(whole / 2).round(&store, &*clock, &mut memory).await.unwrap();
+        let left = store.used_bytes().await.unwrap();
+        assert!(left <= whole / 2 && left > whole / 8, "{left} of {whole}");
+        assert!(matches!(store.trace(project, &id(0, 0)).await, Err(StoreError::NotFound)));
+        let newest = store.trace(project, &id(79, 39)).await.unwrap();
+        assert!(newest.trace.input.is_some());
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn where_deleting_does_not_show_a_surplus_is_deleted_once() {
+        let database = fresh_database().await;
+        let (store, clock) = open(&Location::postgres(database.url.clone())).await;
+        let project = ProjectId::new();
+        fill(&store, &clock, project, 0..80).await;
+        clock.0.store(100, Ordering::SeqCst);
+        let (whole, mut memory) = (store.used_bytes().await.unwrap(), Memory::default());
+        let retention = within(whole * 9 / 10);
+        retention.round(&store, &*clock, &mut memory).await.unwrap();
+        let oldest = store.oldest().await.unwrap();
+        assert!(matches!(store.trace(project, &id(0, 0)).await, Err(StoreError::NotFound)));
+        store.trace(project, &id(40, 0)).await.unwrap();
+        retention.round(&store, &*clock, &mut memory).await.unwrap();
+        assert_eq!(store.oldest().await.unwrap(), oldest);
+        store.close().await;
+    }
 
     #[test]
     fn where_deleting_does_not_show_the_oldest_part_goes() {

@@ -15,11 +15,11 @@ use crate::db::{Db, reading, truncate_log};
 use crate::error::StoreError;
 
 /// So many rows are deleted in one transaction.
-const STEP_ROWS: i64 = 250;
+const STEP_ROWS: i64 = 150;
 /// So many traces are looked at for it.
 const STEP_TRACES: i64 = 100;
 /// And no more bytes of bodies, unless one is larger.
-const STEP_BYTES: i64 = 4 << 20;
+const STEP_BYTES: i64 = 2 << 20;
 const STEP_METRICS: i64 = 100;
 /// Sums of days stay so long.
 const METRICS_DAYS: i64 = 400;
