@@ -34,10 +34,10 @@ impl Granularity {
         let nanos = until.as_nanos().saturating_sub(from.as_nanos());
         match nanos {
             ..=7_200_000_000_000 => Self::Minute,
-            ..=259_200_000_000_000 => Self::Hour,
-            ..=7_776_000_000_000_000 => Self::Day,
-            ..=31_622_400_000_000_000 => Self::Week,
-            _ => Self::Month,
+            7_200_000_000_001..=259_200_000_000_000 => Self::Hour,
+            259_200_000_000_001..=7_776_000_000_000_000 => Self::Day,
+            7_776_000_000_000_001..=31_622_400_000_000_000 => Self::Week,
+            31_622_400_000_000_001.. => Self::Month,
         }
     }
 

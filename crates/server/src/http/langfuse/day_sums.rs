@@ -322,7 +322,7 @@ fn subject(params: &Params) -> Result<(Dimension, Vec<String>), ApiError> {
     let tags = params.all("tags");
     let user = params.text("userId").map(|user| (Dimension::User, vec![user.to_owned()]));
     let name = params.text("traceName").map(|name| (Dimension::Name, vec![name.to_owned()]));
-    let tag = (!tags.is_empty()).then(|| (Dimension::Tag, tags));
+    let tag = (!tags.is_empty()).then_some((Dimension::Tag, tags));
     let mut given: Vec<_> = [user, name, tag].into_iter().flatten().collect();
     match (given.pop(), given.is_empty()) {
         (None, _) => Ok((Dimension::All, Vec::new())),

@@ -424,7 +424,6 @@ fn wrong(field: &str, reason: impl ToString) -> ApiError {
     ApiError::invalid_data(vec![Issue::at(field, reason.to_string())])
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature of map_err")]
 fn no_text(_: PathRejection) -> ApiError {
     ApiError::bad_request("The path is not valid UTF-8.")
 }
