@@ -11,12 +11,12 @@ mod trace;
 mod weight;
 pub mod wire;
 
+pub use encode::{Outgoing, decode_reply, encode_export};
 use privet_domain::trace::{TraceBatch, mend_surrogates};
 use prost::Message as _;
 
 use crate::json_limits::{self, JsonLimits};
 use crate::traced_text::shortened;
-pub use encode::encode_export;
 use wire::ExportTraceServiceRequest;
 
 /// An export cannot be read.

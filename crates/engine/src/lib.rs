@@ -9,6 +9,7 @@ pub mod budget;
 pub mod completion;
 pub mod conversation;
 pub mod embedding;
+pub mod erasure;
 pub mod gates;
 mod hidden_input;
 pub mod key_settings;

@@ -1,12 +1,12 @@
-//! A collector of traces of the operator's: any that takes OTLP over HTTP as protobuf
-//! (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>).
+//! A collector of traces (OTLP over HTTP, <https://opentelemetry.io/docs/specs/otlp/#otlphttp>).
 //!
 //! One attempt at a time; when to try again is decided in `privet_engine`.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use futures_util::StreamExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use reqwest::Url;
 
 use crate::error::innermost;
@@ -15,40 +15,40 @@ use crate::http_provider::HttpProvider;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// An attempt is over after this time.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Where a collector takes traces that is named without a path.
-const DEFAULT_PATH: &str = "/v1/traces";
-/// What the specification calls retryable.
-const TEMPORARY: [u16; 4] = [429, 502, 503, 504];
+/// No more of an answer is read.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
 
-/// Why an export failed.
+/// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectorError {
-    /// It may be taken later.
-    #[error("{reason}")]
-    Temporary {
-        /// What happened.
-        reason: String,
-        /// How long the collector asks to wait.
+    /// No answer in time.
+    #[error("the collector did not answer within {} s", ATTEMPT_TIMEOUT.as_secs())]
+    Timeout,
+    /// No connection, or it broke.
+    #[error("the collector cannot be reached: {0}")]
+    Unreachable(String),
+    /// It cannot take it now.
+    #[error("the collector answered {status}")]
+    Busy {
+        /// The status.
+        status: u16,
+        /// When it wants to be asked again.
         retry_after: Option<Duration>,
     },
-    /// It never will be.
-    #[error("the collector refuses with {0}")]
+    /// It takes nothing from us: the address or the headers are wrong.
+    #[error("the collector answered {0}; look after `traces.export.url` and `traces.export.headers`")]
     Refused(u16),
+    /// It will never take this.
+    #[error("the collector answered {0} to what was sent")]
+    Rejected(u16),
 }
 
 /// A collector.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Collector {
     url: Url,
     headers: HeaderMap,
     client: reqwest::Client,
-}
-
-impl std::fmt::Debug for Collector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Headers hold keys.
-        f.debug_struct("Collector").field("url", &self.url.host_str()).finish_non_exhaustive()
-    }
 }
 
 impl Collector {
@@ -56,56 +56,54 @@ impl Collector {
     ///
     /// # Errors
     /// When the machine's TLS roots cannot be read.
-    pub fn new(mut url: Url, mut headers: HeaderMap) -> Result<Self, reqwest::Error> {
-        if url.path() == "/" {
-            url.set_path(DEFAULT_PATH);
-        }
-        for value in headers.values_mut() {
-            value.set_sensitive(true);
-        }
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        Ok(Self { url, headers, client: HttpProvider::client(CONNECT_TIMEOUT)? })
+    pub fn new(url: Url, headers: Vec<(HeaderName, HeaderValue)>) -> Result<Self, reqwest::Error> {
+        let mut all = HeaderMap::new();
+        all.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        all.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        all.extend(headers);
+        Ok(Self { url, headers: all, client: HttpProvider::client(CONNECT_TIMEOUT)? })
     }
 
-    /// Reads headers as OpenTelemetry writes them: `name=value,name=value`.
-    ///
-    /// # Errors
-    /// With what is wrong; never with a value.
-    pub fn headers(text: &str) -> Result<HeaderMap, String> {
-        let mut headers = HeaderMap::new();
-        for (index, pair) in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()).enumerate() {
-            let wrong = || format!("header {} is not of the form NAME=VALUE", index + 1);
-            let (name, value) = pair.split_once('=').ok_or_else(wrong)?;
-            let name = HeaderName::try_from(name.trim()).map_err(|_| wrong())?;
-            headers.append(name, HeaderValue::try_from(value.trim()).map_err(|_| wrong())?);
-        }
-        Ok(headers)
-    }
-
-    /// Sends an export, packed with gzip, once.
+    /// Sends an export once: protobuf, compressed with gzip. Gives the answer's body.
     ///
     /// # Errors
     /// When the collector does not answer 2xx in time.
-    pub async fn send(&self, packed: Bytes) -> Result<(), CollectorError> {
+    pub async fn send(&self, body: Bytes) -> Result<Vec<u8>, CollectorError> {
         let mut request = reqwest::Request::new(Method::POST, self.url.clone());
         *request.headers_mut() = self.headers.clone();
-        *request.body_mut() = Some(packed.into());
-        let temporary = |reason: String| CollectorError::Temporary { reason, retry_after: None };
-        let sent = tokio::time::timeout(ATTEMPT_TIMEOUT, self.client.execute(request)).await;
-        let response = sent
-            .map_err(|_| temporary(format!("the collector did not answer within {} s", ATTEMPT_TIMEOUT.as_secs())))?
-            .map_err(|error| temporary(format!("the collector cannot be reached: {}", innermost(&error))))?;
+        *request.body_mut() = Some(body.into());
+        tokio::time::timeout(ATTEMPT_TIMEOUT, self.attempt(request)).await.map_err(|_| CollectorError::Timeout)?
+    }
+
+    async fn attempt(&self, request: reqwest::Request) -> Result<Vec<u8>, CollectorError> {
+        let unreachable = |error: reqwest::Error| CollectorError::Unreachable(innermost(&error));
+        let response = self.client.execute(request).await.map_err(unreachable)?;
         let status = response.status();
-        if status.is_success() {
-            return Ok(());
+        if !status.is_success() {
+            return Err(refusal(status, response.headers()));
         }
-        if !TEMPORARY.contains(&status.as_u16()) {
-            return Err(CollectorError::Refused(status.as_u16()));
+        let mut reply = Vec::new();
+        let mut body = response.bytes_stream();
+        while let Some(chunk) = body.next().await {
+            reply.extend_from_slice(&chunk.map_err(unreachable)?);
+            if reply.len() > REPLY_BYTES_MAX {
+                break;
+            }
         }
-        let wait = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let retry_after = wait.map(Duration::from_secs);
-        Err(CollectorError::Temporary { reason: format!("the collector answers {}", status.as_u16()), retry_after })
+        Ok(reply)
+    }
+}
+
+fn refusal(status: StatusCode, headers: &HeaderMap) -> CollectorError {
+    let retry_after = || {
+        let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+        Some(Duration::from_secs(seconds))
+    };
+    match status.as_u16() {
+        // A wrong key is mended some day; until then nothing is lost.
+        status @ (300..=399 | 401 | 403 | 404 | 405 | 407) => CollectorError::Refused(status),
+        status @ (408 | 429 | 500..=599) => CollectorError::Busy { status, retry_after: retry_after() },
+        status => CollectorError::Rejected(status),
     }
 }
 
@@ -114,12 +112,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_read_and_their_values_never_told() {
-        let headers = Collector::headers("authorization=Basic abc==, x-team=a").unwrap();
-        assert_eq!((headers["authorization"].as_bytes(), headers.len()), (&b"Basic abc=="[..], 2));
-        for wrong in ["secret", "na me=secret", "a=b\nsecret"] {
-            let error = Collector::headers(wrong).unwrap_err();
-            assert!(!error.contains("secret"), "{error}");
+    fn only_what_will_never_be_taken_is_rejected() {
+        let kind = |status: u16| refusal(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
+        for status in [429, 500, 502, 503, 504, 408] {
+            assert!(matches!(kind(status), CollectorError::Busy { retry_after: None, .. }), "{status}");
         }
+        for status in [301, 401, 403, 404] {
+            assert!(matches!(kind(status), CollectorError::Refused(_)), "{status}");
+        }
+        for status in [400, 413, 415, 422] {
+            assert!(matches!(kind(status), CollectorError::Rejected(_)), "{status}");
+        }
+        let headers = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static("7"))]);
+        let busy = refusal(StatusCode::TOO_MANY_REQUESTS, &headers);
+        assert!(matches!(busy, CollectorError::Busy { retry_after: Some(wait), .. } if wait.as_secs() == 7));
     }
 }

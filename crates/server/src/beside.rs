@@ -7,9 +7,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use privet_engine::Engine;
 use privet_engine::alerts::Alerts;
-use privet_engine::traces::Retention;
-use privet_engine::traces::export::export;
-use privet_providers::Collector;
+use privet_engine::traces::{Export, Retention};
 use tokio::task::JoinSet;
 
 use crate::http::idempotency;
@@ -17,17 +15,19 @@ use crate::http::idempotency;
 /// Samples of histograms are put into their buckets this often.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
+/// What is done beside the requests as the configuration says.
+pub(crate) struct Duties {
+    pub(crate) alerts: Option<Alerts>,
+    pub(crate) retention: Retention,
+    pub(crate) export: Option<Export>,
+}
+
 /// The tasks beside the requests; dropped, they end.
 pub(crate) struct Beside(JoinSet<()>);
 
 impl Beside {
-    pub(crate) fn start(
-        engine: &Arc<Engine>,
-        metrics: PrometheusHandle,
-        alerts: Option<Alerts>,
-        retention: Retention,
-        collector: Option<Collector>,
-    ) -> Self {
+    pub(crate) fn start(engine: &Arc<Engine>, metrics: PrometheusHandle, duties: Duties) -> Self {
+        let Duties { alerts, retention, export } = duties;
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             loop {
@@ -51,9 +51,9 @@ impl Beside {
         tasks.spawn(async move { idempotency::purge(&own).await });
         let own = engine.clone();
         tasks.spawn(async move { retention.follow(&own.traces.store, &*own.clock).await });
-        if let Some(collector) = collector {
+        if let Some(export) = export {
             let own = engine.clone();
-            tasks.spawn(async move { export(&own.traces.store, &collector).await });
+            tasks.spawn(async move { export.follow(&own).await });
         }
         if let Some(alerts) = alerts {
             let own = engine.clone();

@@ -1,4 +1,4 @@
-//! The command line: `privet serve`, `chat`, `keys`, `conversations`, `config`, `migrate`, `seed`, `drill`, `version`.
+//! The command line: `privet serve`, `chat`, `keys`, `conversations`, `config`, `migrate`, `seed`, `erase`, `drill`, `version`.
 //!
 //! Data goes to stdout (`--json` for programs), talk to stderr. Exit codes follow sysexits(3):
 //! 0 ok, 1 failure, 2 usage, 69 provider or server down, 75 try again, 78 configuration.
@@ -8,6 +8,7 @@ mod chat;
 mod config;
 mod conversations;
 mod drill;
+mod erase;
 mod keys;
 mod kill;
 mod migrate;
@@ -115,6 +116,8 @@ enum Command {
     Resume(kill::ResumeArgs),
     /// Fill a fresh database with sample conversations, the same for the same seed
     Seed(seed::SeedArgs),
+    /// Erase everything of a user, and print a receipt; or list the receipts
+    Erase(erase::EraseArgs),
     /// Attack a server of its own on this machine, and show what holds
     Drill {
         #[command(subcommand)]
@@ -220,6 +223,7 @@ async fn dispatch(command: Command) -> Result<(), Exit> {
         Command::Kill(args) => kill::kill(args).await,
         Command::Resume(args) => kill::resume(args).await,
         Command::Seed(args) => seed::run(args).await,
+        Command::Erase(args) => erase::run(args).await,
         Command::Drill { command } => drill::run(command).await,
         Command::Version { common } => {
             let version = env!("CARGO_PKG_VERSION");

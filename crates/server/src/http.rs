@@ -9,6 +9,7 @@ mod body;
 mod conversations;
 mod docs;
 pub(crate) mod door;
+mod erasures;
 mod error;
 mod feedback;
 mod health;

@@ -11,7 +11,7 @@ use privet_engine::budget::{BudgetParts, BudgetRules, Budgets, Sharing};
 use privet_engine::keyring::Keyring;
 use privet_engine::router::Router;
 use privet_engine::switchboard::Switchboard;
-use privet_engine::traces::{BookPricing, Retention, Traces};
+use privet_engine::traces::{BookPricing, Export, Retention, Traces};
 use privet_engine::{Engine, EngineParts};
 use privet_providers::{Collector, HttpProvider, Provider, ProviderKind, Webhook};
 use privet_store::{Store, TraceStore, WriteSettings};
@@ -21,7 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::beside::Beside;
+use crate::beside::{Beside, Duties};
 use crate::config::{AlertSettings, Config, ExportSettings};
 use crate::first_run;
 use crate::http::accept;
@@ -59,7 +59,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let draining = CancellationToken::new();
     let background = TaskTracker::new();
     let metrics = start_metrics()?;
-    let beside = Beside::start(&engine, metrics.clone(), alerts(&config)?, retention(&config), collector(&config)?);
+    let beside = Beside::start(&engine, metrics.clone(), duties(&config)?);
     let connections = TaskTracker::new();
     let http = Http {
         engine: engine.clone(),
@@ -142,6 +142,7 @@ async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> 
     let router = Router::new(providers, config.aliases.clone(), config.default_model.clone());
     let clock = Arc::new(SystemClock);
     let limits = config.limits.clone();
+    let traces = Traces::new(traces, config.traces.requests, config.traces.privacy.clone(), store.clone());
     let rules = BudgetRules::new(config.budgets.clone(), limits.time_zone.clone());
     let budgets = BudgetParts {
         store: store.clone(),
@@ -154,7 +155,7 @@ async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> 
     let switchboard = Switchboard::load(store.clone()).await?;
     Ok(Engine::new(EngineParts {
         store,
-        traces: Traces { store: traces, requests: config.traces.requests },
+        traces,
         keyring,
         router,
         budgets,
@@ -166,13 +167,16 @@ async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> 
     }))
 }
 
-fn retention(config: &Config) -> Retention {
-    Retention { keep: config.traces.keep, bytes_max: config.traces.disk_bytes_max }
+fn duties(config: &Config) -> anyhow::Result<Duties> {
+    let traces = &config.traces;
+    let retention = Retention { keep: traces.keep, bytes_max: traces.disk_bytes_max, exports: traces.export.is_some() };
+    Ok(Duties { alerts: alerts(config)?, retention, export: export(config)? })
 }
 
-fn collector(config: &Config) -> anyhow::Result<Option<Collector>> {
-    let Some(ExportSettings { url, headers }) = config.traces.export.clone() else { return Ok(None) };
-    Collector::new(url, headers).map(Some).context("the HTTP client of `traces.export.url` cannot start")
+fn export(config: &Config) -> anyhow::Result<Option<Export>> {
+    let Some(ExportSettings { url, headers, projects }) = config.traces.export.clone() else { return Ok(None) };
+    let collector = Collector::new(url, headers).context("the HTTP client of `traces.export` cannot start")?;
+    Ok(Some(Export { collector, projects }))
 }
 
 fn alerts(config: &Config) -> anyhow::Result<Option<Alerts>> {

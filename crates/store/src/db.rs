@@ -220,6 +220,23 @@ impl Store {
     }
 }
 
+/// A log is emptied only if no reader is in the way for longer than this: writers wait as long.
+const TRUNCATE_TIMEOUT_MS: u32 = 20;
+
+/// Copies the log of SQLite into the database and empties it. `false` when readers were in the way.
+pub(crate) async fn truncate_log(db: &Db) -> Result<bool, StoreError> {
+    let Db::Sqlite(sqlite) = db else { return Ok(true) };
+    let mut writer = sqlite.writer.acquire().await?;
+    sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {TRUNCATE_TIMEOUT_MS}")))
+        .execute(&mut *writer)
+        .await?;
+    let outcome = sqlx::query_as::<_, (i64, i64, i64)>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *writer).await;
+    let usual = format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis());
+    sqlx::query(sqlx::AssertSqlSafe(usual)).execute(&mut *writer).await?;
+    let (is_busy, _, _) = outcome?;
+    Ok(is_busy == 0)
+}
+
 pub(crate) async fn connect(location: &Location, database: Database, durability: Durability) -> Result<Db, StoreError> {
     let opened = match location {
         Location::Folder(folder) => connect_sqlite(folder, database, durability).await,

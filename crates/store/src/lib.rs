@@ -6,6 +6,7 @@ mod alert;
 mod api_key;
 mod conversation;
 mod db;
+mod erasure;
 mod error;
 mod idempotency;
 mod import;
@@ -26,6 +27,7 @@ pub use alert::{DueAlert, NewAlert};
 pub use api_key::{ApiKey, KeySecret, KeyUpdate, NewKeyRow, Successor};
 pub use conversation::{Conversation, ConversationPage, MessageStatus, StoredMessage};
 pub use db::{Durability, Location, Store};
+pub use erasure::{ErasedRows, Receipt};
 pub use error::StoreError;
 pub use idempotency::{Claimed, IdempotencyClaim, KeptAnswer};
 pub use import::LessonImport;
@@ -38,10 +40,10 @@ pub use replica::{Grant, GrantRequest};
 pub use switch::SwitchedOff;
 pub use trace::{
     BadCursor, COUNT_MAX, Column, Comparison, Condition, Count, DailyQuery, DailySums, Days, DeletedTraces, Dimension,
-    Expired, ExportBatch, ExportTurn, JudgedColumn, Kind, ObservationColumn, ObservationList, ObservationQuery,
-    OwnColumn, Page, Place, Pricing, SCAN_ROWS_MAX, Scan, ScanRow, Scanned, ScoreColumn, ScoreList, StoredScore, Sums,
-    Test, TextTest, TraceColumn, TraceList, TraceOrder, TraceQuery, TraceSession, TraceStore, TraceTotals, TraceUser,
-    TraceWithTotals, Unpriced, Within, WriteSettings,
+    ErasedTraces, Expiry, ExportBacklog, JudgedColumn, Kind, Lease, ObservationColumn, ObservationList,
+    ObservationQuery, OwnColumn, Page, Place, Pricing, QueuedObservation, Removed, SCAN_ROWS_MAX, Scan, ScanRow,
+    Scanned, ScoreColumn, ScoreList, SharedWork, StoredScore, Sums, Test, TextTest, TraceColumn, TraceList, TraceOrder,
+    TraceQuery, TraceSession, TraceStore, TraceTotals, TraceUser, TraceWithTotals, Unpriced, Within, WriteSettings,
 };
 pub use turn::{NewMessage, TurnEnd, TurnFinish, TurnStart, TurnWithdrawal};
 pub use usage::{OpenCall, Refusal, SettledCall, Standing, UsageFilter, UsageRow};

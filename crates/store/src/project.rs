@@ -88,4 +88,15 @@ impl Store {
         })?;
         Ok(id.map(|id| Project { id: id.into(), name: name.to_owned() }))
     }
+
+    /// The name of a project; `None` if it is unknown.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn project_name(&self, id: ProjectId) -> Result<Option<String>, StoreError> {
+        let name = reading!(self, pool => {
+            sqlx::query_scalar("SELECT name FROM projects WHERE id = $1").bind(id.as_uuid()).fetch_optional(pool).await
+        })?;
+        Ok(name)
+    }
 }

@@ -12,8 +12,10 @@ mod contents;
 mod daily;
 mod delete;
 mod detail;
+mod erasure;
 mod export;
 mod list;
+mod lock;
 mod merge;
 mod metrics;
 mod page;
@@ -30,6 +32,7 @@ mod stored_id;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use privet_domain::id::ProjectId;
@@ -45,10 +48,12 @@ pub use condition::{Column, Comparison, Condition, Kind, Test, TextTest};
 pub use daily::{DailyQuery, DailySums, Dimension};
 pub use delete::DeletedTraces;
 pub use detail::{TraceTotals, TraceWithTotals};
-pub use export::{ExportBatch, ExportTurn};
+pub use erasure::ErasedTraces;
+pub use export::{ExportBacklog, QueuedObservation};
 pub use list::{ObservationList, ObservationQuery, TraceList, TraceOrder, TraceQuery, Within};
+pub use lock::{Lease, SharedWork};
 pub use page::{BadCursor, COUNT_MAX, Count, Page, Place};
-pub use retention::Expired;
+pub use retention::{Expiry, Removed};
 pub use scan::{SCAN_ROWS_MAX, Scan, ScanRow, Scanned};
 pub use score::{ScoreList, StoredScore};
 pub use session::{Days, Sums, TraceSession, TraceUser};
@@ -81,6 +86,8 @@ pub struct WriteSettings {
 pub struct TraceStore {
     pub(crate) db: Arc<Db>,
     writer: TraceWriter,
+    /// SQLite's log.
+    log_file: Option<PathBuf>,
 }
 
 impl TraceStore {
@@ -98,7 +105,12 @@ impl TraceStore {
         let db = connect(location, Database::Traces, Durability::Process).await?;
         migration::migrate(&db, Database::Traces, location).await?;
         let db = Arc::new(db);
-        Ok(Self { writer: TraceWriter::start(db.clone(), settings, pricing, clock)?, db })
+        let log_file = location.file_of(Database::Traces).map(|file| {
+            let mut log = file.into_os_string();
+            log.push("-wal");
+            PathBuf::from(log)
+        });
+        Ok(Self { writer: TraceWriter::start(db.clone(), settings, pricing, clock)?, db, log_file })
     }
 
     /// Writes what arrived together. When this returns, it survives the end of the process and is seen by readers. While too

@@ -1,76 +1,251 @@
-//! How long traces stay: by age, and by the room they may take.
+//! Deleting traces that are too old, and the oldest when there are too many bytes; in small steps with pauses between them, so
+//! that nobody who writes waits long.
 
 use std::time::Duration;
 
 use privet_domain::time::{Clock, Timestamp};
-use privet_store::{Expired, StoreError, TraceStore};
+use privet_store::{Expiry, Removed, SharedWork, StoreError, TraceStore};
 
-/// What is too old or too much is looked for so often.
+/// Between two rounds.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Between two steps, so that writing comes to its turn.
+/// Between two steps: twice as long as a step takes, or longer.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Where the room is too small, what was written within so long after the oldest goes first.
-const OLDEST_SPAN: Duration = Duration::from_secs(600);
+/// What was written so shortly ago does not go, however much it is.
+const YOUNGEST: Duration = Duration::from_secs(120);
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// How long traces stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// What was last written longer ago expires; `None` is never.
+    /// What was begun longer ago goes; `None` keeps it.
     pub keep: Option<Duration>,
-    /// Above so many bytes the oldest goes first.
+    /// Above so many bytes the oldest go first.
     pub bytes_max: u64,
+    /// Whether traces wait for their export before they go for their age.
+    pub exports: bool,
+}
+
+/// What is remembered between rounds.
+#[derive(Default)]
+struct Memory {
+    /// The size at which something was deleted that does not show in it: it is too much only when it grows on.
+    accepted_bytes: u64,
 }
 
 impl Retention {
-    /// Lets expire what should, for ever.
-    pub async fn follow(self, store: &TraceStore, clock: &dyn Clock) {
+    /// Deletes, for ever.
+    pub async fn follow(&self, store: &TraceStore, clock: &dyn Clock) {
+        let mut memory = Memory::default();
         loop {
-            tokio::time::sleep(INTERVAL).await;
-            if let Err(error) = self.apply(store, clock.now()).await {
-                tracing::error!(%error, "old traces are not deleted now; they will be later");
+            if let Err(error) = self.round(store, clock, &mut memory).await {
+                tracing::error!(%error, "traces that expired stay until the database answers");
             }
+            tokio::time::sleep(INTERVAL).await;
         }
     }
 
-    /// Lets expire what should by now.
-    ///
-    /// # Errors
-    /// When the database fails; what was deleted until then stays deleted.
-    pub async fn apply(self, store: &TraceStore, now: Timestamp) -> Result<(), StoreError> {
-        if let Some(keep) = self.keep {
-            expire(store, now.before(keep)).await?;
+    async fn round(&self, store: &TraceStore, clock: &dyn Clock, memory: &mut Memory) -> Result<(), StoreError> {
+        let Some(mut lease) = store.lease(SharedWork::Retention).await? else { return Ok(()) };
+        // What an erasure left undone when its process died.
+        store.finish_erasures(clock.now()).await?;
+        let now = clock.now();
+        let before = self.keep.map_or(Timestamp::from_micros(0), |keep| now.before(keep));
+        let aged = Expiry { before, waits_for_export: self.exports };
+        let mut removed = false;
+        while lease.is_held().await {
+            let step = store.expire_step(aged, now).await?;
+            if step.is_nothing() {
+                break;
+            }
+            removed = true;
+            count(&step, "age");
+            tokio::time::sleep(PAUSE).await;
         }
-        let mut used = store.bytes_used().await?;
+        removed |= self.keep_within(store, now, memory).await?;
+        while store.reclaim_step().await? {
+            tokio::time::sleep(PAUSE).await;
+        }
+        if removed {
+            store.truncate_log().await?;
+        }
+        metrics::gauge!("privet_trace_store_bytes").set(store.used_bytes().await? as f64);
+        Ok(())
+    }
+
+    /// Deletes the oldest until there are no more bytes than allowed. Whether it deleted anything.
+    async fn keep_within(&self, store: &TraceStore, now: Timestamp, memory: &mut Memory) -> Result<bool, StoreError> {
+        let mut used = store.used_bytes().await?;
+        if used > self.bytes_max && store.truncate_log().await? {
+            used = store.used_bytes().await?;
+        }
+        if used <= self.bytes_max {
+            memory.accepted_bytes = 0;
+            return Ok(false);
+        }
+        if used <= memory.accepted_bytes {
+            return Ok(false);
+        }
+        let whole = used;
+        let first = store.oldest().await?;
+        let mut removed_any = false;
         while used > self.bytes_max {
-            let Some(oldest) = store.oldest().await? else { break };
-            expire(store, oldest.after(OLDEST_SPAN)).await?;
-            let before = used;
-            used = store.bytes_used().await?;
-            if oldest.after(OLDEST_SPAN) > now && used >= before {
-                tracing::warn!(
-                    used,
-                    max = self.bytes_max,
-                    "`traces.disk_max` is too small for what came in the last minutes"
-                );
+            let oldest = store.oldest().await?;
+            let Some(before) =
+                oldest.map(|oldest| oldest.after(MINUTE)).filter(|before| *before <= now.before(YOUNGEST))
+            else {
+                tracing::warn!(used, max = self.bytes_max, "the newest traces alone are more than `traces.disk_max`");
+                break;
+            };
+            // The contents go after the rows that refer to them, so this minute is finished before the next.
+            while used > self.bytes_max {
+                let step = store.expire_step(Expiry { before, waits_for_export: false }, now).await?;
+                if step.is_nothing() {
+                    break;
+                }
+                removed_any = true;
+                count(&step, "disk_max");
+                tokio::time::sleep(PAUSE).await;
+                if store.frees_at_once() {
+                    // Deleting writes to the log, which counts too.
+                    store.truncate_log().await?;
+                    used = store.used_bytes().await?;
+                }
+            }
+            if !store.frees_at_once() && is_enough(first, before, now, whole, self.bytes_max) {
+                memory.accepted_bytes = whole;
                 break;
             }
         }
-        metrics::gauge!("privet_traces_bytes").set(used as f64);
-        while store.give_back().await? {
-            tokio::time::sleep(PAUSE).await;
+        if removed_any {
+            tracing::warn!(
+                used = whole,
+                max = self.bytes_max,
+                exports = self.exports,
+                "the oldest traces were deleted: there are more than `traces.disk_max` allows"
+            );
         }
-        Ok(())
+        Ok(removed_any)
     }
 }
 
-/// Deletes all that was last touched before, step by step.
-async fn expire(store: &TraceStore, before: Timestamp) -> Result<(), StoreError> {
-    loop {
-        let Expired { traces, scores, bodies } = store.expire(before).await?;
-        metrics::counter!("privet_traces_expired_total").increment(traces);
-        if traces == 0 && scores == 0 && bodies == 0 {
-            return Ok(());
+/// Where deleting does not show in the size: whether the part of the time is gone that is the part of the bytes that is too much,
+/// and a twentieth.
+fn is_enough(first: Option<Timestamp>, before: Timestamp, now: Timestamp, used: u64, max: u64) -> bool {
+    let Some(first) = first else { return true };
+    let surplus = used.saturating_sub(max) as f64 / used.max(1) as f64 + 0.05;
+    before.since(first).as_secs_f64() >= now.since(first).as_secs_f64() * surplus
+}
+
+fn count(removed: &Removed, reason: &'static str) {
+    for (what, rows) in [
+        ("traces", removed.traces),
+        ("observations", removed.observations),
+        ("scores", removed.scores),
+        ("bodies", removed.bodies),
+        ("metrics", removed.metrics),
+    ] {
+        if rows > 0 {
+            metrics::counter!("privet_traces_expired_total", "what" => what, "reason" => reason).increment(rows);
         }
-        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use privet_domain::id::ProjectId;
+    use privet_domain::time::NanoTimestamp;
+    use privet_domain::trace::{JsonText, TraceBatch, TraceId, TracePatch};
+    use privet_store::{Location, Unpriced, WriteSettings};
+    use privet_testkit::postgres::fresh_database;
+
+    use super::*;
+
+    /// A clock in minutes.
+    struct Minutes(AtomicI64);
+
+    impl Clock for Minutes {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros((29_000_000 + self.0.load(Ordering::SeqCst)) * 60_000_000)
+        }
+    }
+
+    fn id(minute: i64, number: i64) -> TraceId {
+        format!("trace {number} of minute {minute}").parse().unwrap()
+    }
+
+    /// Forty traces of 5 KiB a minute.
+    async fn fill(store: &TraceStore, clock: &Minutes, project: ProjectId, minutes: std::ops::Range<i64>) {
+        for minute in minutes {
+            clock.0.store(minute, Ordering::SeqCst);
+            let traces = (0..40).map(|number| {
+                let mut patch = TracePatch::new(id(minute, number), NanoTimestamp::from(clock.now()));
+                // What does not compress to nothing.
+                let words = (0..160).map(|word| blake3::hash(format!("{minute} {number} {word}").as_bytes()).to_hex());
+                patch.input = Some(JsonText::string(&words.map(|word| word[..32].to_owned()).collect::<String>()));
+                patch
+            });
+            let batch = TraceBatch { traces: traces.collect(), ..TraceBatch::default() };
+            store.write(project, batch).await.unwrap();
+        }
+    }
+
+    async fn open(location: &Location) -> (TraceStore, Arc<Minutes>) {
+        let clock = Arc::new(Minutes(0.into()));
+        let settings = WriteSettings::default();
+        (TraceStore::open(location, settings, Arc::new(Unpriced), clock.clone()).await.unwrap(), clock)
+    }
+
+    fn within(bytes_max: u64) -> Retention {
+        Retention { keep: None, bytes_max, exports: false }
+    }
+
+    #[tokio::test]
+    async fn the_oldest_go_until_there_are_no_more_bytes_than_allowed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, clock) = open(&Location::Folder(folder.path().to_owned())).await;
+        let project = ProjectId::new();
+        fill(&store, &clock, project, 0..80).await;
+        assert!(store.truncate_log().await.unwrap());
+        let (whole, mut memory) = (store.used_bytes().await.unwrap(), Memory::default());
+        within(whole).round(&store, &*clock, &mut memory).await.unwrap();
+        store.trace(project, &id(0, 0)).await.unwrap();
+
+        clock.0.store(100, Ordering::SeqCst);
+        within(whole / 2).round(&store, &*clock, &mut memory).await.unwrap();
+        let left = store.used_bytes().await.unwrap();
+        assert!(left <= whole / 2 && left > whole / 8, "{left} of {whole}");
+        assert!(matches!(store.trace(project, &id(0, 0)).await, Err(StoreError::NotFound)));
+        let newest = store.trace(project, &id(79, 39)).await.unwrap();
+        assert!(newest.trace.input.is_some());
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn where_deleting_does_not_show_a_surplus_is_deleted_once() {
+        let database = fresh_database().await;
+        let (store, clock) = open(&Location::postgres(database.url.clone())).await;
+        let project = ProjectId::new();
+        fill(&store, &clock, project, 0..80).await;
+        clock.0.store(100, Ordering::SeqCst);
+        let (whole, mut memory) = (store.used_bytes().await.unwrap(), Memory::default());
+        let retention = within(whole * 9 / 10);
+        retention.round(&store, &*clock, &mut memory).await.unwrap();
+        let oldest = store.oldest().await.unwrap();
+        assert!(matches!(store.trace(project, &id(0, 0)).await, Err(StoreError::NotFound)));
+        store.trace(project, &id(40, 0)).await.unwrap();
+        retention.round(&store, &*clock, &mut memory).await.unwrap();
+        assert_eq!(store.oldest().await.unwrap(), oldest);
+        store.close().await;
+    }
+
+    #[test]
+    fn where_deleting_does_not_show_the_oldest_part_goes() {
+        let at = |minutes: i64| Timestamp::from_micros(minutes * 60_000_000);
+        let enough = |before| is_enough(Some(at(0)), at(before), at(1_000), 120, 100);
+        assert!(!enough(200) && enough(217));
+        assert!(is_enough(None, at(1), at(2), 120, 100));
     }
 }

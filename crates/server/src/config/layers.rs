@@ -5,10 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::error::ConfigError;
-use super::limits::{self, BudgetRow};
+use super::limits;
 use super::setting::{ENVIRONMENT_SECTIONS, SETTINGS, Setting, Shown, Value};
 use super::toml_file::{self, Entry, TomlFile};
-use super::{DEFAULT_FILE, providers};
+use super::{DEFAULT_FILE, providers, traces};
 
 /// Variables of ours that are no settings.
 const NOT_SETTINGS: [&str; 2] = ["PRIVET_CONFIG", "PRIVET_API_KEY"];
@@ -66,6 +66,12 @@ impl fmt::Display for Origin {
     }
 }
 
+/// A table of a list of tables.
+pub(super) struct Row {
+    pub(super) origin: Origin,
+    pub(super) fields: BTreeMap<String, Value>,
+}
+
 /// All layers, read.
 pub(super) struct Layers {
     flags: BTreeMap<&'static str, (&'static str, String)>,
@@ -112,6 +118,7 @@ impl Layers {
         self.find(key, setting.environment, setting.secret).unwrap_or_else(|| Value {
             key: key.to_owned(),
             text: setting.default.to_owned(),
+            items: lines(setting.default),
             origin: Origin::Default,
             secret: setting.secret,
         })
@@ -126,16 +133,17 @@ impl Layers {
 
     /// The value that flags, environment, `.env` or file give, in this order.
     pub(super) fn find(&self, key: &str, environment: &[&str], secret: bool) -> Option<Value> {
-        let (text, origin) = self
+        let outside = self
             .flags
             .get(key)
             .map(|(flag, text)| (text.clone(), Origin::Flag(flag)))
             .or_else(|| environment.iter().find_map(|variable| self.variable(variable)))
-            .or_else(|| {
-                let entry = self.file.entries.get(key)?;
-                Some((entry.text.clone(), self.line(entry.line)))
-            })?;
-        Some(Value { key: key.to_owned(), text, origin, secret })
+            .map(|(text, origin)| (lines(&text), text, origin));
+        let (items, text, origin) = outside.or_else(|| {
+            let entry = self.file.entries.get(key)?;
+            Some((entry.items.clone(), entry.text.clone(), self.line(entry.line)))
+        })?;
+        Some(Value { key: key.to_owned(), text, items, origin, secret })
     }
 
     /// A variable of the environment or of `.env`; an empty one counts as absent.
@@ -158,13 +166,14 @@ impl Layers {
     }
 
     /// The rows of a list of tables of the file.
-    pub(super) fn rows(&self, name: &str) -> Vec<BudgetRow> {
+    pub(super) fn rows(&self, name: &str) -> Vec<Row> {
         let rows = self.file.rows.get(name).into_iter().flatten().map(|row| {
             let fields = row.fields.iter().map(|(field, entry)| {
                 let key = format!("{name}.{field}");
-                (field.clone(), Value { key, text: entry.text.clone(), origin: self.line(entry.line), secret: false })
+                let (text, items) = (entry.text.clone(), entry.items.clone());
+                (field.clone(), Value { key, text, items, origin: self.line(entry.line), secret: false })
             });
-            BudgetRow { origin: self.line(row.line), fields: fields.collect() }
+            Row { origin: self.line(row.line), fields: fields.collect() }
         });
         rows.collect()
     }
@@ -198,6 +207,11 @@ impl Layers {
                 let problem = "budgets are a list of tables; write [[budgets]] above each of them".to_owned();
                 return Err(ConfigError::Syntax { place, problem });
             }
+            _ if key.strip_prefix(traces::PROJECTS).is_some_and(|rest| rest.starts_with('.')) => {
+                let problem = format!("`{0}` is a list of tables; write [[{0}]] above each of them", traces::PROJECTS);
+                return Err(ConfigError::Syntax { place, problem });
+            }
+            _ if key.strip_prefix(traces::HEADERS).is_some_and(|rest| rest.starts_with('.')) => {}
             _ => match SETTINGS.iter().find(|setting| setting.key == key) {
                 Some(setting) => takes_list = setting.list,
                 None => return Err(ConfigError::unknown(place, key, SETTINGS.iter().map(|setting| setting.key))),
@@ -217,19 +231,22 @@ impl Layers {
     fn refuse_unknown_rows(&self) -> Result<(), ConfigError> {
         for (name, rows) in &self.file.rows {
             for row in rows {
-                if name != limits::BUDGETS {
-                    let problem = format!("`{name}` is no list of tables; write [{name}] if it is a section");
-                    return Err(ConfigError::Syntax { place: self.line(row.line).place(), problem });
-                }
+                let (fields, lists): (&[&str], &[&str]) = match name.as_str() {
+                    limits::BUDGETS => (&limits::BUDGET_FIELDS, &[]),
+                    traces::PROJECTS => (&traces::PROJECT_FIELDS, &traces::PROJECT_LISTS),
+                    _ => {
+                        let problem = format!("`{name}` is no list of tables; write [{name}] if it is a section");
+                        return Err(ConfigError::Syntax { place: self.line(row.line).place(), problem });
+                    }
+                };
                 for (field, entry) in &row.fields {
                     let key = format!("{name}.{field}");
-                    if !limits::BUDGET_FIELDS.contains(&field.as_str()) {
-                        let known: Vec<String> =
-                            limits::BUDGET_FIELDS.iter().map(|field| format!("{name}.{field}")).collect();
+                    if !fields.contains(&field.as_str()) {
+                        let known: Vec<String> = fields.iter().map(|field| format!("{name}.{field}")).collect();
                         let place = self.line(entry.line).place();
                         return Err(ConfigError::unknown(place, &key, known.iter().map(String::as_str)));
                     }
-                    self.refuse_list(&key, entry, false)?;
+                    self.refuse_list(&key, entry, lists.contains(&field.as_str()))?;
                 }
             }
         }
@@ -256,6 +273,10 @@ impl Layers {
         }
         Ok(())
     }
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 fn named_flags(flags: &Flags) -> BTreeMap<&'static str, (&'static str, String)> {

@@ -9,8 +9,8 @@ use privet_domain::rate::Rate;
 use privet_engine::limits::{KeyDefaults, LimitSettings};
 
 use super::error::ConfigError;
-use super::layers::{Layers, Origin};
-use super::setting::{self, Shown, Value};
+use super::layers::{Layers, Origin, Row};
+use super::setting::{self, Shown};
 use super::trusted_proxies::TrustedProxies;
 
 /// The list of tables that holds the budgets.
@@ -89,13 +89,7 @@ pub(super) fn budgets(layers: &Layers, zone: &ZoneName, shown: &mut Vec<Shown>) 
     Ok(budgets)
 }
 
-/// A table of a list of tables.
-pub(super) struct BudgetRow {
-    pub(super) origin: Origin,
-    pub(super) fields: BTreeMap<String, Value>,
-}
-
-fn budget(row: &BudgetRow, default_zone: &ZoneName) -> Result<Budget, ConfigError> {
+fn budget(row: &Row, default_zone: &ZoneName) -> Result<Budget, ConfigError> {
     let missing = || ConfigError::Syntax {
         place: row.origin.place(),
         problem: "a budget needs a `limit`, for example limit = \"10.00/month\"".to_owned(),
@@ -111,7 +105,7 @@ fn budget(row: &BudgetRow, default_zone: &ZoneName) -> Result<Budget, ConfigErro
     Ok(Budget::new(scope(row)?, &allowance, zone.as_ref().unwrap_or(default_zone)))
 }
 
-fn scope(row: &BudgetRow) -> Result<BudgetScope, ConfigError> {
+fn scope(row: &Row) -> Result<BudgetScope, ConfigError> {
     let mut named = ["user", "project", "key"].iter().filter_map(|&field| Some((field, row.fields.get(field)?)));
     let Some((field, value)) = named.next() else { return Ok(BudgetScope::Global) };
     if let Some((other, second)) = named.next() {

@@ -403,6 +403,7 @@ mod tests {
                    [[price]]\nmodel = \"mine/*\"\ninput = 0\noutput = 0\n";
         std::fs::write(dir.path().join("own.toml"), text).unwrap();
         let setting = |text: &str| Value {
+            items: Vec::new(),
             key: "prices".to_owned(),
             text: text.to_owned(),
             origin: Origin::Default,

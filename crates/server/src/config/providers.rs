@@ -158,7 +158,7 @@ fn missing_base_url(layers: &Layers, name: &str) -> ConfigError {
 fn api_key_from(layers: &Layers, variable: &Value) -> Result<SecretString, ConfigError> {
     match layers.variable(&variable.text) {
         Some((text, origin)) => {
-            let key = Value { key: variable.text.clone(), text, origin, secret: true };
+            let key = Value { key: variable.text.clone(), items: vec![text.clone()], text, origin, secret: true };
             Ok(SecretString::from(key.parse(setting::header_value)?))
         }
         None => Err(ConfigError::value(

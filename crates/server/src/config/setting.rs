@@ -67,10 +67,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     open("limits.budget_wait", &["PRIVET_LIMITS_BUDGET_WAIT"], "10s"),
     list("limits.unpriced", &["PRIVET_LIMITS_UNPRICED"], ""),
     open("traces.requests", &["PRIVET_TRACES_REQUESTS"], "true"),
-    open("traces.export.url", &["PRIVET_TRACES_EXPORT_URL"], ""),
-    secret("traces.export.headers", &["PRIVET_TRACES_EXPORT_HEADERS"]),
     open("traces.keep", &["PRIVET_TRACES_KEEP"], "30d"),
     open("traces.disk_max", &["PRIVET_TRACES_DISK_MAX"], "5GB"),
+    open("traces.content", &["PRIVET_TRACES_CONTENT"], "all"),
+    list("traces.masks", &["PRIVET_TRACES_MASKS"], "email, phone, card, iban, key"),
+    list("traces.patterns", &["PRIVET_TRACES_PATTERNS"], ""),
+    open("traces.export.url", &["PRIVET_TRACES_EXPORT_URL"], ""),
+    secret("traces.export.headers", &["PRIVET_TRACES_EXPORT_HEADERS"]),
+    list("traces.export.projects", &["PRIVET_TRACES_EXPORT_PROJECTS"], ""),
     open("limits.fees", &["PRIVET_LIMITS_FEES"], "false"),
     open("alerts.webhook", &["PRIVET_ALERTS_WEBHOOK"], ""),
     secret("alerts.secret", &["PRIVET_ALERTS_SECRET"]),
@@ -84,14 +88,16 @@ pub(super) const SETTINGS: &[Setting] = &[
 ];
 
 /// Sections whose environment variables are checked for typing errors.
-pub(super) const ENVIRONMENT_SECTIONS: [&str; 5] =
-    ["PRIVET_SERVER_", "PRIVET_LIMITS_", "PRIVET_ALERTS_", "PRIVET_HISTORY_", "PRIVET_LOG_"];
+pub(super) const ENVIRONMENT_SECTIONS: [&str; 6] =
+    ["PRIVET_SERVER_", "PRIVET_LIMITS_", "PRIVET_ALERTS_", "PRIVET_HISTORY_", "PRIVET_TRACES_", "PRIVET_LOG_"];
 
 /// A value and where it came from.
 #[derive(Clone, Debug)]
 pub(super) struct Value {
     pub(super) key: String,
     pub(super) text: String,
+    /// The members of a list, which may hold commas themselves; outside of the file its lines.
+    pub(super) items: Vec<String>,
     pub(super) origin: Origin,
     pub(super) secret: bool,
 }

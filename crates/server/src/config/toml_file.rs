@@ -21,6 +21,8 @@ pub(super) struct TomlFile {
 pub(super) struct Entry {
     /// As it is written; the members of a list joined by commas.
     pub(super) text: String,
+    /// The members of a list; otherwise the one value.
+    pub(super) items: Vec<String>,
     pub(super) line: usize,
     pub(super) is_list: bool,
 }
@@ -91,14 +93,14 @@ impl Source<'_> {
     }
 
     fn entry(&self, key: &str, value: &DeValue<'_>, line: usize) -> Result<Entry, ConfigError> {
-        let text = match value {
+        let items = match value {
             DeValue::Array(array) => array.iter().map(|member| scalar(member.get_ref())).collect::<Option<Vec<_>>>(),
             value => scalar(value).map(|text| vec![text]),
         };
-        let text = text.ok_or_else(|| {
+        let items = items.ok_or_else(|| {
             self.wrong(line, format!("`{key}` takes a value, or a list of values where several may stand"))
         })?;
-        Ok(Entry { text: text.join(", "), line, is_list: matches!(value, DeValue::Array(_)) })
+        Ok(Entry { text: items.join(", "), items, line, is_list: matches!(value, DeValue::Array(_)) })
     }
 
     fn wrong(&self, line: usize, problem: String) -> ConfigError {

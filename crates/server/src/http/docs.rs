@@ -25,7 +25,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
         (name = "Langfuse", description = "For Langfuse's SDKs: set their base URL to this server. A key is also a pair: \
             `Authorization: Basic` with PUBLIC_KEY:KEY."),
         (name = "Traces", description = "What requests and agents did, step by step."),
-        (name = "Operations", description = "For those who run the server. No key needed."),
+        (name = "Operations", description = "For those who run the server."),
     ),
 )]
 pub(crate) struct ApiDoc;

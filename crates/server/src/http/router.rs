@@ -25,7 +25,8 @@ use super::linger::linger;
 use super::request_id::identify;
 use super::surface::{Failure, Langfuse, Native, OpenAi};
 use super::{
-    conversations, feedback, health, keys, langfuse, lesson_chat, messages, openai, prompts, switches, traces, usage,
+    conversations, erasures, feedback, health, keys, langfuse, lesson_chat, messages, openai, prompts, switches,
+    traces, usage,
 };
 
 /// What handlers need.
@@ -98,12 +99,13 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(usage::sum))
         .routes(routes!(usage::explain))
         .routes(routes!(switches::list, switches::switch_off, switches::switch_on))
+        .routes(routes!(erasures::list))
         .routes(routes!(traces::list))
         .routes(routes!(traces::read, traces::delete))
         .routes(routes!(traces::sessions))
         .routes(routes!(traces::session))
         .routes(routes!(traces::users))
-        .routes(routes!(traces::user))
+        .routes(routes!(traces::user, erasures::erase))
         .routes(routes!(traces::scores))
         .routes(routes!(traces::days))
         .routes(routes!(langfuse::health::read))

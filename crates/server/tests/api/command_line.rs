@@ -30,6 +30,7 @@ async fn help_says_what_there_is() {
         "config",
         "migrate",
         "seed",
+        "erase",
         "drill",
         "drill attack",
         "traces",

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Stand {
     /// A request with this key and a JSON body.
-    async fn with_key(&self, key: &str, method: &str, path: &str, body: Value) -> Answer {
+    pub(crate) async fn with_key(&self, key: &str, method: &str, path: &str, body: Value) -> Answer {
         let url = format!("{}{path}", self.server.url());
         let request = self.client.request(method.parse().unwrap(), url).header("content-type", "application/json");
         let request = if key.is_empty() { request } else { request.bearer_auth(key) };
@@ -22,13 +22,13 @@ impl Stand {
     }
 
     /// Makes a key by the command line; what it printed as JSON.
-    async fn make_key(&self, flags: &[&str]) -> Value {
+    pub(crate) async fn make_key(&self, flags: &[&str]) -> Value {
         let output = self.privet(&[&["keys", "create", "--name", "made", "--json"], flags].concat()).await;
         assert!(output.status.success(), "{output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    async fn admin(&self) -> String {
+    pub(crate) async fn admin(&self) -> String {
         text(&self.make_key(&["--scopes", "admin"]).await, "key")
     }
 
@@ -54,6 +54,7 @@ fn err(output: &Output) -> String {
 fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
     match (method, path) {
         (_, path) if path.starts_with("/api/keys") || path == "/api/switches" => Some("admin"),
+        ("delete", "/api/users/{id}") | ("get", "/api/erasures") => Some("admin"),
         ("get", path) if path.starts_with("/api/usage") => Some("read"),
         ("post", "/api/chat" | "/v1/chat/completions" | "/api/feedback") => Some("chat"),
         ("post", "/v1/embeddings") => Some("embeddings"),

@@ -24,4 +24,6 @@ mod shutdown;
 mod stand;
 mod tenants;
 mod together;
+mod trace_export;
+mod trace_privacy;
 mod traces;

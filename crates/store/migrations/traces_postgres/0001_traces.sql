@@ -1,6 +1,7 @@
 -- Traces: large, and they expire. Instants are nanoseconds since 1970 (UTC), money is nano-dollars. Ids are packed: 16 bytes for 32
 -- hexadecimal digits, 8 for 16, anything else with a byte in front (see stored_id.rs). Inputs and outputs are encoded by body.rs:
--- in the row, or as a reference to `bodies`. touched_minute is when a row was last written or used, in minutes since 1970.
+-- in the row, or as a reference to `bodies`. touched_minute, in
+-- minutes since 1970, is when a body was last used, and when a trace or a score was first written: by it they expire.
 
 -- Content, by its hash. A message of a thread has the message before it as parent, and its hash covers all before it: a prefix
 -- that threads share is stored once.
@@ -137,6 +138,9 @@ CREATE TABLE export_queue (
     project_id     UUID    NOT NULL,
     observation_id BYTEA   NOT NULL
 );
+
+-- What still waits keeps its trace.
+CREATE INDEX export_queue_by_observation ON export_queue (project_id, observation_id);
 
 -- Counts the erasures: content that a server remembers as stored may be gone after one.
 CREATE TABLE body_generation (

@@ -329,6 +329,25 @@ pub(crate) enum Form {
     Thread(Hash, Option<(&'static str, Box<Form>)>),
 }
 
+/// Tells the bodies that a stored content refers to by itself. Its first [`REFERENCE_BYTES`] are enough.
+pub(crate) fn references(stored: &[u8], tell: &mut impl FnMut(Hash)) {
+    match stored {
+        [form::BODY | form::THREAD, rest @ ..] => rest.first_chunk().copied().into_iter().for_each(tell),
+        [form::THREAD_IN_OBJECT, _, rest @ ..] => {
+            if let Some((tail, object)) = rest.split_first_chunk() {
+                tell(*tail);
+                if let [form::BODY, rest @ ..] = object {
+                    rest.first_chunk().copied().into_iter().for_each(tell);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// So much of a stored content names all bodies that it refers to.
+pub(crate) const REFERENCE_BYTES: i64 = 40;
+
 /// Reads a stored content.
 pub(crate) fn read(stored: &[u8]) -> Result<Form, StoreError> {
     let damaged = || StoreError::Damaged("a content of a trace".to_owned());
@@ -479,6 +498,29 @@ mod tests {
         assert_eq!(new_at(&mut encoder, 1 + TOUCH_AFTER_MINUTES).new.len(), 1);
         encoder.forget();
         assert_eq!(new_at(&mut encoder, 2).new.len(), 1);
+    }
+
+    #[test]
+    fn what_a_content_refers_to_stands_at_its_beginning() {
+        let mut encoder = BodyEncoder::new().unwrap();
+        let long = "tool ".repeat(2_000);
+        let input = format!(r#"{{"messages":[{{"role":"user","content":"hi"}}],"tools":"{}"}}"#, noise(&long));
+        for content in [input.as_str(), r#"[{"a":1}]"#, "\"short\"", &format!("\"{}\"", noise(&long))] {
+            let mut batch = BatchBodies::default();
+            let stored = encoder.encode(project(), &JsonText::from_json_or_text(content), 1, &mut batch);
+            let mut told = Vec::new();
+            let beginning = stored.iter().copied().take(REFERENCE_BYTES as usize).collect::<Vec<u8>>();
+            references(&beginning, &mut |hash| told.push(hash));
+            told.sort_unstable();
+            let mut expected: Vec<Hash> = batch.new.iter().map(|body| body.hash).collect();
+            expected.sort_unstable();
+            assert_eq!(told, expected);
+        }
+    }
+
+    /// Something that does not compress to nothing.
+    fn noise(text: &str) -> String {
+        blake3::hash(text.as_bytes()).to_hex().chars().cycle().zip(text.chars()).map(|(a, _)| a).collect()
     }
 
     #[test]

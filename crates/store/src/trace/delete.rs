@@ -5,9 +5,9 @@ use privet_domain::trace::TraceId;
 
 use super::TraceStore;
 use super::list::IDS_MAX;
+use super::lock::lock;
 use super::sql::{Sql, with_values};
 use super::stored_id::pack;
-use super::writer::lock;
 use crate::db::Db;
 use crate::error::StoreError;
 

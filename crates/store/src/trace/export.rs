@@ -1,98 +1,189 @@
-//! The queue of observations that are still to be sent to a collector. What was sent is taken out only afterwards: after a crash
-//! some are sent twice, and none never.
+//! The queue of observations that are still to be exported, first in first out.
 
+use std::collections::HashMap;
+
+use privet_domain::id::ProjectId;
+use privet_domain::time::NanoTimestamp;
 use privet_domain::trace::{Observation, Trace};
 use sqlx::types::Uuid;
 
 use super::TraceStore;
 use super::contents::Bodies;
 use super::row::{ObservationRow, TraceRow};
+use super::statements;
+use super::stored_id::StoredId;
 use crate::db::{Db, reading, writing};
 use crate::error::StoreError;
+use crate::statements::chunks;
 
-/// The right to export, which one server has at a time.
-pub struct ExportTurn(
-    #[expect(dead_code, reason = "held, not read")] Option<sqlx::pool::PoolConnection<sqlx::Postgres>>,
-);
-
-/// What is next to be exported.
-#[derive(Debug)]
-pub struct ExportBatch {
-    /// The place in the queue up to which it goes.
-    pub up_to: i64,
-    /// Observations with their traces; those that were deleted meanwhile are left out.
-    pub observations: Vec<(Observation, Option<Trace>)>,
+/// An observation of the queue.
+#[derive(Clone, Debug)]
+pub struct QueuedObservation {
+    /// Its place in the queue.
+    pub seq: i64,
+    /// Its project.
+    pub project: ProjectId,
+    /// It and its trace, whose input and output are there only where the observation is the trace's first step; `None` if
+    /// it expired before it was sent.
+    pub observation: Option<(Trace, Observation)>,
 }
 
-impl TraceStore {
-    /// Asks for the right to export; `None` while another server has it.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn export_turn(&self) -> Result<Option<ExportTurn>, StoreError> {
-        let Db::Postgres(pool) = &*self.db else { return Ok(Some(ExportTurn(None))) };
-        let mut connection = pool.acquire().await?;
-        // Held by the connection: it ends with the process.
-        let held: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(7218302)").fetch_one(&mut *connection).await?;
-        Ok(held.then(|| ExportTurn(Some(connection))))
-    }
+/// What is still to be exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportBacklog {
+    /// How many observations, roughly.
+    pub observations: u64,
+    /// When the first of them ended.
+    pub since: Option<NanoTimestamp>,
+}
 
-    /// What is next to be exported, up to so many; `None` where nothing waits.
+type Key = (Uuid, StoredId);
+
+impl TraceStore {
+    /// The first of the queue: so many, and no more once their contents have so many bytes.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn next_export(&self, most: i64) -> Result<Option<ExportBatch>, StoreError> {
+    /// When the database fails, or holds what cannot be read.
+    pub async fn queued_for_export(
+        &self,
+        observations_max: u32,
+        bytes_max: usize,
+    ) -> Result<Vec<QueuedObservation>, StoreError> {
         let queued: Vec<(i64, Uuid, Vec<u8>)> = reading!(self, pool => {
             sqlx::query_as("SELECT seq, project_id, observation_id FROM export_queue ORDER BY seq LIMIT $1")
-                .bind(most)
+                .bind(i64::from(observations_max))
                 .fetch_all(pool)
                 .await
         })?;
-        let Some((up_to, ..)) = queued.last() else { return Ok(None) };
-        let (up_to, mut observations, mut bodies) = (*up_to, Vec::with_capacity(queued.len()), Bodies::default());
-        for (_, project, id) in queued {
-            let row: Option<ObservationRow> = reading!(self, pool => {
-                sqlx::query_as("SELECT * FROM observations WHERE project_id = $1 AND id = $2")
-                    .bind(project)
-                    .bind(&id)
-                    .fetch_optional(pool)
-                    .await
-            })?;
-            let Some(row) = row else { continue };
-            let trace: Option<TraceRow> = reading!(self, pool => {
-                sqlx::query_as("SELECT * FROM traces WHERE project_id = $1 AND id = $2")
-                    .bind(project)
-                    .bind(&row.trace_id)
-                    .fetch_optional(pool)
-                    .await
-            })?;
-            let trace = match trace {
-                Some(trace) => Some(self.read_trace(trace, &mut bodies).await?.trace),
-                None => None,
+        let keys: Vec<Key> = queued.iter().map(|(_, project, id)| (*project, id.clone())).collect();
+        let mut observations = self.observation_rows(&keys).await?;
+        let mut keys: Vec<Key> = observations.values().map(|row| (row.project_id, row.trace_id.clone())).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut traces = self.trace_rows(&keys).await?;
+        let mut bodies = Bodies::default();
+        let (mut bytes, mut items) = (0, Vec::with_capacity(queued.len()));
+        for (seq, project, id) in queued {
+            if bytes > bytes_max {
+                break;
+            }
+            let Some(row) = observations.remove(&(project, id)) else {
+                items.push(QueuedObservation { seq, project: project.into(), observation: None });
+                continue;
             };
-            observations.push((self.read_observation(row, &mut bodies).await?, trace));
+            let is_first = row.parent_id.is_none();
+            let Some(trace) = traces.get_mut(&(project, row.trace_id.clone())) else {
+                items.push(QueuedObservation { seq, project: project.into(), observation: None });
+                continue;
+            };
+            let trace = TraceRow {
+                input: trace.input.clone().filter(|_| is_first),
+                output: trace.output.clone().filter(|_| is_first),
+                ..trace.clone()
+            };
+            let read = self.read_for_export(trace, row, &mut bodies).await?;
+            bytes += size(&read);
+            items.push(QueuedObservation { seq, project: project.into(), observation: Some(read) });
         }
-        Ok(Some(ExportBatch { up_to, observations }))
+        Ok(items)
     }
 
-    /// Takes what was exported out of the queue.
+    /// Takes everything up to this place out of the queue.
     ///
     /// # Errors
-    /// When the database fails: then it is exported again.
-    pub async fn exported(&self, up_to: i64) -> Result<(), StoreError> {
+    /// When the database fails.
+    pub async fn exported(&self, seq: i64) -> Result<(), StoreError> {
         writing!(self, conn => {
-            sqlx::query("DELETE FROM export_queue WHERE seq <= $1").bind(up_to).execute(&mut *conn).await?;
+            sqlx::query("DELETE FROM export_queue WHERE seq <= $1").bind(seq).execute(&mut *conn).await?;
         });
         Ok(())
     }
 
-    /// How many wait to be exported.
+    /// What is still to be exported.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn exports_waiting(&self) -> Result<u64, StoreError> {
-        let count: i64 =
-            reading!(self, pool => sqlx::query_scalar("SELECT COUNT(*) FROM export_queue").fetch_one(pool).await)?;
-        Ok(u64::try_from(count).unwrap_or(0))
+    pub async fn export_backlog(&self) -> Result<ExportBacklog, StoreError> {
+        let (first, last): (Option<i64>, Option<i64>) = reading!(self, pool => {
+            sqlx::query_as("SELECT (SELECT MIN(seq) FROM export_queue), (SELECT MAX(seq) FROM export_queue)")
+                .fetch_one(pool)
+                .await
+        })?;
+        let Some((first, last)) = first.zip(last) else { return Ok(ExportBacklog { observations: 0, since: None }) };
+        let since: Option<i64> = reading!(self, pool => {
+            sqlx::query_scalar(
+                "SELECT COALESCE(ended_at, started_at) FROM observations WHERE (project_id, id) IN (\
+                 SELECT project_id, observation_id FROM export_queue WHERE seq = $1)",
+            )
+            .bind(first)
+            .fetch_optional(pool)
+            .await
+        })?;
+        let observations = u64::try_from(last - first + 1).unwrap_or(0);
+        Ok(ExportBacklog { observations, since: since.map(NanoTimestamp::from_nanos) })
     }
+
+    async fn read_for_export(
+        &self,
+        trace: TraceRow,
+        row: ObservationRow,
+        bodies: &mut Bodies,
+    ) -> Result<(Trace, Observation), StoreError> {
+        let trace = self.read_trace(trace, bodies).await?.trace;
+        Ok((trace, self.read_observation(row, bodies).await?))
+    }
+
+    async fn observation_rows(&self, keys: &[Key]) -> Result<HashMap<Key, ObservationRow>, StoreError> {
+        let mut found = HashMap::with_capacity(keys.len());
+        for (project, ids) in by_project(keys) {
+            for ids in chunks(&ids) {
+                let rows: Vec<ObservationRow> = match &*self.db {
+                    Db::Sqlite(sqlite) => {
+                        let load = sqlx::query_as(statements::SQLITE.load_observations(ids.len())).bind(project);
+                        ids.iter().fold(load, |load, id| load.bind(*id)).fetch_all(&sqlite.readers).await?
+                    }
+                    Db::Postgres(pool) => {
+                        let load = sqlx::query_as(statements::POSTGRES.load_observations(ids.len())).bind(project);
+                        ids.iter().fold(load, |load, id| load.bind(*id)).fetch_all(pool).await?
+                    }
+                };
+                found.extend(rows.into_iter().map(|row| ((row.project_id, row.id.clone()), row)));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn trace_rows(&self, keys: &[Key]) -> Result<HashMap<Key, TraceRow>, StoreError> {
+        let mut found = HashMap::with_capacity(keys.len());
+        for (project, ids) in by_project(keys) {
+            for ids in chunks(&ids) {
+                let rows: Vec<TraceRow> = match &*self.db {
+                    Db::Sqlite(sqlite) => {
+                        let load = sqlx::query_as(statements::SQLITE.load_traces(ids.len())).bind(project);
+                        ids.iter().fold(load, |load, id| load.bind(*id)).fetch_all(&sqlite.readers).await?
+                    }
+                    Db::Postgres(pool) => {
+                        let load = sqlx::query_as(statements::POSTGRES.load_traces(ids.len())).bind(project);
+                        ids.iter().fold(load, |load, id| load.bind(*id)).fetch_all(pool).await?
+                    }
+                };
+                found.extend(rows.into_iter().map(|row| ((row.project_id, row.id.clone()), row)));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn by_project(keys: &[Key]) -> HashMap<Uuid, Vec<&[u8]>> {
+    let mut ids: HashMap<Uuid, Vec<&[u8]>> = HashMap::new();
+    for (project, id) in keys {
+        ids.entry(*project).or_default().push(id);
+    }
+    ids
+}
+
+/// Roughly the bytes of the contents.
+fn size((trace, observation): &(Trace, Observation)) -> usize {
+    let contents = [&trace.input, &trace.output, &observation.input, &observation.output];
+    contents.into_iter().flatten().map(|content| content.len()).sum()
 }

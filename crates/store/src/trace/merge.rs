@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use privet_domain::id::ProjectId;
-use privet_domain::trace::{Level, Observation, Score, Trace, TraceBatch, TracePatch};
+use privet_domain::trace::{Level, Observation, ObservationType, Score, Trace, TraceBatch, TracePatch};
 
 use super::body::{BatchBodies, BodyEncoder};
 use super::metrics::{self, MetricDeltas};
@@ -165,8 +165,7 @@ impl Merge {
         for (key, state) in std::mem::take(&mut self.observations) {
             self.add_to_trace(key.0, &state);
             rows.metrics.change(key.0, state.stored.as_ref(), &state.observation, metrics::of_observation);
-            let had_ended = state.stored.as_ref().is_some_and(|stored| stored.end.is_some());
-            if settings.exports && state.observation.end.is_some() && !had_ended {
+            if settings.exports && has_ended(&state.observation) && !state.stored.as_ref().is_some_and(has_ended) {
                 rows.ended.push(key.clone());
             }
             let resource = state.resource.map(|content| encode(encoder, key.0, content, minute, &mut rows.bodies));
@@ -200,6 +199,11 @@ impl Merge {
         sums.cost_nanos = sums.cost_nanos.saturating_add(change(|one| one.total_cost().as_i64()));
         sums.ended_at = sums.ended_at.max(now.end.or(Some(now.start)).map(|end| end.as_nanos()));
     }
+}
+
+/// A moment has no end of its own.
+fn has_ended(observation: &Observation<Content>) -> bool {
+    observation.end.is_some() || observation.observation_type == ObservationType::Event
 }
 
 /// Tokens for the database. No step has so many that they would not fit.

@@ -92,6 +92,13 @@ impl MetricDeltas {
         self.add(project, of(now), 1);
     }
 
+    /// Takes away what a trace added by its name: a name may repeat what was said.
+    pub(crate) fn forget_name(&mut self, project: ProjectId, trace: &(Trace<Content>, TraceSums)) {
+        let mut contribution = of_trace(trace);
+        contribution.counts.retain(|(dimension, _, _)| *dimension == dimension::NAME);
+        self.add(project, contribution, -1);
+    }
+
     fn add(&mut self, project: ProjectId, contribution: Contribution, sign: i64) {
         let Contribution { day, environment, counts } = contribution;
         for (dimension, value, counts) in counts {

@@ -41,7 +41,7 @@ pub(crate) struct TraceSums {
 }
 
 /// A trace as the database has it.
-#[derive(sqlx::FromRow)]
+#[derive(Clone, sqlx::FromRow)]
 pub(crate) struct TraceRow {
     pub(crate) project_id: Uuid,
     pub(crate) id: Vec<u8>,

@@ -25,6 +25,8 @@ pub(crate) struct Statements {
     scores: BySize,
     metrics: BySize,
     exports: BySize,
+    delete_bodies: BySize,
+    keep_bodies: BySize,
 }
 
 pub(crate) static SQLITE: LazyLock<Statements> = LazyLock::new(|| Statements::new(|_| "?".to_owned()));
@@ -61,11 +63,27 @@ impl Statements {
                      WHERE bodies.touched_minute < excluded.touched_minute"
                 )
             }),
-            traces: upsert("traces", TRACE_COLUMNS, "project_id, id", &unless(&["project_id", "id"])),
+            traces: upsert("traces", TRACE_COLUMNS, "project_id, id", &unless(&["project_id", "id", "touched_minute"])),
             observations: upsert("observations", OBSERVATION_COLUMNS, "project_id, id", &unless(&["project_id", "id"])),
-            scores: upsert("scores", SCORE_COLUMNS, "project_id, id", &unless(&["project_id", "id", "created_at"])),
+            scores: upsert(
+                "scores",
+                SCORE_COLUMNS,
+                "project_id, id",
+                &unless(&["project_id", "id", "created_at", "touched_minute"]),
+            ),
             metrics: upsert("daily_metrics", METRIC_COLUMNS, metric_keys, &added),
             exports: insert(parameter, "export_queue (project_id, observation_id)", 2),
+            delete_bodies: sizes(|rows| {
+                let hashes: Vec<String> = (1..=rows).map(parameter).collect();
+                format!("DELETE FROM bodies WHERE touched_minute = -1 AND hash IN ({})", hashes.join(", "))
+            }),
+            keep_bodies: sizes(|rows| {
+                let (minute, hashes) = (parameter(1), (2..rows + 2).map(parameter).collect::<Vec<String>>());
+                format!(
+                    "UPDATE bodies SET touched_minute = {minute} WHERE touched_minute = -1 AND hash IN ({})",
+                    hashes.join(", ")
+                )
+            }),
         }
     }
 
@@ -107,5 +125,15 @@ impl Statements {
     /// Queues observations for export.
     pub(crate) fn exports(&'static self, rows: usize) -> &'static str {
         of_size(&self.exports, rows)
+    }
+
+    /// Deletes bodies that an erasure marked: the hashes.
+    pub(crate) fn delete_bodies(&'static self, rows: usize) -> &'static str {
+        of_size(&self.delete_bodies, rows)
+    }
+
+    /// Takes the mark of an erasure from bodies: the minute, then the hashes.
+    pub(crate) fn keep_bodies(&'static self, rows: usize) -> &'static str {
+        of_size(&self.keep_bodies, rows)
     }
 }

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::apply;
 use super::body::BodyEncoder;
+use super::lock::lock;
 use super::{Pricing, WriteSettings};
 use crate::db::Db;
 use crate::error::StoreError;
@@ -22,7 +23,7 @@ const QUEUE_BATCHES: usize = 4096;
 const COMMIT_BATCHES: usize = 256;
 /// What a patch takes besides its contents, roughly.
 const PATCH_BYTES: usize = 512;
-const MICROS_PER_MINUTE: i64 = 60_000_000;
+pub(super) const MICROS_PER_MINUTE: i64 = 60_000_000;
 
 struct Queued {
     project: ProjectId,
@@ -148,12 +149,6 @@ impl Work {
         }
         Ok(())
     }
-}
-
-/// Replicas that join patches to one trace, or delete it, come one after the other.
-pub(super) async fn lock(conn: &mut sqlx::PgConnection) -> Result<(), StoreError> {
-    sqlx::query("SELECT pg_advisory_xact_lock(7218301)").execute(conn).await?;
-    Ok(())
 }
 
 /// The outcome of a commit, for one of its batches.

@@ -92,6 +92,16 @@ impl Bed {
         }
     }
 
+    /// The same of the database of traces.
+    pub(crate) async fn trace_number(&self, sql: &'static str) -> i64 {
+        if !self.is_sqlite() {
+            return self.number(sql).await;
+        }
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("traces.db"));
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+    }
+
     async fn sqlite_connection(&self) -> SqliteConnection {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.sqlite_file()).create_if_missing(true);
         SqliteConnection::connect_with(&options).await.unwrap()

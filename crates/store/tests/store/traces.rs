@@ -9,7 +9,7 @@ use privet_domain::time::{NanoTimestamp, SystemClock};
 use privet_domain::trace::{
     JsonText, Level, ObservationPatch, ObservationType, PatchKind, PromptLink, TraceBatch, TracePatch,
 };
-use privet_store::{Pricing, StoreError, TraceStore, WriteSettings};
+use privet_store::{Expiry, Pricing, StoreError, TraceStore, WriteSettings};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, on_both_databases};
@@ -240,13 +240,14 @@ async fn what_expired_goes_with_its_contents_and_what_is_in_use_stays(bed: &Bed)
     write(2_000, "new").await;
     let before = privet_domain::time::Timestamp::from_micros(1_500 * 60_000_000);
     assert_eq!(store.oldest().await.unwrap().unwrap().as_micros(), 1_000 * 60_000_000);
-    let expired = store.expire(before).await.unwrap();
-    assert_eq!((expired.traces, expired.bodies), (1, 1), "the old trace and what it alone had");
-    assert!(store.expire(before).await.unwrap().is_nothing());
+    let expiry = Expiry { before, waits_for_export: false };
+    let expire = async || store.expire_step(expiry, before).await.unwrap();
+    assert_eq!(expire().await.traces, 1);
+    assert_eq!(expire().await.bodies, 1, "what it alone had");
+    assert!(expire().await.is_nothing());
     assert!(matches!(store.trace(project, &"old".parse().unwrap()).await, Err(StoreError::NotFound)));
     assert!(store.observations_of(project, &"old".parse().unwrap()).await.unwrap().is_empty());
     assert_eq!(store.trace(project, &"new".parse().unwrap()).await.unwrap().trace.input, Some(shared));
-    assert!(store.bytes_used().await.unwrap() > 0);
-    while store.give_back().await.unwrap() {}
+    assert!(store.used_bytes().await.unwrap() > 0);
     store.close().await;
 }
