@@ -100,6 +100,12 @@ impl Selector {
         Self::Label(Label::production())
     }
 
+    /// The highest version.
+    #[must_use]
+    pub fn latest() -> Self {
+        Self::Label(Label::latest())
+    }
+
     /// Reads what a request says.
     ///
     /// # Errors

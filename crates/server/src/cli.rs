@@ -1,4 +1,5 @@
-//! The command line: `privet serve`, `chat`, `keys`, `conversations`, `config`, `migrate`, `seed`, `erase`, `drill`, `version`.
+//! The command line: `privet serve`, `chat`, `keys`, `conversations`, `prompts`, `traces`, `config`, `migrate`, `seed`, `erase`,
+//! `drill`, `version`.
 //!
 //! Data goes to stdout (`--json` for programs), talk to stderr. Exit codes follow sysexits(3):
 //! 0 ok, 1 failure, 2 usage, 69 provider or server down, 75 try again, 78 configuration.
@@ -12,6 +13,7 @@ mod erase;
 mod keys;
 mod kill;
 mod migrate;
+mod prompts;
 mod seed;
 mod traces;
 mod usage;
@@ -81,6 +83,13 @@ enum Command {
         common: Common,
         #[command(subcommand)]
         command: conversations::ConversationsCommand,
+    },
+    /// List, show, push, pull, compare, label and delete prompts
+    Prompts {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        command: prompts::PromptsCommand,
     },
     /// Show the configuration
     Config {
@@ -214,6 +223,7 @@ async fn dispatch(command: Command) -> Result<(), Exit> {
         Command::Chat(args) => chat::run(args).await,
         Command::Keys { common, command } => keys::run(&common, command).await,
         Command::Conversations { common, command } => conversations::run(&common, command).await,
+        Command::Prompts { common, command } => prompts::run(&common, command).await,
         Command::Config { common, command } => config::run(&common, &command),
         Command::Migrate { common, dry_run } => migrate::run(&common, dry_run).await,
         Command::Usage(args) => usage::run(args).await,

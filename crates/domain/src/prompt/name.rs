@@ -92,6 +92,12 @@ impl Label {
         Self(PRODUCTION.to_owned())
     }
 
+    /// The label of the highest version.
+    #[must_use]
+    pub fn latest() -> Self {
+        Self(LATEST.to_owned())
+    }
+
     /// Whether it moves by itself.
     #[must_use]
     pub fn is_latest(&self) -> bool {

@@ -17,6 +17,7 @@ mod money;
 mod openai;
 mod openai_stream;
 mod operations;
+mod prompts;
 mod provider_faults;
 mod reading;
 mod replicas;
