@@ -113,15 +113,19 @@ impl Work {
             // A batch that fails is repeated one by one, so that a bad one harms no other.
             let kept = if alone { Vec::new() } else { batches.clone() };
             match self.commit(batches).await {
-                Err(StoreError::Database(error)) if !alone => {
+                Err(error @ (StoreError::Database(_) | StoreError::Damaged(_))) if !alone => {
                     tracing::debug!(%error, "a commit of several batches of traces failed; each is tried alone");
                     for (batch, (done, _room)) in kept.into_iter().zip(waiting) {
                         answer(done, self.commit(vec![batch]).await);
                     }
                 }
-                outcome => {
-                    for (done, _room) in waiting {
-                        answer(done, shared(&outcome));
+                Ok(()) => waiting.into_iter().for_each(|(done, _room)| answer(done, Ok(()))),
+                Err(error) => {
+                    let mut waiting = waiting.into_iter();
+                    let first = waiting.next();
+                    waiting.for_each(|(done, _room)| answer(done, Err(shared(&error))));
+                    if let Some((done, _room)) = first {
+                        answer(done, Err(error));
                     }
                 }
             }
@@ -151,13 +155,12 @@ impl Work {
     }
 }
 
-/// The outcome of a commit, for one of its batches.
-fn shared(outcome: &Result<(), StoreError>) -> Result<(), StoreError> {
-    match outcome {
-        Ok(()) => Ok(()),
-        Err(StoreError::DiskFull) => Err(StoreError::DiskFull),
-        Err(StoreError::Closed) => Err(StoreError::Closed),
-        Err(error) => Err(StoreError::Unavailable(error.to_string())),
+/// Why a commit failed, for each of its batches but one.
+fn shared(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::DiskFull => StoreError::DiskFull,
+        StoreError::Closed => StoreError::Closed,
+        error => StoreError::Unavailable(error.to_string()),
     }
 }
 
