@@ -498,7 +498,7 @@ async fn days_are_summed_and_models_are_those_of_the_price_book() {
     assert_eq!((&both, asked["data"].as_array().unwrap().len()), (&asked, 1), "only ada asks");
     assert_eq!(
         asked["data"][0],
-        json!({"date": "2026-11-24", "countTraces": 1, "countObservations": 3, "totalCost": 1.5, "usage": []})
+        json!({"date": "2026-11-24", "countTraces": 2, "countObservations": 3, "totalCost": 1.5, "usage": []})
     );
     let own = stand.get("/api/metrics/daily?by=prompt&value=Answer&since=2026-11-25").await.json();
     let [day] = own["data"].as_array().unwrap().clone().try_into().unwrap();
