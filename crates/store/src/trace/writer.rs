@@ -2,6 +2,7 @@
 //! who finds it full waits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use privet_domain::id::ProjectId;
 use privet_domain::time::Clock;
@@ -21,6 +22,9 @@ const QUEUE_KIB: u32 = 16 * 1024;
 const QUEUE_BATCHES: usize = 4096;
 /// So many batches are committed together.
 const COMMIT_BATCHES: usize = 256;
+/// When several batches came at once more come soon: so long they are waited for, since a commit costs much and a batch in it
+/// little. Who writes alone does not wait.
+const GATHER: Duration = Duration::from_millis(1);
 /// What a patch takes besides its contents, roughly.
 const PATCH_BYTES: usize = 512;
 pub(super) const MICROS_PER_MINUTE: i64 = 60_000_000;
@@ -106,7 +110,14 @@ pub(super) struct Work {
 impl Work {
     async fn run(mut self, mut queue: mpsc::Receiver<Queued>) {
         let mut queued = Vec::with_capacity(COMMIT_BATCHES);
+        let mut is_busy = false;
         while queue.recv_many(&mut queued, COMMIT_BATCHES).await > 0 {
+            if is_busy {
+                tokio::time::sleep(GATHER).await;
+                let room = COMMIT_BATCHES.saturating_sub(queued.len());
+                queued.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(room));
+            }
+            is_busy = queued.len() > 1;
             let (batches, waiting): (Vec<_>, Vec<_>) =
                 queued.drain(..).map(|one: Queued| ((one.project, one.batch), (one.done, one._room))).unzip();
             let alone = batches.len() == 1;
