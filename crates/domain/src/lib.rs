@@ -1,9 +1,10 @@
-//! Types and rules that every part of Privet shares: ids, time, money, budgets, prices, prompts, API keys, model names, traces. No I/O.
+//! Types and rules that every part of Privet shares: ids, time, money, budgets, prices, prompts, API keys, model names, traces, memory. No I/O.
 
 pub mod api_key;
 pub mod budget;
 pub mod id;
 pub mod key_limits;
+pub mod memory;
 pub mod model;
 pub mod money;
 pub mod pricing;
