@@ -95,6 +95,18 @@ id!(
     /// A server process that spends from budgets, from its start or its last loss of the lease on.
     ReplicaId
 );
+id!(
+    /// A memory: version 7, or version 5 where it is made of something that has an id, so that making it twice is harmless.
+    MemoryId
+);
+id!(
+    /// A document that became memories.
+    DocumentId
+);
+id!(
+    /// An embedder: a model with its dimensions, as vectors of it are kept.
+    EmbedderId
+);
 
 #[cfg(test)]
 mod tests {

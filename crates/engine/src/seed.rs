@@ -109,13 +109,20 @@ async fn converse(
                 conversation_id,
                 new_for_user: (index == 0).then(|| user.to_owned()),
                 messages: vec![asked],
+                memories: Vec::new(),
                 at: now,
             })
             .await?;
         now = Timestamp::from_micros(now.as_micros() + (2 + random.below(7)) * SECOND_MICROS);
         let answered = message(random, now, "assistant", answer);
         store
-            .finish_turn(TurnFinish { project_id: project, conversation_id, messages: vec![answered], at: now })
+            .finish_turn(TurnFinish {
+                project_id: project,
+                conversation_id,
+                messages: vec![answered],
+                memories: Vec::new(),
+                at: now,
+            })
             .await?;
         now = Timestamp::from_micros(now.as_micros() + (20 + random.below(300)) * SECOND_MICROS);
     }

@@ -7,6 +7,9 @@ use sqlx::types::Uuid;
 
 use crate::db::{Store, reading, writing};
 use crate::error::StoreError;
+use crate::memory::change::{Former, MemoryChange as _};
+use crate::memory::rows::{MemoryRows as _, OF_CONVERSATION, StandingRow};
+use crate::memory::{Forgotten, MemoryUpdate};
 
 /// A conversation without its messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -199,12 +202,23 @@ impl Store {
         Ok(ConversationPage { conversations, next })
     }
 
-    /// Deletes a conversation with its messages.
+    /// Deletes a conversation with its messages, and what is remembered of it.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when it is unknown or another project's.
-    pub async fn delete_conversation(&self, project: ProjectId, id: ConversationId) -> Result<(), StoreError> {
+    pub async fn delete_conversation(
+        &self,
+        project: ProjectId,
+        id: ConversationId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.conversation(project, id).await?;
+        // In small steps; what is added meanwhile goes with the messages.
+        self.forget(project, &Forgotten::Conversation(id), now).await?;
         let deleted = writing!(self, conn => {
+            let rows: Vec<StandingRow> =
+                sqlx::query_as(OF_CONVERSATION).bind(project.as_uuid()).bind(id.as_uuid()).fetch_all(&mut *conn).await?;
+            conn.drop_standings(rows, now).await?;
             sqlx::query("DELETE FROM conversations WHERE project_id = $1 AND id = $2")
                 .bind(project.as_uuid())
                 .bind(id.as_uuid())
@@ -260,6 +274,10 @@ impl Store {
             if edited != 1 {
                 return Err(StoreError::NotFound);
             }
+            for standing in conn.standings(&[id.as_uuid()]).await? {
+                let update = MemoryUpdate { text: Some(content.to_owned()), ..MemoryUpdate::default() };
+                conn.change(project, standing.memory, &update, Former::Gone, now).await?;
+            }
             sqlx::query(
                 "UPDATE conversations SET updated_at = $2 \
                  WHERE id = (SELECT conversation_id FROM messages WHERE id = $1)",
@@ -272,20 +290,25 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes a message.
+    /// Deletes a message, and what is remembered of it.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when it is unknown or another project's.
-    pub async fn delete_message(&self, project: ProjectId, id: MessageId) -> Result<(), StoreError> {
-        let deleted = writing!(self, conn => {
-            sqlx::query("DELETE FROM messages WHERE id = $2 AND project_id = $1")
+    pub async fn delete_message(&self, project: ProjectId, id: MessageId, now: Timestamp) -> Result<(), StoreError> {
+        writing!(self, conn => {
+            let standings = conn.standings(&[id.as_uuid()]).await?;
+            let deleted = sqlx::query("DELETE FROM messages WHERE id = $2 AND project_id = $1")
                 .bind(project.as_uuid())
                 .bind(id.as_uuid())
                 .execute(&mut *conn)
                 .await?
-                .rows_affected()
+                .rows_affected();
+            if deleted != 1 {
+                return Err(StoreError::NotFound);
+            }
+            conn.miss(&standings, now).await?;
         });
-        if deleted == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+        Ok(())
     }
 }
 

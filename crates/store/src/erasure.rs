@@ -11,6 +11,8 @@ use sqlx::types::Uuid;
 use crate::api_key::BUMP;
 use crate::db::{Store, reading, truncate_log, writing};
 use crate::error::StoreError;
+use crate::memory::Forgotten;
+use crate::memory::rows::{MemoryRows as _, OF_USER, StandingRow};
 
 /// What was erased of a user, in rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -19,6 +21,8 @@ pub struct ErasedRows {
     pub conversations: u64,
     /// Their messages.
     pub messages: u64,
+    /// Memories: the user's, and those of its conversations.
+    pub memories: u64,
     /// Answers kept for requests with an Idempotency-Key.
     pub idempotency: u64,
     /// Requests that a limit refused.
@@ -64,10 +68,10 @@ impl Store {
         Ok(revoked)
     }
 
-    /// Erases what a user left, in one transaction, and gives its keys and its calls the pseudonym.
+    /// Erases what a user left and gives its keys and its calls the pseudonym: memories first, the rest in one transaction.
     ///
     /// # Errors
-    /// When the database fails; then nothing is erased.
+    /// When the database fails; then nothing but memories is erased.
     pub async fn erase_user(
         &self,
         project: ProjectId,
@@ -75,13 +79,18 @@ impl Store {
         pseudonym: &str,
         now: Timestamp,
     ) -> Result<ErasedRows, StoreError> {
+        // In small steps, so that other writes come between; what is left goes with the rest.
+        let forgotten = self.forget(project, &Forgotten::User(user.to_owned()), now).await?;
         let own_keys = "(SELECT id FROM api_keys WHERE project_id = $1 AND user_id = $2)";
         let families = "(SELECT COALESCE(family_id, id) FROM api_keys WHERE project_id = $1 AND user_id = $2)";
         let idempotency = format!("DELETE FROM idempotency WHERE key_id IN {families}");
         let refusals = format!("DELETE FROM refusals WHERE key_id IN {own_keys}");
         let (budgets, renamed) = (budget_prefix(user), budget_prefix(pseudonym));
         let erased = writing!(self, conn => {
-            let mut erased = ErasedRows::default();
+            let memories: Vec<StandingRow> =
+                sqlx::query_as(OF_USER).bind(project.as_uuid()).bind(user).fetch_all(&mut *conn).await?;
+            let memories = forgotten + conn.drop_standings(memories, now).await?;
+            let mut erased = ErasedRows { memories, ..ErasedRows::default() };
             for (statement, count) in [
                 (
                     "DELETE FROM messages WHERE project_id = $1 AND conversation_id IN (\

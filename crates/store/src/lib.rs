@@ -11,6 +11,7 @@ mod error;
 mod idempotency;
 mod import;
 mod ledger;
+mod memory;
 mod migration;
 mod postgres_url;
 mod project;
@@ -33,6 +34,10 @@ pub use error::StoreError;
 pub use idempotency::{Claimed, IdempotencyClaim, KeptAnswer};
 pub use import::LessonImport;
 pub use ledger::{CallKind, Charge, Hold, Outcome, Settlement, UsageSource};
+pub use memory::{
+    Embedder, EmbedderState, Forgotten, FormerText, MemoryCursor, MemoryList, MemoryPage, MemoryUpdate, NewEmbedder,
+    OutboxDepth, OutboxTask,
+};
 pub use migration::{MigrationPlan, PendingMigration};
 pub use postgres_url::PostgresUrl;
 pub use project::{Project, ShownProject};

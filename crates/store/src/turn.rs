@@ -2,10 +2,13 @@
 //! When they are committed is the writer's to decide.
 
 use privet_domain::id::{ConversationId, MessageId, ProjectId};
+use privet_domain::memory::NewMemory;
 use privet_domain::time::Timestamp;
+use sqlx::types::Uuid;
 use sqlx::{PgConnection, SqliteConnection};
 
 use crate::conversation::MessageStatus;
+use crate::memory::rows::MemoryRows as _;
 use crate::statements::{self, chunks};
 use crate::writer::Write;
 
@@ -39,6 +42,8 @@ pub struct TurnStart {
     pub new_for_user: Option<String>,
     /// The new messages.
     pub messages: Vec<NewMessage>,
+    /// What is remembered of them.
+    pub memories: Vec<NewMemory>,
     /// Now.
     pub at: Timestamp,
 }
@@ -52,6 +57,8 @@ pub struct TurnFinish {
     pub conversation_id: ConversationId,
     /// The answers.
     pub messages: Vec<NewMessage>,
+    /// What is remembered of them.
+    pub memories: Vec<NewMemory>,
     /// Now.
     pub at: Timestamp,
 }
@@ -134,6 +141,8 @@ macro_rules! define_apply {
                 }
                 insert.execute(&mut *conn).await?;
             }
+            let (memories, at) = memories(writes);
+            conn.remember(&memories, at).await?;
             for touched in chunks(&touched_conversations(writes)) {
                 let latest = touched.iter().map(|(_, at)| at.as_micros()).max().unwrap_or_default();
                 let mut update = sqlx::query($statements.touch(touched.len())).bind(latest);
@@ -149,14 +158,18 @@ macro_rules! define_apply {
                     .bind(conversation)
                     .execute(&mut *conn)
                     .await?;
-                for id in &withdrawal.messages {
+                let messages: Vec<Uuid> = withdrawal.messages.iter().map(|id| id.as_uuid()).collect();
+                let standings = conn.standings(&messages).await?;
+                for id in messages {
                     sqlx::query(WITHDRAW_MESSAGE)
-                        .bind(id.as_uuid())
+                        .bind(id)
                         .bind(conversation)
                         .bind(withdrawal.last_seq)
                         .execute(&mut *conn)
                         .await?;
                 }
+                // A place in a conversation is a time.
+                conn.miss(&standings, Timestamp::from_micros(withdrawal.last_seq)).await?;
                 if withdrawal.conversation_is_new {
                     sqlx::query(WITHDRAW_CONVERSATION).bind(conversation).execute(&mut *conn).await?;
                 }
@@ -187,6 +200,18 @@ fn message_rows<'a>(writes: &[&'a TurnWrite]) -> Vec<MessageRow<'a>> {
         rows.extend(messages.iter().map(|new| MessageRow { project_id, conversation_id, at, new }));
     }
     rows
+}
+
+/// What is remembered of the turns, and when the last of them was.
+fn memories<'a>(writes: &[&'a TurnWrite]) -> (Vec<&'a NewMemory>, Timestamp) {
+    let of_turn = |write: &&'a TurnWrite| match write {
+        TurnWrite::Start(turn) => Some((&turn.memories, turn.at)),
+        TurnWrite::Finish(turn) => Some((&turn.memories, turn.at)),
+        TurnWrite::Withdraw(_) => None,
+    };
+    let turns = || writes.iter().filter_map(of_turn);
+    let at = turns().map(|(_, at)| at).max().unwrap_or(Timestamp::from_micros(0));
+    (turns().flat_map(|(memories, _)| memories).collect(), at)
 }
 
 /// A new conversation has its time already; one that goes on is touched when the answer comes.

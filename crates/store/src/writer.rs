@@ -241,6 +241,7 @@ mod tests {
                 payload: None,
                 status: MessageStatus::Complete,
             }],
+            memories: Vec::new(),
             at: now,
         };
         limit_pages(1).await;

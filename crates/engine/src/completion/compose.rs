@@ -121,6 +121,7 @@ pub(super) async fn begin(
         conversation_id,
         new_for_user: is_new.then(|| command.caller.user_id.to_string()),
         messages,
+        memories: Vec::new(),
         at,
     });
     engine.store.begin_call(admission.hold.clone(), start).await.map_err(|error| unknown(error, conversation_id))?;

@@ -30,7 +30,13 @@ pub(super) async fn finish(
     let first = answer.messages.first().filter(|message| !message.parts.is_empty());
     let messages =
         first.map(|message| message::to_row(message, engine.store.next_seq(at), status)).into_iter().collect();
-    let finish = TurnFinish { project_id: turn.project_id, conversation_id: turn.conversation_id, messages, at };
+    let finish = TurnFinish {
+        project_id: turn.project_id,
+        conversation_id: turn.conversation_id,
+        messages,
+        memories: Vec::new(),
+        at,
+    };
     match engine.settle(call, used, Some(TurnEnd::Finish(finish)), trace).await {
         Err(StoreError::NotFound) => {
             tracing::info!(conversation = %turn.conversation_id, "the conversation was deleted before its answer came");

@@ -84,7 +84,10 @@ pub(super) async fn run(common: &Common, command: ConversationsCommand) -> Resul
         ConversationsCommand::Delete { id, project } => {
             let parsed = parse(&id)?;
             let project = find_project(&store, &project).await?;
-            store.delete_conversation(project.id, parsed).await.map_err(|error| missing(error, &id))?;
+            store
+                .delete_conversation(project.id, parsed, SystemClock.now())
+                .await
+                .map_err(|error| missing(error, &id))?;
             if common.json {
                 return print_json(&json!({"id": id, "deleted": true}));
             }

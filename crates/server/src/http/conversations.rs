@@ -241,7 +241,7 @@ pub(crate) async fn delete(
     Authenticated { caller, .. }: Authenticated<Native, ForChat>,
     PathId(id): PathId<ConversationId>,
 ) -> Result<StatusCode, Failure<Native>> {
-    let deleted = http.engine.store.delete_conversation(caller.project_id, id).await;
+    let deleted = http.engine.store.delete_conversation(caller.project_id, id, http.engine.clock.now()).await;
     deleted.map_err(|error| missing(error, id))?;
     Ok(StatusCode::NO_CONTENT)
 }

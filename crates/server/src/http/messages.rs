@@ -100,7 +100,8 @@ pub(crate) async fn delete(
     Authenticated { caller, .. }: Authenticated<Native, ForChat>,
     PathId(id): PathId<MessageId>,
 ) -> Result<StatusCode, Failure<Native>> {
-    http.engine.store.delete_message(caller.project_id, id).await.map_err(|error| missing(error, id))?;
+    let now = http.engine.clock.now();
+    http.engine.store.delete_message(caller.project_id, id, now).await.map_err(|error| missing(error, id))?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -136,6 +136,7 @@ pub(crate) fn begin(store: &Store, project_id: ProjectId, texts: &[&str]) -> Tur
         conversation_id: ConversationId::new(),
         new_for_user: Some("owner".to_owned()),
         messages: texts.iter().map(|text| message(store, "user", text)).collect(),
+        memories: Vec::new(),
         at: at(1),
     }
 }
@@ -158,7 +159,7 @@ pub(crate) fn finish(
     second: i64,
 ) -> TurnFinish {
     let messages = vec![message(store, "assistant", text)];
-    TurnFinish { project_id, conversation_id, messages, at: at(second) }
+    TurnFinish { project_id, conversation_id, messages, memories: Vec::new(), at: at(second) }
 }
 
 pub(crate) fn withdrawal(turn: &TurnStart) -> TurnWithdrawal {

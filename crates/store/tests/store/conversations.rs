@@ -67,7 +67,7 @@ async fn conversations_made_while_paging_repeat_none_and_hide_none(bed: &Bed) {
     }
     let first = store.conversations(home, None, 3).await.unwrap();
     begun(&store, home, &["newer than the first page"]).await;
-    store.delete_conversation(home, first.next.unwrap()).await.unwrap();
+    store.delete_conversation(home, first.next.unwrap(), at(100)).await.unwrap();
     let second = store.conversations(home, first.next, 3).await.unwrap();
     let seen: Vec<_> = first.conversations.iter().chain(&second.conversations).map(|seen| seen.id).collect();
     made.reverse();
@@ -94,9 +94,9 @@ async fn a_deleted_conversation_takes_its_messages_along(bed: &Bed) {
     let home = project(&store, "home").await;
     let (doomed, kept) = (begun(&store, home, &["a", "b"]).await, begun(&store, home, &["c"]).await);
     store.finish_turn(finish(&store, home, doomed, "answer", 2)).await.unwrap();
-    store.delete_conversation(home, doomed).await.unwrap();
+    store.delete_conversation(home, doomed, at(100)).await.unwrap();
     assert!(matches!(store.conversation(home, doomed).await, Err(StoreError::NotFound)));
-    assert!(matches!(store.delete_conversation(home, doomed).await, Err(StoreError::NotFound)));
+    assert!(matches!(store.delete_conversation(home, doomed, at(100)).await, Err(StoreError::NotFound)));
     assert_eq!(bed.number("SELECT count(*) FROM messages").await, 1);
     assert_eq!(texts(&store, home, kept).await, ["c"]);
 }
@@ -106,8 +106,8 @@ async fn a_deleted_message_leaves_the_others(bed: &Bed) {
     let home = project(&store, "home").await;
     let id = begun(&store, home, &["a", "b", "c"]).await;
     let [_, doomed, _] = store.messages(home, id).await.unwrap().try_into().unwrap();
-    store.delete_message(home, doomed.id).await.unwrap();
-    assert!(matches!(store.delete_message(home, doomed.id).await, Err(StoreError::NotFound)));
+    store.delete_message(home, doomed.id, at(100)).await.unwrap();
+    assert!(matches!(store.delete_message(home, doomed.id, at(100)).await, Err(StoreError::NotFound)));
     assert_eq!(texts(&store, home, id).await, ["a", "c"]);
 }
 
@@ -124,8 +124,8 @@ async fn a_foreign_project_sees_nothing(bed: &Bed) {
         store.conversation(foreign, id).await.map(drop),
         store.message(foreign, private.id).await.map(drop),
         store.edit_message(foreign, private.id, "defaced", None, at(60)).await,
-        store.delete_message(foreign, private.id).await,
-        store.delete_conversation(foreign, id).await,
+        store.delete_message(foreign, private.id, at(100)).await,
+        store.delete_conversation(foreign, id, at(100)).await,
     ];
     for outcome in refused {
         assert!(matches!(outcome, Err(StoreError::NotFound)), "{outcome:?}");
@@ -140,10 +140,10 @@ async fn what_is_unknown_is_not_found(bed: &Bed) {
     let (id, message_id) = (ConversationId::new(), message(&store, "user", "never stored").id);
     let refused = [
         store.conversation(home, id).await.map(drop),
-        store.delete_conversation(home, id).await,
+        store.delete_conversation(home, id, at(100)).await,
         store.message(home, message_id).await.map(drop),
         store.edit_message(home, message_id, "x", None, at(2)).await,
-        store.delete_message(home, MessageId::new()).await,
+        store.delete_message(home, MessageId::new(), at(100)).await,
     ];
     for outcome in refused {
         assert!(matches!(outcome, Err(StoreError::NotFound)), "{outcome:?}");

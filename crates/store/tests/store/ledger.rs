@@ -75,7 +75,7 @@ async fn a_settlement_whose_conversation_was_deleted_is_not_written_with_its_tur
     let turn = begin(&store, home, &["hey"]);
     let (id, held) = (turn.conversation_id, hold(replica, 7, &[]));
     store.begin_call(held.clone(), Some(turn)).await.unwrap();
-    store.delete_conversation(home, id).await.unwrap();
+    store.delete_conversation(home, id, at(100)).await.unwrap();
     let end = TurnEnd::Finish(finish(&store, home, id, "late", 2));
     let refused = store.end_call(settlement(&held, 3, at(2)), Some(end)).await;
     assert!(matches!(refused, Err(StoreError::NotFound)), "{refused:?}");

@@ -9,6 +9,7 @@ mod idempotency;
 mod import;
 mod keys;
 mod ledger;
+mod memories;
 mod migrations;
 mod money;
 mod opening;

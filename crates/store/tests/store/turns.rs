@@ -44,7 +44,10 @@ async fn question_and_answer_are_kept_as_they_were_said(bed: &Bed) {
     let mut answer = message(&store, "assistant", "hel");
     answer.status = MessageStatus::Incomplete;
     let messages = vec![answer.clone()];
-    store.finish_turn(TurnFinish { project_id: home, conversation_id: id, messages, at: at(5) }).await.unwrap();
+    store
+        .finish_turn(TurnFinish { project_id: home, conversation_id: id, messages, memories: vec![], at: at(5) })
+        .await
+        .unwrap();
     store.close().await;
 
     let store = bed.open().await;
@@ -166,7 +169,7 @@ async fn an_answer_to_a_deleted_conversation_is_not_found(bed: &Bed) {
     let store = bed.open().await;
     let home = project(&store, "home").await;
     let id = begun(&store, home, &["x"]).await;
-    store.delete_conversation(home, id).await.unwrap();
+    store.delete_conversation(home, id, at(100)).await.unwrap();
     let outcome = store.finish_turn(finish(&store, home, id, "late", 2)).await;
     assert!(matches!(outcome, Err(StoreError::NotFound)), "{outcome:?}");
     assert_eq!(bed.number("SELECT count(*) FROM messages").await, 0);
@@ -247,7 +250,7 @@ async fn writes_after_the_close_are_refused(bed: &Bed) {
     let refused = [
         store.start_turn(turn).await,
         store.finish_turn(finish(&store, home, ConversationId::new(), "late", 2)).await,
-        store.delete_conversation(home, ConversationId::new()).await,
+        store.delete_conversation(home, ConversationId::new(), at(100)).await,
         store.ensure_project("late", at(3)).await.map(drop),
         store.conversations(home, None, 10).await.map(drop),
     ];

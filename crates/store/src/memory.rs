@@ -1,0 +1,195 @@
+//! Memories: kept, read, changed and deleted. Whatever changes what is searched of them is put into the outbox in the same
+//! transaction; on SQLite the keyword index changes in it too.
+
+pub(crate) mod change;
+mod embedder;
+mod list;
+mod outbox;
+mod owner;
+mod record;
+pub(crate) mod rows;
+mod statements;
+mod window;
+
+use privet_domain::id::{ConversationId, DocumentId, ProjectId};
+use privet_domain::memory::{Memory, MemoryId, MemoryScope, NewMemory, NewRepresentation};
+use privet_domain::time::Timestamp;
+use sqlx::AssertSqlSafe;
+use sqlx::types::Uuid;
+
+pub use embedder::{Embedder, EmbedderState, NewEmbedder};
+pub use list::{FormerText, MemoryCursor, MemoryList, MemoryPage};
+pub use outbox::{OutboxDepth, OutboxTask};
+
+use crate::db::{Store, reading, writing};
+use crate::error::StoreError;
+use change::{Former, MemoryChange as _};
+use rows::{MemoryRows as _, Standing, StandingRow};
+
+/// So many memories are deleted in one transaction.
+const STEP_MEMORIES: i64 = 200;
+
+/// What is to change of a memory. What is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MemoryUpdate {
+    /// Its text. Representations that were made of the old one go.
+    pub text: Option<String>,
+    /// What it is called.
+    pub title: Option<Option<String>>,
+    /// What the client noted beside it: a JSON object.
+    pub metadata: Option<Option<String>>,
+    /// When it is to be forgotten.
+    pub expires_at: Option<Option<Timestamp>>,
+    /// Further descriptions, in place of those of the same kind.
+    pub representations: Vec<NewRepresentation>,
+}
+
+/// Which memories of a project are to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forgotten {
+    /// Those of a user.
+    User(String),
+    /// Those of a conversation.
+    Conversation(ConversationId),
+    /// Those of a document.
+    Document(DocumentId),
+}
+
+impl Store {
+    /// Keeps memories. Those whose ids are there already stay as they are; gives how many are new.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the project, or the message that a memory is made of, does not exist; then nothing is kept.
+    pub async fn add_memories(&self, memories: &[NewMemory], now: Timestamp) -> Result<usize, StoreError> {
+        let memories: Vec<&NewMemory> = memories.iter().collect();
+        Ok(writing!(self, conn => conn.remember(&memories, now).await?.len()))
+    }
+
+    /// Changes a memory. A text that differs is a new version; the old one stays in the history.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is unknown or another project's.
+    pub async fn update_memory(
+        &self,
+        project: ProjectId,
+        id: MemoryId,
+        update: &MemoryUpdate,
+        now: Timestamp,
+    ) -> Result<Memory, StoreError> {
+        Ok(writing!(self, conn => conn.change(project, id, update, Former::Kept, now).await?))
+    }
+
+    /// Gives a memory further representations, in place of those of the same kind, unless its text changed since `version`.
+    /// `false` if it did.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the memory is unknown or another project's.
+    pub async fn describe_memory(
+        &self,
+        project: ProjectId,
+        id: MemoryId,
+        version: i64,
+        representations: &[NewRepresentation],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        Ok(writing!(self, conn => {
+            // Writing the row locks it: a change of the text comes before or after.
+            let (user, found): (String, i64) = sqlx::query_as(
+                "UPDATE memories SET version = version WHERE project_id = $1 AND id = $2 RETURNING user_id, version",
+            )
+            .bind(project.as_uuid())
+            .bind(id.as_uuid())
+            .fetch_one(&mut *conn)
+            .await?;
+            if found == version {
+                let scope = MemoryScope::new(project, user);
+                conn.describe(id, &scope, representations).await?;
+                conn.revise(&[id]).await?;
+                conn.enqueue(&[(id, project)], now).await?;
+            }
+            found == version
+        }))
+    }
+
+    /// Deletes a memory with everything of it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is unknown or another project's.
+    pub async fn delete_memory(&self, project: ProjectId, id: MemoryId, now: Timestamp) -> Result<(), StoreError> {
+        let condition = "project_id = $1 AND id = $2";
+        let deleted = self.forget_step(condition, project, Key::Id(id.as_uuid()), now).await?;
+        if deleted == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+    }
+
+    /// Deletes memories in small steps, so that other writes come between. Gives how many.
+    ///
+    /// # Errors
+    /// When the database fails: what was deleted until then is.
+    pub async fn forget(&self, project: ProjectId, which: &Forgotten, now: Timestamp) -> Result<u64, StoreError> {
+        let (condition, key) = match which {
+            Forgotten::User(user) => ("project_id = $1 AND user_id = $2", Key::Text(user.clone())),
+            Forgotten::Conversation(id) => ("project_id = $1 AND conversation_id = $2", Key::Id(id.as_uuid())),
+            Forgotten::Document(id) => ("project_id = $1 AND document_id = $2", Key::Id(id.as_uuid())),
+        };
+        let mut forgotten = 0;
+        loop {
+            let step = self.forget_step(condition, project, key.clone(), now).await?;
+            forgotten += step;
+            if step < STEP_MEMORIES.unsigned_abs() {
+                return Ok(forgotten);
+            }
+        }
+    }
+
+    /// Deletes memories of all projects whose time is over, a few. Gives how many; there may be more while it is not 0.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn expire_memories(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let condition = "expires_at <= $2 AND project_id = $1";
+        let project: Option<Uuid> = reading!(self, pool => {
+            sqlx::query_scalar("SELECT project_id FROM memories WHERE expires_at <= $1 ORDER BY expires_at LIMIT 1")
+                .bind(now.as_micros())
+                .fetch_optional(pool)
+                .await
+        })?;
+        let Some(project) = project else { return Ok(0) };
+        self.forget_step(condition, project.into(), Key::Time(now.as_micros()), now).await
+    }
+
+    /// Deletes the first of those that a condition finds.
+    async fn forget_step(
+        &self,
+        condition: &'static str,
+        project: ProjectId,
+        key: Key,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let select = format!(
+            "SELECT id, project_id, user_id, conversation_id, kind, seq FROM memories WHERE {condition} \
+             ORDER BY id LIMIT {STEP_MEMORIES}"
+        );
+        Ok(writing!(self, conn => {
+            // Only fixed pieces stand in the text.
+            let query = sqlx::query_as::<_, StandingRow>(AssertSqlSafe(select.as_str())).bind(project.as_uuid());
+            let query = match key {
+                Key::Id(id) => query.bind(id),
+                Key::Text(text) => query.bind(text),
+                Key::Time(micros) => query.bind(micros),
+            };
+            let found: Vec<Standing> = query.fetch_all(&mut *conn).await?.into_iter().map(Standing::from).collect();
+            let ids: Vec<MemoryId> = found.iter().map(|standing| standing.memory).collect();
+            let forgotten = conn.forget(&ids).await?;
+            conn.miss(&found, now).await?;
+            forgotten
+        }))
+    }
+}
+
+/// What a condition compares with.
+#[derive(Clone)]
+enum Key {
+    Id(Uuid),
+    Text(String),
+    Time(i64),
+}

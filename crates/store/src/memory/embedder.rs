@@ -1,0 +1,256 @@
+//! Embedders: what makes vectors, and which of them recall uses.
+
+use std::fmt;
+use std::str::FromStr;
+
+use privet_domain::id::EmbedderId;
+use privet_domain::time::Timestamp;
+use serde::Serialize;
+use sqlx::types::Uuid;
+
+use crate::db::{Store, reading, writing};
+use crate::error::StoreError;
+
+/// What an embedder is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmbedderState {
+    /// Its vectors are being made; what is written gets vectors of it too.
+    Building,
+    /// Recall uses it. At most one is.
+    Active,
+    /// Recall used it. Its vectors are kept until it is dropped, and new ones are made no more.
+    Old,
+}
+
+impl EmbedderState {
+    /// As stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Building => "building",
+            Self::Active => "active",
+            Self::Old => "old",
+        }
+    }
+}
+
+impl FromStr for EmbedderState {
+    type Err = StoreError;
+
+    fn from_str(name: &str) -> Result<Self, StoreError> {
+        [Self::Building, Self::Active, Self::Old]
+            .into_iter()
+            .find(|state| state.as_str() == name)
+            .ok_or_else(|| StoreError::Damaged(format!("no embedder has the state `{name}`")))
+    }
+}
+
+impl fmt::Display for EmbedderState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An embedder to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEmbedder {
+    /// Its name, unique.
+    pub name: String,
+    /// Whose model.
+    pub provider: String,
+    /// The model.
+    pub model: String,
+    /// How many dimensions its vectors have.
+    pub dimensions: usize,
+    /// `Active` where there is no other one and nothing to be made anew.
+    pub state: EmbedderState,
+}
+
+/// An embedder as kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Embedder {
+    /// Its id.
+    pub id: EmbedderId,
+    /// Its name, unique.
+    pub name: String,
+    /// Whose model.
+    pub provider: String,
+    /// The model.
+    pub model: String,
+    /// How many dimensions its vectors have.
+    pub dimensions: usize,
+    /// What it is for.
+    pub state: EmbedderState,
+    /// Up to this number of representations its vectors were made when they were not made with what was written.
+    pub progress: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its state or progress last changed.
+    pub updated_at: Timestamp,
+}
+
+#[derive(sqlx::FromRow)]
+struct EmbedderRow {
+    id: Uuid,
+    name: String,
+    provider: String,
+    model: String,
+    dimensions: i64,
+    state: String,
+    progress_number: i64,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl EmbedderRow {
+    fn read(self) -> Result<Embedder, StoreError> {
+        Ok(Embedder {
+            id: self.id.into(),
+            name: self.name,
+            provider: self.provider,
+            model: self.model,
+            dimensions: usize::try_from(self.dimensions)
+                .map_err(|error| StoreError::Damaged(format!("the embedder {}: {error}", self.id)))?,
+            state: self.state.parse()?,
+            progress: self.progress_number,
+            created_at: Timestamp::from_micros(self.created_at),
+            updated_at: Timestamp::from_micros(self.updated_at),
+        })
+    }
+}
+
+impl Store {
+    /// Keeps an embedder.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when the name is taken, or it is to be active and another one is.
+    pub async fn create_embedder(&self, new: &NewEmbedder, now: Timestamp) -> Result<Embedder, StoreError> {
+        let id = EmbedderId::new();
+        let dimensions = i64::try_from(new.dimensions).map_err(|error| StoreError::Damaged(error.to_string()))?;
+        // A conflict with any unique index leaves the row out.
+        let inserted = writing!(self, conn => {
+            sqlx::query(
+                "INSERT INTO embedders (id, name, provider, model, dimensions, state, progress_number, created_at, updated_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $7) ON CONFLICT DO NOTHING",
+            )
+            .bind(id.as_uuid())
+            .bind(&new.name)
+            .bind(&new.provider)
+            .bind(&new.model)
+            .bind(dimensions)
+            .bind(new.state.as_str())
+            .bind(now.as_micros())
+            .execute(&mut *conn)
+            .await?
+            .rows_affected()
+        });
+        if inserted == 0 {
+            return Err(StoreError::Exists(format!("embedder `{}`, or an active one,", new.name)));
+        }
+        Ok(Embedder {
+            id,
+            name: new.name.clone(),
+            provider: new.provider.clone(),
+            model: new.model.clone(),
+            dimensions: new.dimensions,
+            state: new.state,
+            progress: 0,
+            created_at: now,
+            updated_at: now,
+        })
+    }
+
+    /// All embedders, in the order in which they were made. Whoever embeds a task asks after claiming it: then no embedder that is
+    /// being built misses what was written before it was there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn embedders(&self) -> Result<Vec<Embedder>, StoreError> {
+        let rows: Vec<EmbedderRow> = reading!(self, pool => {
+            sqlx::query_as(
+                "SELECT id, name, provider, model, dimensions, state, progress_number, created_at, updated_at \
+                 FROM embedders ORDER BY created_at, id",
+            )
+            .fetch_all(pool)
+            .await
+        })?;
+        rows.into_iter().map(EmbedderRow::read).collect()
+    }
+
+    /// Notes up to which representation an embedder's vectors were made. It never goes back.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn advance_embedder(&self, id: EmbedderId, progress: i64, now: Timestamp) -> Result<(), StoreError> {
+        writing!(self, conn => {
+            sqlx::query(
+                "UPDATE embedders SET progress_number = $2, updated_at = $3 WHERE id = $1 AND progress_number < $2",
+            )
+            .bind(id.as_uuid())
+            .bind(progress)
+            .bind(now.as_micros())
+            .execute(&mut *conn)
+            .await?;
+        });
+        Ok(())
+    }
+
+    /// Makes an embedder the one that recall uses; the one that was it becomes old. Both at once, or neither.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is unknown.
+    pub async fn activate_embedder(&self, id: EmbedderId, now: Timestamp) -> Result<(), StoreError> {
+        writing!(self, conn => {
+            sqlx::query("UPDATE embedders SET state = 'old', updated_at = $2 WHERE state = 'active' AND id <> $1")
+                .bind(id.as_uuid())
+                .bind(now.as_micros())
+                .execute(&mut *conn)
+                .await?;
+            let activated = sqlx::query("UPDATE embedders SET state = 'active', updated_at = $2 WHERE id = $1")
+                .bind(id.as_uuid())
+                .bind(now.as_micros())
+                .execute(&mut *conn)
+                .await?
+                .rows_affected();
+            if activated != 1 {
+                return Err(StoreError::NotFound);
+            }
+        });
+        Ok(())
+    }
+
+    /// Lets an old embedder's vectors be made again, from the beginning on: what was written since has none.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is unknown or active.
+    pub async fn rebuild_embedder(&self, id: EmbedderId, now: Timestamp) -> Result<(), StoreError> {
+        let changed = writing!(self, conn => {
+            sqlx::query(
+                "UPDATE embedders SET state = 'building', progress_number = 0, updated_at = $2 \
+                 WHERE id = $1 AND state <> 'active'",
+            )
+            .bind(id.as_uuid())
+            .bind(now.as_micros())
+            .execute(&mut *conn)
+            .await?
+            .rows_affected()
+        });
+        if changed == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+    }
+
+    /// Forgets an embedder whose vectors are gone from the index.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is unknown or active, or vectors of it are left.
+    pub async fn delete_embedder(&self, id: EmbedderId) -> Result<(), StoreError> {
+        let deleted = writing!(self, conn => {
+            sqlx::query("DELETE FROM embedders WHERE id = $1 AND state <> 'active'")
+                .bind(id.as_uuid())
+                .execute(&mut *conn)
+                .await?
+                .rows_affected()
+        });
+        if deleted == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+    }
+}
