@@ -22,8 +22,10 @@ use privet_dialects::openai::chat_request::{IncomingChat, MaxTokensField};
 use privet_dialects::translate::{EncodeOptions, RequestError, decode_response, encode_request};
 use privet_dialects::{BadRequest, Dialect, Unsupported, UpstreamFault};
 use privet_domain::id::{ConversationId, RequestId};
+use privet_domain::memory::MemoryScope;
 use privet_providers::{ChatCall, OnDisconnect, Provider, ProviderError, UpstreamAnswer, UpstreamBody};
 use privet_store::{CallKind, Refusal, StoreError};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +33,7 @@ use crate::Engine;
 use crate::admission::{Admission, AdmissionError, Applicant, OutputWish, Refused};
 use crate::keyring::Caller;
 use crate::limits::OUTPUT_TOKENS;
+use crate::memory::scope_of;
 use crate::owned::Owned;
 use crate::prompt::PromptError;
 use crate::router::{Target, UnknownModel};
@@ -56,6 +59,14 @@ pub struct ChatCommand {
     pub prompt: Option<PromptWish>,
     /// Where the request stands in its client's trace, and where its own is told.
     pub trace: RequestTrace,
+}
+
+impl ChatCommand {
+    /// Whose memories the request reads and writes.
+    pub(crate) fn memory_scope(&self) -> MemoryScope {
+        let named = self.incoming.metadata().get("trace_user_id").and_then(Value::as_str).map(str::to_owned);
+        scope_of(&self.caller, named.or_else(|| self.incoming.user()))
+    }
 }
 
 /// An answer, in the client's dialect.
@@ -160,14 +171,15 @@ impl Engine {
 async fn run(engine: Arc<Engine>, mut command: ChatCommand, left: CancellationToken) -> Result<Reply, CompletionError> {
     let began = engine.clock.now();
     let target = engine.router.resolve(command.incoming.model.as_deref())?;
-    let prompt = lead::put(&engine, &mut command).await?;
+    let led = lead::put(&engine, &mut command).await?;
     let gathered = compose::gather(&engine, &command).await?;
     let facts = ChatFacts {
         command: &command,
         history: &gathered.history,
         target: &target,
         conversation_id: command.conversation_id,
-        prompt,
+        prompt: led.prompt,
+        recollection: led.recollection.as_ref(),
         output_limit: None,
         began,
     };

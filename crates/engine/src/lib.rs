@@ -42,6 +42,7 @@ use crate::gates::Gates;
 use crate::hidden_input::HiddenInput;
 use crate::keyring::Keyring;
 use crate::limits::LimitSettings;
+use crate::memory::Memory;
 use crate::models::ModelCatalogue;
 use crate::prompt::Prompts;
 use crate::refusals::RefusalLog;
@@ -84,6 +85,8 @@ pub struct EngineParts {
     pub clock: Arc<dyn Clock>,
     /// Which chats are kept.
     pub record: RecordMode,
+    /// What is remembered, if anything is.
+    pub memory: Option<Memory>,
 }
 
 /// What everything is done with: the store, the keys, the money, the way to the providers, the clock and the calls under way.
@@ -114,6 +117,8 @@ pub struct Engine {
     pub clock: Arc<dyn Clock>,
     /// Which chats are kept.
     pub record: RecordMode,
+    /// What is remembered, if anything is.
+    pub memory: Option<Memory>,
     gates: Gates,
     hidden_input: HiddenInput,
     unsettled: Unsettled,
@@ -126,7 +131,7 @@ impl Engine {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: EngineParts) -> Arc<Self> {
-        let EngineParts { store, traces, keyring, router, budgets, switchboard, prices, limits, clock, record } = parts;
+        let EngineParts { store, traces, keyring, router, budgets, switchboard, prices, limits, clock, record, memory } = parts;
         Arc::new(Self {
             prompts: Prompts::new(store.clone()),
             store,
@@ -141,6 +146,7 @@ impl Engine {
             refusals: RefusalLog::default(),
             clock,
             record,
+            memory,
             gates: Gates::default(),
             hidden_input: HiddenInput::default(),
             unsettled: Unsettled::default(),

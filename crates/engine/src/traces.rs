@@ -19,7 +19,7 @@ use privet_store::{Store, StoreError, TraceStore};
 
 use crate::Engine;
 use crate::completion::CompletionError;
-pub(crate) use call::{CallTrace, ChatFacts, Ended};
+pub(crate) use call::{CallTrace, ChatFacts, Ended, candidate, named_user, place_of_recall};
 pub use export::Export;
 pub(crate) use pace::RefusalPace;
 pub use pricing::BookPricing;

@@ -2,9 +2,11 @@
 
 use privet_dialects::canonical::{Message, Part};
 use privet_domain::id::{ConversationId, MessageId, ProjectId};
+use privet_domain::memory::MemoryScope;
 use privet_store::{MessageStatus, StoreError, TurnStart};
 
 use super::{Admission, ChatCommand, CompletionError};
+use crate::memory::of_messages;
 use crate::{Engine, RecordMode, message, thread};
 
 /// A turn that is recorded: where it belongs, and what of it is stored already.
@@ -17,6 +19,8 @@ pub(super) struct Turn {
     pub(super) stored: Vec<MessageId>,
     /// The highest `seq` of them.
     pub(super) last_seq: i64,
+    /// Whose memories it makes, where it makes any.
+    pub(super) remembers: Option<MemoryScope>,
 }
 
 /// A thread that is whole: what was said before, and what of the request is new.
@@ -115,13 +119,16 @@ pub(super) async fn begin(
         is_new,
         stored: messages.iter().map(|row| row.id).collect(),
         last_seq: messages.iter().map(|row| row.seq).max().unwrap_or(0),
+        remembers: engine.memory.as_ref().map(|_| command.memory_scope()),
     };
+    let said: Vec<&Message> = gathered.new.iter().collect();
+    let memories = turn.remembers.as_ref().map(|scope| of_messages(scope, conversation_id, &said, &messages, at));
     let start = (is_new || !messages.is_empty()).then(|| TurnStart {
         project_id: turn.project_id,
         conversation_id,
         new_for_user: is_new.then(|| command.caller.user_id.to_string()),
         messages,
-        memories: Vec::new(),
+        memories: memories.unwrap_or_default(),
         at,
     });
     engine.store.begin_call(admission.hold.clone(), start).await.map_err(|error| unknown(error, conversation_id))?;

@@ -6,6 +6,7 @@ use privet_store::{MessageStatus, StoreError, TurnEnd, TurnFinish, TurnWithdrawa
 
 use super::compose::Turn;
 use super::{CompletionError, Ending};
+use crate::memory::of_messages;
 use crate::settlement::Used;
 use crate::traces::Ended;
 use crate::{Engine, message};
@@ -28,13 +29,16 @@ pub(super) async fn finish(
     let Some(turn) = turn else { return engine.settle(call, used, None, trace).await };
     let at = engine.clock.now();
     let first = answer.messages.first().filter(|message| !message.parts.is_empty());
-    let messages =
+    let messages: Vec<_> =
         first.map(|message| message::to_row(message, engine.store.next_seq(at), status)).into_iter().collect();
+    let said: Vec<_> = first.into_iter().collect();
+    let remember = |scope| of_messages(scope, turn.conversation_id, &said, &messages, at);
+    let memories = turn.remembers.as_ref().map(remember).unwrap_or_default();
     let finish = TurnFinish {
         project_id: turn.project_id,
         conversation_id: turn.conversation_id,
         messages,
-        memories: Vec::new(),
+        memories,
         at,
     };
     match engine.settle(call, used, Some(TurnEnd::Finish(finish)), trace).await {
@@ -48,7 +52,12 @@ pub(super) async fn finish(
             report(engine.store.withdraw_turn(withdrawal(turn)).await, conversation);
             Err(error)
         }
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            if let Some(memory) = &engine.memory {
+                memory.written.notify_one();
+            }
+            Ok(())
+        }
     }
 }
 

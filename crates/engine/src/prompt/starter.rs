@@ -39,11 +39,15 @@ impl Prompts {
 }
 
 fn answer() -> NewPrompt {
-    let message = ChatMessage { role: "system".to_owned(), content: ANSWER_TEXT.to_owned(), more: Map::new() };
+    let says = |role: &str, content: &str| {
+        ChatEntry::Message(ChatMessage { role: role.to_owned(), content: content.to_owned(), more: Map::new() })
+    };
+    // What is recalled is data, and no instruction.
+    let entries = vec![says("system", ANSWER_TEXT), says("user", "{{context}}")];
     NewPrompt {
         labels: vec![PRODUCTION.to_owned()],
         commit_message: Some("The prompt to begin with: /api/chat puts it in front of each thread.".to_owned()),
         base: Some(0),
-        ..NewPrompt::new(ANSWER, PromptBody::Chat(vec![ChatEntry::Message(message)]))
+        ..NewPrompt::new(ANSWER, PromptBody::Chat(entries))
     }
 }

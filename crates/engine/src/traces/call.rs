@@ -4,6 +4,7 @@
 //! what went in and out are the client's to tell.
 
 mod description;
+mod recall;
 mod tokens;
 
 use privet_dialects::canonical::{Message, Role};
@@ -21,10 +22,12 @@ use super::RequestTrace;
 use crate::completion::{ChatCommand, CompletionError};
 use crate::embedding::EmbeddingsCommand;
 use crate::keyring::Caller;
+use crate::memory::Recollection;
 use crate::prompt::ANSWER;
 use crate::router::Target;
 use description::Description;
 pub(crate) use description::named_user;
+pub(crate) use recall::{candidate, place_of_recall};
 
 /// A trace is named by so many characters of what was last said, as in the lesson.
 const NAME_CHARS: usize = 45;
@@ -42,6 +45,8 @@ pub(crate) struct CallTrace {
     /// What the client says of a trace that is its own.
     said: Option<TracePatch>,
     observation: ObservationPatch,
+    /// What was done for it before.
+    steps: Vec<ObservationPatch>,
     keeps_content: bool,
     is_root: bool,
 }
@@ -56,6 +61,8 @@ pub(crate) struct ChatFacts<'a> {
     pub(crate) conversation_id: Option<ConversationId>,
     /// The prompt that stands in front of the thread.
     pub(crate) prompt: Option<PromptLink>,
+    /// What was recalled for it.
+    pub(crate) recollection: Option<&'a Recollection>,
     /// The limit of output tokens that was set where the request names none.
     pub(crate) output_limit: Option<u64>,
     /// When the request came.
@@ -132,6 +139,8 @@ impl CallTrace {
         if call.keeps_content {
             call.observation.input = Some(thread(facts));
         }
+        let step = |recollection| recall::step(command, &call.trace.id, recollection, call.keeps_content);
+        call.steps = facts.recollection.map(step).into_iter().collect();
         call
     }
 
@@ -182,7 +191,8 @@ impl CallTrace {
             note("request_id", request_id.to_string());
         }
         let is_root = parent.is_none();
-        Self { project: caller.project_id, trace, said: None, observation, keeps_content: true, is_root }
+        let steps = Vec::new();
+        Self { project: caller.project_id, trace, said: None, observation, steps, keeps_content: true, is_root }
     }
 
     fn describe(&mut self, description: Description, caller: &Caller) {
@@ -228,7 +238,7 @@ impl CallTrace {
     }
 
     fn close(self, ended: &Ended<'_>, at: Timestamp) -> (ProjectId, TraceBatch) {
-        let Self { project, mut trace, said, mut observation, keeps_content, is_root } = self;
+        let Self { project, mut trace, said, mut observation, steps, keeps_content, is_root } = self;
         observation.end = Some(at.into());
         let kept = |messages| if keeps_content { output(messages) } else { None };
         let (output, level, message) = match ended {
@@ -249,7 +259,8 @@ impl CallTrace {
             trace.output.clone_from(&observation.output);
         }
         let traces = [Some(trace), said].into_iter().flatten().collect();
-        (project, TraceBatch { traces, observations: vec![observation], scores: Vec::new() })
+        let observations = steps.into_iter().chain([observation]).collect();
+        (project, TraceBatch { traces, observations, scores: Vec::new() })
     }
 }
 

@@ -1,0 +1,275 @@
+//! Recall: the legs search side by side, what they found is joined and packed. An embedder that fails costs the meaning, never the
+//! answer: then the words alone are searched, and the recollection says why.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use privet_domain::memory::embedder::Purpose;
+use privet_domain::memory::fusion::{Candidate, Hit, Leg, LegHits, Method, fuse, rank_by_age};
+use privet_domain::memory::pack::{LiveThread, Offer, PackBudget, Reason, Verdict, pack};
+use privet_domain::memory::{
+    ContentHash, DenseQuery, Embedding, IndexError, Memory as Record, MemoryFilter, MemoryId, MemoryScope, Representation,
+    SparseQuery, VectorIndex as _,
+};
+use privet_domain::time::Timestamp;
+use privet_domain::trace::TraceParent;
+use privet_store::{Embedder, StoreError};
+use tokio::time::timeout;
+
+use super::embedding::ToEmbed;
+use super::quote::{QuoteFormat, Recalled, label_bytes, quote};
+use super::Memory;
+use crate::Engine;
+use crate::keyring::Caller;
+use crate::traces::RequestTrace;
+
+/// Of a question so much is searched, from its end: what is asked stands last.
+const QUESTION_BYTES_MAX: usize = 4_096;
+
+/// What is sought.
+pub struct RecallRequest<'a> {
+    /// Who asks; pays for the question's embedding.
+    pub caller: &'a Caller,
+    /// Whose memories.
+    pub scope: MemoryScope,
+    /// What is asked.
+    pub question: &'a str,
+    /// Which memories may answer.
+    pub filter: MemoryFilter,
+    /// What the thread holds already.
+    pub thread: &'a [&'a str],
+    /// What is wanted at most.
+    pub budget: PackBudget,
+    /// Where the step stands in a trace.
+    pub parent: Option<TraceParent>,
+}
+
+/// A memory that was considered.
+#[derive(Clone, Debug)]
+pub struct Considered {
+    /// The memory.
+    pub memory: Record,
+    /// How it was found and how well.
+    pub scores: Candidate<MemoryId, Representation>,
+    /// Why it is in or out.
+    pub reason: Reason<MemoryId>,
+}
+
+/// What was recalled.
+#[derive(Clone, Debug)]
+pub struct Recollection {
+    /// What was asked.
+    pub question: String,
+    /// All candidates, best first.
+    pub considered: Vec<Considered>,
+    /// What was chosen, in order of time: places in `considered`, with the text or the beginning of it.
+    told: Vec<(usize, String, bool)>,
+    /// Why the words alone were searched, where meaning was to be searched too.
+    pub degraded: Option<String>,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it was done.
+    pub ended: Timestamp,
+}
+
+impl Recollection {
+    /// What was chosen, as a block of data for a prompt; empty when nothing was.
+    #[must_use]
+    pub fn quoted(&self, format: QuoteFormat<'_>) -> String {
+        let recalled: Vec<Recalled<'_>> = self
+            .told
+            .iter()
+            .filter_map(|(place, text, shortened)| {
+                let memory = &self.considered.get(*place)?.memory;
+                Some(Recalled { text, shortened: *shortened, ..labelled(memory) })
+            })
+            .collect();
+        quote(&recalled, format)
+    }
+}
+
+fn labelled(memory: &Record) -> Recalled<'_> {
+    Recalled {
+        source: memory.kind.as_str(),
+        author: memory.name.as_deref().or(memory.role.as_deref()),
+        title: memory.title.as_deref().or(memory.source.as_deref()),
+        at: memory.created_at,
+        text: &memory.text,
+        shortened: false,
+    }
+}
+
+/// Why nothing could be recalled.
+#[derive(Debug, thiserror::Error)]
+pub enum RecallError {
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Engine {
+    /// Recalls what fits the question.
+    ///
+    /// # Errors
+    /// When the index or the database fails. An embedder that fails is no error.
+    pub async fn recall(
+        self: &Arc<Self>,
+        memory: &Memory,
+        request: RecallRequest<'_>,
+    ) -> Result<Recollection, RecallError> {
+        let began = self.clock.now();
+        let question = ending(request.question.trim(), QUESTION_BYTES_MAX);
+        let (vector, degraded) = match memory.active() {
+            None => (None, None),
+            Some(embedder) => match self.embed_question(memory, &embedder, question, &request).await {
+                Ok(vector) => (Some((embedder, vector)), None),
+                Err(reason) => (None, Some(reason)),
+            },
+        };
+        let (found, dense_fault) = legs(memory, question, vector, &request).await?;
+        let mut candidates = fuse(&found, &memory.settings.weights);
+        let ids: Vec<MemoryId> = candidates.iter().map(|candidate| candidate.id).collect();
+        let records = memory.store.memories_of(&request.scope, &ids, began).await?;
+        let mut records: HashMap<MemoryId, Record> = records.into_iter().map(|record| (record.id, record)).collect();
+        candidates.retain(|candidate| records.contains_key(&candidate.id));
+        if let Some(recency) = &memory.settings.recency {
+            rank_by_age(&mut candidates, recency, began, |id| records.get(id).map(|record| record.created_at));
+        }
+        let ranked: Vec<(Candidate<MemoryId, Representation>, Record)> = candidates
+            .into_iter()
+            .filter_map(|candidate| records.remove(&candidate.id).map(|record| (candidate, record)))
+            .collect();
+        Ok(choose(ranked, &request, question, degraded.or(dense_fault), (began, self.clock.now())))
+    }
+
+    async fn embed_question(
+        self: &Arc<Self>,
+        memory: &Memory,
+        embedder: &Embedder,
+        question: &str,
+        request: &RecallRequest<'_>,
+    ) -> Result<Embedding, String> {
+        let key = ContentHash::of(request.scope.project, &format!("{}\n{question}", embedder.id));
+        if let Some(known) = memory.known_question(key) {
+            return Ok(known);
+        }
+        let to_embed = ToEmbed {
+            caller: request.caller,
+            embedder,
+            purpose: Purpose::Query,
+            texts: &[question],
+            trace: RequestTrace::new(request.parent.clone()),
+        };
+        let embedding = self.embed_texts(&memory.settings, to_embed);
+        let embedded = match timeout(memory.settings.embed_timeout, embedding).await {
+            Ok(embedded) => embedded.map_err(|error| error.to_string())?,
+            Err(_) => return Err(format!("the embedder took longer than {:?}", memory.settings.embed_timeout)),
+        };
+        let embedding = embedded.into_iter().next().ok_or_else(|| "the embedder gave no vector".to_owned())?;
+        memory.keep_question(key, embedding.clone());
+        Ok(embedding)
+    }
+}
+
+type Found = Vec<LegHits<MemoryId, Representation>>;
+
+/// What each leg finds. The words must be searched; a search by meaning that fails is told.
+async fn legs(
+    memory: &Memory,
+    question: &str,
+    vector: Option<(Embedder, Embedding)>,
+    request: &RecallRequest<'_>,
+) -> Result<(Found, Option<String>), RecallError> {
+    let mut found: Found = Vec::new();
+    let mut add = |method, candidates: Vec<privet_domain::memory::Candidate>| {
+        for candidate in candidates {
+            let leg = Leg { method, representation: candidate.representation };
+            let hit = Hit { id: candidate.memory, score: candidate.score };
+            match found.iter_mut().find(|hits| hits.leg == leg) {
+                Some(hits) => hits.hits.push(hit),
+                None => found.push(LegHits { leg, hits: vec![hit] }),
+            }
+        }
+    };
+    let has_weight = |method: Method, representation: Representation| {
+        let leg = Leg { method, representation };
+        memory.settings.weights.legs().iter().any(|weight| weight.leg == leg && weight.weight > 0.0)
+    };
+    let sparse = Representation::ALL.into_iter().filter(|representation| has_weight(Method::Sparse, *representation));
+    for representation in sparse {
+        let query = SparseQuery {
+            words: question.to_owned(),
+            representation: Some(representation),
+            scope: request.scope.clone(),
+            filter: request.filter.clone(),
+            limit: memory.settings.leg_candidates,
+        };
+        add(Method::Sparse, memory.index.sparse(query).await?);
+    }
+    let mut fault = None;
+    if let Some((embedder, vector)) = vector {
+        let dense = Representation::ALL.into_iter().filter(|representation| has_weight(Method::Dense, *representation));
+        for representation in dense {
+            let query = DenseQuery {
+                embedder: embedder.id,
+                vector: vector.clone(),
+                representation: Some(representation),
+                scope: request.scope.clone(),
+                filter: request.filter.clone(),
+                limit: memory.settings.leg_candidates,
+            };
+            match memory.index.dense(query).await {
+                Ok(candidates) => add(Method::Dense, candidates),
+                Err(error) => fault = Some(error.to_string()),
+            }
+        }
+    }
+    Ok((found, fault))
+}
+
+fn choose(
+    ranked: Vec<(Candidate<MemoryId, Representation>, Record)>,
+    request: &RecallRequest<'_>,
+    question: &str,
+    degraded: Option<String>,
+    (began, ended): (Timestamp, Timestamp),
+) -> Recollection {
+    let offers: Vec<Offer<'_, MemoryId>> = ranked
+        .iter()
+        .map(|(candidate, record)| Offer {
+            id: record.id,
+            text: &record.text,
+            content_hash: None,
+            score: candidate.score,
+            created_at: record.created_at,
+            expires_at: record.expires_at,
+        })
+        .collect();
+    let label = ranked.iter().map(|(_, record)| label_bytes(&labelled(record))).max().unwrap_or_default();
+    let budget = PackBudget { label_bytes: label, ..request.budget };
+    let thread = LiveThread::new(Vec::<MemoryId>::new(), request.thread.iter().copied());
+    let packed = pack(&offers, &thread, &budget, began);
+    let place = |id: MemoryId| ranked.iter().position(|(_, record)| record.id == id);
+    let told: Vec<_> = packed
+        .told
+        .iter()
+        .filter_map(|told| Some((place(told.id)?, told.text.to_owned(), told.shortened)))
+        .collect();
+    let reasons: HashMap<MemoryId, Reason<MemoryId>> =
+        packed.verdicts.into_iter().map(|Verdict { id, reason }| (id, reason)).collect();
+    drop(offers);
+    let considered = ranked.into_iter().map(|(scores, memory)| {
+        let reason = reasons.get(&memory.id).cloned().unwrap_or(Reason::Enough);
+        Considered { memory, scores, reason }
+    });
+    Recollection { question: question.to_owned(), considered: considered.collect(), told, degraded, began, ended }
+}
+
+/// The end of a text, from the beginning of a character on.
+fn ending(text: &str, bytes_max: usize) -> &str {
+    let from = text.ceil_char_boundary(text.len().saturating_sub(bytes_max));
+    text.get(from..).unwrap_or(text)
+}

@@ -1,0 +1,190 @@
+//! The worker: follows the outbox, has the vectors made that are missing, and puts them into the index.
+//!
+//! All of it can be repeated: a task is acknowledged after its vectors are in, and claimed again by anybody when its lease is over.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use privet_domain::id::{ApiKeyId, ProjectId};
+use privet_domain::memory::embedder::{EmbedError, Purpose};
+use privet_domain::memory::{ContentHash, Embedding, IndexError, IndexedMemory, MemoryId, VectorIndex as _};
+use privet_domain::scope::Scopes;
+use privet_store::{Embedder, EmbedderState, OutboxTask, ShownProject, StoreError};
+
+use super::Memory;
+use super::embedding::ToEmbed;
+use crate::Engine;
+use crate::keyring::Caller;
+use crate::traces::RequestTrace;
+
+/// So many memories are taken at once.
+const STEP: u32 = 64;
+/// Nobody else takes them before.
+const LEASE: Duration = Duration::from_secs(120);
+/// The outbox is looked at this often, where nothing is heard of it.
+const POLL: Duration = Duration::from_secs(1);
+/// After a failure of the embedder or the database.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Who pays for the vectors of what is remembered.
+const PAYER: &str = "memory";
+
+/// Why a step was not done.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+}
+
+impl Memory {
+    /// Follows the outbox until the future is dropped.
+    pub async fn follow(&self, engine: &Arc<Engine>) {
+        loop {
+            let pause = match self.step(engine).await {
+                Ok(0) => {
+                    let _ = tokio::time::timeout(POLL, self.written.notified()).await;
+                    continue;
+                }
+                Ok(_) => continue,
+                Err(StepError::Embed(error)) => {
+                    metrics::counter!("privet_memory_embed_failures_total").increment(1);
+                    tracing::warn!(%error, "memories wait for their vectors; they are found by their words meanwhile");
+                    match error {
+                        EmbedError::RateLimited { retry_after: Some(wait), .. } => wait.max(PAUSE),
+                        _ => PAUSE,
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the memory's outbox waits");
+                    PAUSE
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Does some of what waits; how many tasks were taken.
+    async fn step(&self, engine: &Arc<Engine>) -> Result<usize, StepError> {
+        let now = engine.clock.now();
+        let tasks = self.store.claim_outbox(STEP, LEASE, now).await?;
+        if tasks.is_empty() {
+            return Ok(0);
+        }
+        // After the claim: then no embedder that is being built misses what was written before it was there.
+        self.follow_active().await?;
+        let done = self.index_tasks(engine, &tasks).await;
+        match done {
+            Ok(()) => self.store.acknowledge_outbox(&tasks).await?,
+            Err(error) => {
+                self.store.retry_outbox(&tasks, engine.clock.now()).await?;
+                return Err(error);
+            }
+        }
+        let depth = self.store.outbox_depth().await?;
+        metrics::gauge!("privet_memory_outbox").set(depth.tasks as f64);
+        Ok(tasks.len())
+    }
+
+    async fn index_tasks(&self, engine: &Arc<Engine>, tasks: &[OutboxTask]) -> Result<(), StepError> {
+        let ids: Vec<MemoryId> = tasks.iter().map(|task| task.memory).collect();
+        let mut memories = self.store.memories_to_index(&ids).await?;
+        let there: HashSet<MemoryId> = memories.iter().map(|memory| memory.id).collect();
+        let gone: Vec<MemoryId> = ids.into_iter().filter(|id| !there.contains(id)).collect();
+        if !gone.is_empty() {
+            self.index.remove(&gone).await?;
+        }
+        if self.settings.embedder.is_some() {
+            for embedder in self.store.embedders().await? {
+                if embedder.state != EmbedderState::Old {
+                    self.embed_memories(engine, &embedder, &mut memories).await?;
+                }
+            }
+        }
+        self.index.put(memories).await?;
+        Ok(())
+    }
+
+    /// Gives the memories the embedder's vectors, made or known already.
+    async fn embed_memories(
+        &self,
+        engine: &Arc<Engine>,
+        embedder: &Embedder,
+        memories: &mut [IndexedMemory],
+    ) -> Result<(), StepError> {
+        let hashes: Vec<ContentHash> = memories.iter().flat_map(|memory| &memory.parts).map(|part| part.hash).collect();
+        let mut known: HashMap<ContentHash, Embedding> = self.store.cached_vectors(embedder, &hashes).await?;
+        let mut missing: HashMap<ProjectId, HashMap<ContentHash, String>> = HashMap::new();
+        for memory in memories.iter() {
+            for part in memory.parts.iter().filter(|part| !known.contains_key(&part.hash)) {
+                let of_project = missing.entry(memory.scope.project).or_default();
+                of_project.entry(part.hash).or_insert_with(|| part.text.clone());
+            }
+        }
+        for (project, texts) in missing {
+            let caller = self.payer(project).await?;
+            let (hashes, texts): (Vec<ContentHash>, Vec<String>) = texts.into_iter().unzip();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let embedded = self.embed_or_skip(engine, &caller, embedder, &texts).await?;
+            known.extend(hashes.into_iter().zip(embedded).filter_map(|(hash, embedding)| Some((hash, embedding?))));
+        }
+        for part in memories.iter_mut().flat_map(|memory| &mut memory.parts) {
+            if let Some(embedding) = known.get(&part.hash) {
+                part.vectors.push((embedder.id, embedding.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Of several texts one may be at fault: then each is tried alone, and one that is refused stays without a vector.
+    async fn embed_or_skip(
+        &self,
+        engine: &Arc<Engine>,
+        caller: &Caller,
+        embedder: &Embedder,
+        texts: &[&str],
+    ) -> Result<Vec<Option<Embedding>>, EmbedError> {
+        let embed = async |texts: &[&str]| {
+            let purpose = Purpose::Memory;
+            let to_embed = ToEmbed { caller, embedder, purpose, texts, trace: RequestTrace::default() };
+            engine.embed_texts(&self.settings, to_embed).await
+        };
+        match embed(texts).await {
+            Ok(embeddings) => return Ok(embeddings.into_iter().map(Some).collect()),
+            Err(EmbedError::Refused { reason }) => tracing::debug!(reason, "each text is embedded alone"),
+            Err(error) => return Err(error),
+        }
+        let mut embeddings = Vec::with_capacity(texts.len());
+        for text in texts {
+            embeddings.push(match embed(&[*text]).await {
+                Ok(mut embedded) => embedded.pop(),
+                Err(EmbedError::Refused { reason }) => {
+                    tracing::warn!(reason, "a memory stays without a vector: its words alone find it");
+                    None
+                }
+                Err(error) => return Err(error),
+            });
+        }
+        Ok(embeddings)
+    }
+
+    /// The project pays for the vectors of what it remembers.
+    async fn payer(&self, project: ProjectId) -> Result<Caller, StoreError> {
+        let name: Arc<str> = self.store.project_name(project).await?.unwrap_or_default().into();
+        let nobody = ApiKeyId::from(uuid::Uuid::nil());
+        Ok(Caller {
+            key_id: nobody,
+            family_id: nobody,
+            key_name: PAYER.into(),
+            project_id: project,
+            project: name.clone(),
+            project_shown: Arc::new(ShownProject { id: project.to_string(), name: name.to_string() }),
+            user_id: PAYER.into(),
+            scopes: Scopes::default(),
+            limits: Arc::default(),
+        })
+    }
+}
