@@ -131,7 +131,8 @@ impl Engine {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: EngineParts) -> Arc<Self> {
-        let EngineParts { store, traces, keyring, router, budgets, switchboard, prices, limits, clock, record, memory } = parts;
+        let EngineParts { store, traces, keyring, router, budgets, switchboard, prices, limits, clock, record, memory } =
+            parts;
         Arc::new(Self {
             prompts: Prompts::new(store.clone()),
             store,

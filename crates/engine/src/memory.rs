@@ -14,16 +14,20 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use privet_domain::id::ProjectId;
 use privet_domain::memory::embedder::{EmbedLimits, Prefixes};
 use privet_domain::memory::fusion::{Recency, Weights};
 use privet_domain::memory::pack::PackBudget;
-use privet_domain::memory::{ContentHash, Embedding, Representation};
+use privet_domain::memory::{ContentHash, Embedding, Memory as Record, MemoryId, NewMemory, Representation};
 use privet_domain::time::Timestamp;
-use privet_store::{Embedder, EmbedderState, EmbeddedIndex, NewEmbedder, Store, StoreError};
+use privet_store::{EmbeddedIndex, Embedder, EmbedderState, MemoryUpdate, NewEmbedder, Store, StoreError};
+use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::traces::candidate;
+
 use quote::QuoteFormat;
-pub use recall::{Considered, RecallRequest, Recollection};
+pub use recall::{Considered, RecallError, RecallRequest, Recollection};
 pub(crate) use remember::of_messages;
 pub use remember::scope_of;
 
@@ -82,6 +86,12 @@ impl Default for MemorySettings {
     }
 }
 
+/// How a memory was found, and why it is in or out: as the API tells it, and the trace.
+#[must_use]
+pub fn explained(one: &Considered) -> Value {
+    candidate(one, false)
+}
+
 /// Which memories have vectors, of whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Vectors {
@@ -108,14 +118,7 @@ impl Memory {
     /// The memory that this store keeps.
     #[must_use]
     pub fn new(store: Arc<Store>, index: EmbeddedIndex, settings: MemorySettings) -> Self {
-        Self {
-            settings,
-            store,
-            index,
-            active: RwLock::default(),
-            questions: Mutex::default(),
-            written: Notify::new(),
-        }
+        Self { settings, store, index, active: RwLock::default(), questions: Mutex::default(), written: Notify::new() }
     }
 
     /// Sees which embedder is active; the first that the configuration names becomes it.
@@ -131,8 +134,8 @@ impl Memory {
             None => self.first(wanted, now).await?,
         };
         *self.active.write().unwrap_or_else(PoisonError::into_inner) = Some(active.clone());
-        let is_wanted =
-            (&active.provider, &active.model, active.dimensions) == (&wanted.provider, &wanted.model, wanted.dimensions);
+        let is_wanted = (&active.provider, &active.model, active.dimensions)
+            == (&wanted.provider, &wanted.model, wanted.dimensions);
         Ok(if is_wanted { Vectors::Of(active) } else { Vectors::Other(active) })
     }
 
@@ -155,6 +158,32 @@ impl Memory {
             Err(error) => return Err(error),
         };
         Ok(active)
+    }
+
+    /// Remembers something. Its vectors come a little later.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the project is unknown, or the database fails.
+    pub async fn add(&self, memories: &[NewMemory], now: Timestamp) -> Result<(), StoreError> {
+        self.store.add_memories(memories, now).await?;
+        self.written.notify_one();
+        Ok(())
+    }
+
+    /// Changes a memory.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the project has none of this id, or the database fails.
+    pub async fn change(
+        &self,
+        project: ProjectId,
+        id: MemoryId,
+        update: &MemoryUpdate,
+        now: Timestamp,
+    ) -> Result<Record, StoreError> {
+        let changed = self.store.update_memory(project, id, update, now).await?;
+        self.written.notify_one();
+        Ok(changed)
     }
 
     /// The embedder that recall uses.

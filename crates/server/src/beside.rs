@@ -1,5 +1,5 @@
 //! What runs beside the requests: following keys, switches and prompts, tending the shares of the budgets, late settlements, the log of
-//! refusals, old answers of Idempotency-Keys, old traces, their export, budget alerts, the upkeep of metrics.
+//! refusals, old answers of Idempotency-Keys, old traces, their export, the memory's outbox, budget alerts, the upkeep of metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +51,12 @@ impl Beside {
         tasks.spawn(async move { idempotency::purge(&own).await });
         let own = engine.clone();
         tasks.spawn(async move { retention.follow(&own.traces.store, &*own.clock).await });
+        let own = engine.clone();
+        tasks.spawn(async move {
+            if let Some(memory) = &own.memory {
+                memory.follow(&own).await;
+            }
+        });
         if let Some(export) = export {
             let own = engine.clone();
             tasks.spawn(async move { export.follow(&own).await });

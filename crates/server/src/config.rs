@@ -7,6 +7,7 @@ mod error;
 mod langfuse;
 mod layers;
 mod limits;
+mod memory;
 mod prices;
 mod providers;
 mod setting;
@@ -24,6 +25,7 @@ use privet_domain::model::ModelName;
 use privet_domain::pricing::PriceBook;
 use privet_engine::RecordMode;
 use privet_engine::limits::LimitSettings;
+use privet_engine::memory::MemorySettings;
 use privet_providers::ProviderSettings;
 use privet_store::{Durability, Location};
 use secrecy::SecretString;
@@ -52,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) budgets: Vec<Budget>,
     pub(crate) alerts: Option<AlertSettings>,
     pub(crate) traces: TraceSettings,
+    /// How memory works; `None` where nothing is remembered.
+    pub(crate) memory: Option<MemorySettings>,
     pub(crate) database: Location,
     pub(crate) durability: Durability,
     pub(crate) record: RecordMode,
@@ -135,7 +139,9 @@ impl Config {
         let langfuse = langfuse::langfuse(&layers, &mut shown)?;
         let providers = providers::configured(&layers, &mut shown)?;
         let aliases = providers::aliases(&layers, &mut shown)?;
-        let warnings = own_prices.iter().filter_map(|row| prices::without_provider(row, &providers)).collect();
+        let mut warnings: Vec<String> =
+            own_prices.iter().filter_map(|row| prices::without_provider(row, &providers)).collect();
+        let memory = memory::memory(&layers, &database, &mut shown, &mut warnings)?;
         let default_model = providers::default_model(&default_model, &providers, &aliases)?;
         Ok(Self {
             data,
@@ -146,6 +152,7 @@ impl Config {
             budgets,
             alerts,
             traces,
+            memory,
             database,
             durability,
             record,

@@ -18,6 +18,7 @@ mod keys;
 mod langfuse;
 mod lesson_chat;
 mod linger;
+mod memories;
 mod messages;
 mod openai;
 mod opening;

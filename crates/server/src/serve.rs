@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use privet_domain::time::SystemClock;
+use privet_domain::time::{Clock as _, SystemClock};
 use privet_engine::alerts::Alerts;
 use privet_engine::budget::{BudgetParts, BudgetRules, Budgets, Sharing};
 use privet_engine::keyring::Keyring;
+use privet_engine::memory::{Memory, Vectors};
 use privet_engine::router::Router;
 use privet_engine::switchboard::Switchboard;
 use privet_engine::traces::{BookPricing, Export, Retention, Traces};
@@ -153,6 +154,12 @@ async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> 
     };
     let budgets = Budgets::start(budgets).await?;
     let switchboard = Switchboard::load(store.clone()).await?;
+    let index = store.embedded_index();
+    let memory = config.memory.clone().zip(index);
+    let memory = memory.map(|(settings, index)| Memory::new(store.clone(), index, settings));
+    if let Some(memory) = &memory {
+        greet_memory(memory.begin(clock.now()).await?);
+    }
     Ok(Engine::new(EngineParts {
         store,
         traces,
@@ -164,7 +171,23 @@ async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> 
         limits,
         clock,
         record: config.record,
+        memory,
     }))
+}
+
+/// How memories are found.
+fn greet_memory(vectors: Vectors) {
+    match vectors {
+        Vectors::Off => tracing::info!(
+            "memory is found by its words alone; for its meaning too set memory.embedder, for example to \
+             \"openai/text-embedding-3-large\""
+        ),
+        Vectors::Of(embedder) => tracing::info!(embedder = embedder.name, "memory is found by words and meaning"),
+        Vectors::Other(embedder) => tracing::warn!(
+            embedder = embedder.name,
+            "memory is still found by the embedder that its vectors are of; run: privet memory reindex"
+        ),
+    }
 }
 
 fn duties(config: &Config) -> anyhow::Result<Duties> {

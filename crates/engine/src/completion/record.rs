@@ -34,13 +34,8 @@ pub(super) async fn finish(
     let said: Vec<_> = first.into_iter().collect();
     let remember = |scope| of_messages(scope, turn.conversation_id, &said, &messages, at);
     let memories = turn.remembers.as_ref().map(remember).unwrap_or_default();
-    let finish = TurnFinish {
-        project_id: turn.project_id,
-        conversation_id: turn.conversation_id,
-        messages,
-        memories,
-        at,
-    };
+    let finish =
+        TurnFinish { project_id: turn.project_id, conversation_id: turn.conversation_id, messages, memories, at };
     match engine.settle(call, used, Some(TurnEnd::Finish(finish)), trace).await {
         Err(StoreError::NotFound) => {
             tracing::info!(conversation = %turn.conversation_id, "the conversation was deleted before its answer came");

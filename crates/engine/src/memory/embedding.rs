@@ -55,7 +55,8 @@ impl Engine {
             let embedded = read_batch(&reply.body, batch.len(), embedder.dimensions)?;
             for vector in embedded.vectors {
                 let embedding = Embedding::new(&vector, embedder.dimensions);
-                embeddings.push(embedding.map_err(|error: BadEmbedding| EmbedError::SetUp { reason: error.to_string() })?);
+                embeddings
+                    .push(embedding.map_err(|error: BadEmbedding| EmbedError::SetUp { reason: error.to_string() })?);
             }
         }
         Ok(embeddings)

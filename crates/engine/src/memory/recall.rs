@@ -8,17 +8,17 @@ use privet_domain::memory::embedder::Purpose;
 use privet_domain::memory::fusion::{Candidate, Hit, Leg, LegHits, Method, fuse, rank_by_age};
 use privet_domain::memory::pack::{LiveThread, Offer, PackBudget, Reason, Verdict, pack};
 use privet_domain::memory::{
-    ContentHash, DenseQuery, Embedding, IndexError, Memory as Record, MemoryFilter, MemoryId, MemoryScope, Representation,
-    SparseQuery, VectorIndex as _,
+    ContentHash, DenseQuery, Embedding, IndexError, Memory as Record, MemoryFilter, MemoryId, MemoryScope,
+    Representation, SparseQuery, VectorIndex as _,
 };
 use privet_domain::time::Timestamp;
 use privet_domain::trace::TraceParent;
 use privet_store::{Embedder, StoreError};
 use tokio::time::timeout;
 
+use super::Memory;
 use super::embedding::ToEmbed;
 use super::quote::{QuoteFormat, Recalled, label_bytes, quote};
-use super::Memory;
 use crate::Engine;
 use crate::keyring::Caller;
 use crate::traces::RequestTrace;
@@ -253,11 +253,8 @@ fn choose(
     let thread = LiveThread::new(Vec::<MemoryId>::new(), request.thread.iter().copied());
     let packed = pack(&offers, &thread, &budget, began);
     let place = |id: MemoryId| ranked.iter().position(|(_, record)| record.id == id);
-    let told: Vec<_> = packed
-        .told
-        .iter()
-        .filter_map(|told| Some((place(told.id)?, told.text.to_owned(), told.shortened)))
-        .collect();
+    let told: Vec<_> =
+        packed.told.iter().filter_map(|told| Some((place(told.id)?, told.text.to_owned(), told.shortened))).collect();
     let reasons: HashMap<MemoryId, Reason<MemoryId>> =
         packed.verdicts.into_iter().map(|Verdict { id, reason }| (id, reason)).collect();
     drop(offers);

@@ -75,6 +75,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     open("traces.export.url", &["PRIVET_TRACES_EXPORT_URL"], ""),
     secret("traces.export.headers", &["PRIVET_TRACES_EXPORT_HEADERS"]),
     list("traces.export.projects", &["PRIVET_TRACES_EXPORT_PROJECTS"], ""),
+    open("memory.enabled", &["PRIVET_MEMORY_ENABLED"], "auto"),
+    open("memory.embedder", &["PRIVET_MEMORY_EMBEDDER"], ""),
+    open("memory.dimensions", &["PRIVET_MEMORY_DIMENSIONS"], ""),
+    open("memory.tokens", &["PRIVET_MEMORY_TOKENS"], "1600"),
+    open("memory.half_life", &["PRIVET_MEMORY_HALF_LIFE"], "off"),
+    open("memory.format", &["PRIVET_MEMORY_FORMAT"], "entries"),
     open("limits.fees", &["PRIVET_LIMITS_FEES"], "false"),
     open("alerts.webhook", &["PRIVET_ALERTS_WEBHOOK"], ""),
     secret("alerts.secret", &["PRIVET_ALERTS_SECRET"]),
@@ -88,8 +94,15 @@ pub(super) const SETTINGS: &[Setting] = &[
 ];
 
 /// Sections whose environment variables are checked for typing errors.
-pub(super) const ENVIRONMENT_SECTIONS: [&str; 6] =
-    ["PRIVET_SERVER_", "PRIVET_LIMITS_", "PRIVET_ALERTS_", "PRIVET_HISTORY_", "PRIVET_TRACES_", "PRIVET_LOG_"];
+pub(super) const ENVIRONMENT_SECTIONS: [&str; 7] = [
+    "PRIVET_SERVER_",
+    "PRIVET_LIMITS_",
+    "PRIVET_ALERTS_",
+    "PRIVET_HISTORY_",
+    "PRIVET_TRACES_",
+    "PRIVET_MEMORY_",
+    "PRIVET_LOG_",
+];
 
 /// A value and where it came from.
 #[derive(Clone, Debug)]

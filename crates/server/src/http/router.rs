@@ -25,8 +25,8 @@ use super::linger::linger;
 use super::request_id::identify;
 use super::surface::{Failure, Langfuse, Native, OpenAi};
 use super::{
-    conversations, erasures, feedback, health, keys, langfuse, lesson_chat, messages, openai, prompts, switches,
-    traces, usage,
+    conversations, erasures, feedback, health, keys, langfuse, lesson_chat, memories, messages, openai, prompts,
+    switches, traces, usage,
 };
 
 /// What handlers need.
@@ -108,6 +108,10 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(traces::user, erasures::erase))
         .routes(routes!(traces::scores))
         .routes(routes!(traces::days))
+        .routes(routes!(memories::list, memories::create, memories::delete_many))
+        .routes(routes!(memories::search::create))
+        .routes(routes!(memories::read, memories::update, memories::delete))
+        .routes(routes!(memories::history))
         .routes(routes!(langfuse::health::read))
         .routes(routes!(langfuse::projects::list))
         .routes(routes!(langfuse::ingestion::create))
