@@ -2,6 +2,9 @@
 //! transaction; on SQLite the keyword index changes in it too.
 
 pub(crate) mod change;
+mod check;
+mod codes;
+mod embedded;
 mod embedder;
 mod list;
 mod outbox;
@@ -9,7 +12,9 @@ mod owner;
 mod record;
 pub(crate) mod rows;
 mod statements;
+mod vector;
 mod window;
+mod words;
 
 use privet_domain::id::{ConversationId, DocumentId, ProjectId};
 use privet_domain::memory::{Memory, MemoryId, MemoryScope, NewMemory, NewRepresentation};
@@ -17,9 +22,12 @@ use privet_domain::time::Timestamp;
 use sqlx::AssertSqlSafe;
 use sqlx::types::Uuid;
 
+pub use check::{MemoryCheck, MemoryDrift};
+pub use embedded::EmbeddedIndex;
 pub use embedder::{Embedder, EmbedderState, NewEmbedder};
 pub use list::{FormerText, MemoryCursor, MemoryList, MemoryPage};
 pub use outbox::{OutboxDepth, OutboxTask};
+pub use vector::Coverage;
 
 use crate::db::{Store, reading, writing};
 use crate::error::StoreError;

@@ -97,6 +97,8 @@ CREATE VIRTUAL TABLE memory_terms USING fts5 (
     tokenize = "unicode61 remove_diacritics 2"
 );
 INSERT INTO memory_terms (memory_terms, rank) VALUES ('secure-delete', 1);
+-- The owner is not what fits, only where it is searched.
+INSERT INTO memory_terms (memory_terms, rank) VALUES ('rank', 'bm25(0.0, 1.0)');
 
 -- A representation's words and vectors come and go with it, whatever deletes it.
 CREATE TRIGGER memory_terms_insert AFTER INSERT ON memory_representations BEGIN
