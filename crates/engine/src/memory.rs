@@ -1,3 +1,4 @@
 //! Memory: how recalled texts reach a prompt, and how documents become texts.
 
+pub mod document;
 pub mod quote;
