@@ -62,6 +62,11 @@ pub struct ChatCommand {
 }
 
 impl ChatCommand {
+    /// For whom the request speaks: for the user that it names, if the key may speak for others; else for the key's.
+    pub(crate) fn user(&self) -> String {
+        self.memory_scope().user
+    }
+
     /// Whose memories the request reads and writes.
     pub(crate) fn memory_scope(&self) -> MemoryScope {
         let named = self.incoming.metadata().get("trace_user_id").and_then(Value::as_str).map(str::to_owned);
