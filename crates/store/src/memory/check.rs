@@ -29,6 +29,8 @@ const VECTORS_OF_NOTHING: &str = "memory_vectors v WHERE NOT EXISTS ( \
 const WITHOUT_TEXT: &str = "memories m WHERE NOT EXISTS ( \
      SELECT 1 FROM memory_representations r WHERE r.memory_id = m.id AND r.kind = 'text' AND r.part = 0)";
 
+type TextRow = (Uuid, Uuid, String, Option<String>, Option<String>, String);
+
 /// What differs between the memories and their index. All are rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MemoryDrift {
@@ -156,7 +158,7 @@ impl Store {
             "SELECT m.id, m.project_id, m.user_id, m.name, m.role, m.text FROM {WITHOUT_TEXT} ORDER BY m.id LIMIT {STEP_ROWS}"
         );
         Ok(writing!(self, conn => {
-            let rows: Vec<(Uuid, Uuid, String, Option<String>, Option<String>, String)> =
+            let rows: Vec<TextRow> =
                 sqlx::query_as(sqlx::AssertSqlSafe(select.as_str())).fetch_all(&mut *conn).await?;
             let mut mended = Vec::with_capacity(rows.len());
             for (id, project, user, name, role, text) in rows {

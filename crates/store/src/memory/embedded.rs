@@ -60,7 +60,7 @@ impl VectorIndex for EmbeddedIndex {
     async fn remove(&self, memories: &[MemoryId]) -> Result<(), IndexError> {
         // Words and vectors went with the rows.
         let gone: HashSet<MemoryId> = memories.iter().copied().collect();
-        self.shelves.each(|book| book.remove_memories(&gone));
+        self.shelves.remove_from_all(|book| book.remove_memories(&gone));
         Ok(())
     }
 
@@ -92,7 +92,7 @@ impl VectorIndex for EmbeddedIndex {
     }
 
     async fn drop_embedder(&self, embedder: EmbedderId) -> Result<(), IndexError> {
-        self.shelves.remove(embedder);
+        self.shelves.drop_embedder(embedder);
         self.drop_vectors(embedder).await
     }
 }

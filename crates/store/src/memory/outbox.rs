@@ -2,6 +2,7 @@
 //! changed; whether it is to be put or removed is seen by whether it is there.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use privet_domain::id::ProjectId;
@@ -175,12 +176,11 @@ impl Store {
                 query.fetch_all(pool).await
             })?;
             for row in rows {
-                if !memories.contains_key(&row.id) {
-                    memories.insert(row.id, row.memory()?);
-                }
-                if let (Some(memory), Some(part)) = (memories.get_mut(&row.id), row.part()?) {
-                    memory.parts.push(part);
-                }
+                let memory = match memories.entry(row.id) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(row.memory()?),
+                };
+                memory.parts.extend(row.part()?);
             }
         }
         Ok(memories.into_values().collect())

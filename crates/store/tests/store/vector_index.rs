@@ -409,7 +409,7 @@ pub(crate) async fn no_operation_lets_anybody_find_what_is_not_its_own(
                 // Before the index follows, it does not find what is gone either, or what it finds is not there.
                 subject.follow().await;
             }
-            4 | 5 | 6 => {
+            4..=6 => {
                 let query = SparseQuery { limit: 1_000, ..subject.sparse_query(scope, word) };
                 let mut found = memories(&subject.index.sparse(query).await.unwrap());
                 found.sort();

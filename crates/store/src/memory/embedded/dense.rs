@@ -49,7 +49,7 @@ impl EmbeddedIndex {
             if gone.is_empty() {
                 break;
             }
-            shelf.change(|book| keys.iter().for_each(|owner| book.remove_numbers(*owner, &gone)));
+            shelf.remove(|book| book.remove_numbers(&keys, &gone));
             // A few that are gone do not make the shortlist too short.
             if gone.len() * 4 < numbers.len() {
                 break;

@@ -1,8 +1,7 @@
 //! The codes of each embedder: read from the database when they are first needed, kept up to date after that.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use futures_util::TryStreamExt as _;
 use privet_domain::id::EmbedderId;
@@ -12,12 +11,19 @@ use sqlx::types::Uuid;
 use tokio::sync::OnceCell;
 
 use super::{EmbeddedIndex, failed};
-use crate::memory::codes::{CodeBook, CodeRow, code};
+use crate::memory::codes::{CodeBook, CodeRow};
 use crate::memory::owner::Owner;
 
 const LOAD: &str = "SELECT r.number, r.owner, r.memory_id, m.conversation_id, m.kind, m.created_at, v.vector \
      FROM memory_representations r CROSS JOIN memory_vectors v ON v.content_hash = r.content_hash AND v.embedder_id = $1 \
      CROSS JOIN memories m ON m.id = r.memory_id WHERE r.number > $2 ORDER BY r.number LIMIT $3";
+/// Hashes are in no order, so that the first of them are any.
+const SAMPLE: &str = "SELECT vector FROM memory_vectors WHERE embedder_id = $1 ORDER BY content_hash LIMIT $2";
+/// So many vectors are enough to know their mean.
+const SAMPLE_VECTORS: i64 = 2_000;
+/// From so few codes on a centre is worth while, and with so many it will not change any more.
+const RENEWED_FIRST: usize = 1_000;
+const RENEWED_LAST: usize = 16_000;
 /// So many vectors are read at a time, each time from the database as it is then.
 const PAGE: i64 = 5_000;
 
@@ -32,26 +38,89 @@ struct LoadedRow {
     vector: Vec<u8>,
 }
 
+/// A code's vector that was written while the codes were read.
+type Written = (Owner, CodeRow, Embedding);
+
+struct Codes {
+    book: CodeBook,
+    /// Whether they were read from the database.
+    is_read: bool,
+    /// What was written since they began to be read, so that nothing falls between.
+    written: Option<Vec<Written>>,
+    /// At so many codes they are read again, around a centre that fits all of them.
+    renewed_at: usize,
+}
+
 /// An embedder's codes.
 pub(super) struct Shelf {
     pub(super) dimensions: usize,
-    book: RwLock<CodeBook>,
-    /// Whether what is written from now on is put in: from the beginning of the reading on, so that nothing falls between.
-    collects: AtomicBool,
+    codes: RwLock<Codes>,
     read: OnceCell<()>,
 }
 
 impl Shelf {
-    /// Reads the codes.
-    pub(super) fn look<T>(&self, look: impl FnOnce(&CodeBook) -> T) -> T {
-        look(&self.book.read().unwrap_or_else(PoisonError::into_inner))
+    fn new(dimensions: usize) -> Self {
+        let book = CodeBook::around(vec![0.0; dimensions]);
+        let codes = Codes { book, is_read: false, written: None, renewed_at: RENEWED_FIRST };
+        Self { dimensions, codes: RwLock::new(codes), read: OnceCell::new() }
     }
 
-    /// Changes the codes, after the commit of what they stand for. Before they are read from the database nothing need be done.
-    pub(super) fn change(&self, change: impl FnOnce(&mut CodeBook)) {
-        if self.collects.load(Ordering::SeqCst) {
-            change(&mut self.book.write().unwrap_or_else(PoisonError::into_inner));
+    /// Reads the codes.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&CodeBook) -> T) -> T {
+        look(&self.codes.read().unwrap_or_else(PoisonError::into_inner).book)
+    }
+
+    fn codes(&self) -> RwLockWriteGuard<'_, Codes> {
+        self.codes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes codes away, after the commit.
+    pub(super) fn remove(&self, remove: impl FnOnce(&mut CodeBook)) {
+        remove(&mut self.codes().book);
+    }
+
+    /// Puts a vector's code in, after the commit. Before codes are read from the database nothing need be done.
+    pub(super) fn put(&self, owner: Owner, row: CodeRow, vector: &Embedding) {
+        let mut codes = self.codes();
+        if codes.is_read {
+            codes.book.put(owner, row, vector);
         }
+        if let Some(written) = &mut codes.written {
+            written.push((owner, row, vector.clone()));
+        }
+    }
+
+    /// Whether there are so many more codes than when they were read that another centre would fit them better.
+    pub(super) fn is_outgrown(&self) -> bool {
+        let codes = self.codes.read().unwrap_or_else(PoisonError::into_inner);
+        codes.is_read && codes.written.is_none() && codes.book.rows() >= codes.renewed_at
+    }
+
+    fn replace(&self, mut book: CodeBook) {
+        let mut codes = self.codes();
+        for (owner, row, vector) in codes.written.take().unwrap_or_default() {
+            book.put(owner, row, &vector);
+        }
+        let next = book.rows().saturating_mul(2).max(RENEWED_FIRST);
+        codes.renewed_at = if book.rows() >= RENEWED_LAST { usize::MAX } else { next };
+        codes.book = book;
+        codes.is_read = true;
+    }
+}
+
+/// While it lives, what is written is noted.
+struct Noting<'a>(&'a Shelf);
+
+impl<'a> Noting<'a> {
+    fn begin(shelf: &'a Shelf) -> Self {
+        shelf.codes().written = Some(Vec::new());
+        Self(shelf)
+    }
+}
+
+impl Drop for Noting<'_> {
+    fn drop(&mut self) {
+        self.0.codes().written = None;
     }
 }
 
@@ -66,27 +135,19 @@ impl Shelves {
 
     fn add(&self, embedder: EmbedderId, dimensions: usize) -> Arc<Shelf> {
         let mut shelves = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || {
-            Arc::new(Shelf {
-                dimensions,
-                book: RwLock::new(CodeBook::new(dimensions)),
-                collects: AtomicBool::new(false),
-                read: OnceCell::new(),
-            })
-        };
-        shelves.entry(embedder).or_insert_with(new).clone()
+        shelves.entry(embedder).or_insert_with(|| Arc::new(Shelf::new(dimensions))).clone()
     }
 
-    pub(super) fn remove(&self, embedder: EmbedderId) {
+    pub(super) fn drop_embedder(&self, embedder: EmbedderId) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&embedder);
     }
 
-    /// Changes all codes.
-    pub(super) fn each(&self, change: impl Fn(&mut CodeBook)) {
+    /// Takes codes of all embedders away, after the commit.
+    pub(super) fn remove_from_all(&self, remove: impl Fn(&mut CodeBook)) {
         let shelves: Vec<Arc<Shelf>> =
             self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         for shelf in shelves {
-            shelf.change(&change);
+            shelf.remove(&remove);
         }
     }
 }
@@ -113,10 +174,16 @@ impl EmbeddedIndex {
         Ok(shelf)
     }
 
+    /// Reads the codes again where they have outgrown their centre. Searches go on with those that are there.
+    pub(super) async fn renew(&self, embedder: EmbedderId) -> Result<(), IndexError> {
+        let shelf = self.shelf(embedder).await?;
+        if shelf.is_outgrown() { self.load(embedder, &shelf).await } else { Ok(()) }
+    }
+
     async fn load(&self, embedder: EmbedderId, shelf: &Shelf) -> Result<(), IndexError> {
-        shelf.collects.store(true, Ordering::SeqCst);
+        let _noting = Noting::begin(shelf);
         let readers = &self.sqlite()?.readers;
-        let mut loaded = CodeBook::new(shelf.dimensions);
+        let mut book = CodeBook::around(self.centre(embedder, shelf.dimensions).await?);
         let mut after = 0;
         loop {
             let mut rows =
@@ -125,18 +192,31 @@ impl EmbeddedIndex {
             while let Some(row) = rows.try_next().await.map_err(failed)? {
                 count += 1;
                 after = row.number;
-                load_row(&mut loaded, row, shelf.dimensions);
+                load_row(&mut book, row, shelf.dimensions);
             }
             if count < PAGE {
                 break;
             }
         }
-        loaded.shrink();
-        shelf.change(|book| {
-            loaded.put_all(book);
-            *book = loaded;
-        });
+        book.shrink();
+        shelf.replace(book);
         Ok(())
+    }
+
+    /// The mean of some of an embedder's vectors.
+    async fn centre(&self, embedder: EmbedderId, dimensions: usize) -> Result<Vec<f32>, IndexError> {
+        let mut rows = sqlx::query_scalar::<_, Vec<u8>>(SAMPLE)
+            .bind(embedder.as_uuid())
+            .bind(SAMPLE_VECTORS)
+            .fetch(&self.sqlite()?.readers);
+        let (mut sums, mut count) = (vec![0.0_f32; dimensions], 0.0_f32);
+        while let Some(bytes) = rows.try_next().await.map_err(failed)? {
+            let Ok(vector) = Embedding::from_bytes(&bytes, dimensions) else { continue };
+            sums.iter_mut().zip(vector.values()).for_each(|(sum, value)| *sum += value);
+            count += 1.0;
+        }
+        sums.iter_mut().for_each(|sum| *sum /= count.max(1.0));
+        Ok(sums)
     }
 }
 
@@ -151,5 +231,5 @@ fn load_row(book: &mut CodeBook, row: LoadedRow, dimensions: usize) {
         kind,
         created_at: Timestamp::from_micros(row.created_at),
     };
-    book.put(owner, code_row, &code(vector.values()));
+    book.put(owner, code_row, &vector);
 }

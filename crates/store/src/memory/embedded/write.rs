@@ -1,10 +1,12 @@
 //! Writing vectors: into the database first, their codes after the commit.
 
+use std::collections::BTreeSet;
+
 use privet_domain::id::EmbedderId;
 use privet_domain::memory::{IndexError, IndexedMemory, IndexedPart};
 
 use super::{EmbeddedIndex, failed};
-use crate::memory::codes::{CodeRow, code};
+use crate::memory::codes::CodeRow;
 use crate::memory::owner::Owner;
 
 /// A vector is kept only while a representation has its text: one that was deleted or changed meanwhile leaves none behind.
@@ -32,6 +34,11 @@ impl EmbeddedIndex {
                 }
             }
         }
+        let embedders: BTreeSet<EmbedderId> = memories
+            .iter()
+            .flat_map(|memory| &memory.parts)
+            .flat_map(|part| part.vectors.iter().map(|(embedder, _)| *embedder))
+            .collect();
         for memories in memories.chunks(STEP_MEMORIES) {
             self.write_step(memories).await.map_err(failed)?;
             for memory in memories {
@@ -39,6 +46,9 @@ impl EmbeddedIndex {
                     self.shelve(memory, part).await?;
                 }
             }
+        }
+        for embedder in embedders {
+            self.renew(embedder).await?;
         }
         Ok(())
     }
@@ -73,7 +83,7 @@ impl EmbeddedIndex {
                 created_at: memory.created_at,
             };
             let owner = Owner::of(&memory.scope, part.representation);
-            self.shelf(*embedder).await?.change(|book| book.put(owner, row, &code(vector.values())));
+            self.shelf(*embedder).await?.put(owner, row, vector);
         }
         Ok(())
     }
