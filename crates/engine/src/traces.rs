@@ -9,6 +9,7 @@ mod pricing;
 mod privacy;
 mod request;
 mod retention;
+mod score_configs;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ pub use privacy::{BadPattern, ContentPolicy, MaskKind, Masks, PrivacySettings};
 use privacy::{Privacy, Sender};
 pub use request::RequestTrace;
 pub use retention::Retention;
+pub use score_configs::HeldScores;
 
 /// Where traces go.
 pub struct Traces {

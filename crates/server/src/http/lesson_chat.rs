@@ -31,7 +31,8 @@ const BAD_MESSAGE: &str =
 /// Chat, as the lesson's applications do.
 ///
 /// The answer is the provider's chat completion with `conversation_id` added. Send that id with the next message, and the
-/// conversation goes on: the server remembers what was said. With `stream: true` the answer comes as server-sent events and
+/// conversation goes on: the server remembers what was said. The prompt `Answer` of the project stands in front of the thread;
+/// system messages of the client are dropped. With `stream: true` the answer comes as server-sent events and
 /// the id in the header `x-conversation-id`.
 #[utoipa::path(
     post, path = "/api/chat", tag = "Chat",
@@ -103,7 +104,8 @@ impl LessonRequest {
         }
         let messages = body.get("messages").and_then(Value::as_array).filter(|messages| !messages.is_empty());
         let messages = messages.ok_or_else(|| ApiError::bad_request(NO_MESSAGES))?;
-        let messages: Option<Vec<Message>> = messages.iter().map(message).collect();
+        let messages: Option<Vec<Message>> = messages.iter().filter(|value| !is_system(value)).map(message).collect();
+        let messages = messages.filter(|messages| !messages.is_empty());
         let messages = messages.ok_or_else(|| ApiError::bad_request(BAD_MESSAGE))?;
         let fields = body.as_object();
         let conversation_id = text(fields, "conversation_id")?.map(parse_conversation_id).transpose()?;
@@ -126,6 +128,11 @@ impl LessonRequest {
         parameters.push(("response_format".to_owned(), json!({"type": "text"})));
         IncomingChat::from_messages(self.model, self.messages, self.stream, parameters)
     }
+}
+
+/// The instructions are the prompt's; a client's own are dropped.
+fn is_system(message: &Value) -> bool {
+    message.get("role").and_then(Value::as_str) == Some("system")
 }
 
 fn message(value: &Value) -> Option<Message> {

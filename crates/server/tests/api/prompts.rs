@@ -280,7 +280,7 @@ async fn a_prompt_is_tried_as_a_metered_call() {
     assert_eq!((&bed.stand.sent().body["model"], &bed.stand.sent().body["temperature"]), (&json!("gpt-4o"), &json!(0)));
     assert_eq!(bed.stand.conversations().await, 0);
     let usage = with_key(&bed.stand, &bed.admin, "GET", "/api/usage", Value::Null).await.json();
-    assert_eq!(usage["totals"]["calls"], 2, "{usage}");
+    assert_eq!(usage["calls"], 2, "{usage}");
     let calls = bed.stand.mock.stats().calls;
     for (body, words) in [
         (json!({}), "`what`"),
@@ -392,9 +392,9 @@ async fn the_lessons_endpoint_begins_with_the_prompt_answer() {
     let say = |text: &str| json!({"messages": [{"role": "system", "content": "I am the system."}, {"role": "user", "content": text}]});
     let first = bed.stand.lesson(say("hey")).await;
     assert_eq!(first.status, 200, "{first:?}");
-    let thread = bed.stand.sent_thread();
-    assert!(thread[0].starts_with(&format!("system: {STARTER}")), "{thread:?}");
-    assert_eq!(thread[1..], ["user: hey"], "the client's own system message is dropped");
+    let prompt = bed.stand.sent().body["messages"][0].clone();
+    assert!(prompt["role"] == "system" && prompt["content"].as_str().unwrap().starts_with(STARTER), "{prompt}");
+    assert_eq!(bed.stand.sent_thread(), ["user: hey"], "the client's own system message is dropped");
     let conversation = first.conversation();
     assert_eq!(bed.stand.thread(&conversation).await[0], "user: hey", "the prompt is not part of what was said");
 

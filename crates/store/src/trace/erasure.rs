@@ -11,16 +11,15 @@ use std::collections::{HashMap, HashSet};
 use futures_util::TryStreamExt as _;
 use privet_domain::id::ProjectId;
 use privet_domain::time::Timestamp;
-use privet_domain::trace::Trace;
 use serde::Serialize;
 use sqlx::FromRow;
 
 use super::TraceStore;
 use super::body::{self, Hash, REFERENCE_BYTES};
 use super::lock::alone;
-use super::metrics::{MetricDeltas, VALUE_CHARS_MAX, dimension};
+use super::metrics::{VALUE_CHARS_MAX, dimension};
 use super::retention::minute;
-use super::row::{Content, TraceRow, TraceSums};
+use super::row::TraceRow;
 use super::statements;
 use crate::db::{Db, reading};
 use crate::error::StoreError;
@@ -123,14 +122,9 @@ impl TraceStore {
     }
 
     async fn erase_step(&self, project: ProjectId, user: &str) -> Result<Step, StoreError> {
-        let metrics_statements = match &*self.db {
-            Db::Sqlite(_) => &*statements::SQLITE,
-            Db::Postgres(_) => &*statements::POSTGRES,
-        };
         let step = alone!(self, conn => {
             let mut step = Step::default();
             let mut references = HashSet::new();
-            let mut names = MetricDeltas::default();
             let traces: Vec<TraceRow> =
                 sqlx::query_as(TRACES).bind(project.as_uuid()).bind(user).bind(STEP_TRACES).fetch_all(&mut *conn).await?;
             step.is_last = i64::try_from(traces.len()).is_ok_and(|traces| traces < STEP_TRACES);
@@ -184,40 +178,9 @@ impl TraceStore {
                     .await?
                     .rows_affected();
                 step.sessions.extend(trace.session_id.clone());
-                names.forget_name(project, &told(trace)?);
             }
             for hash in references {
                 sqlx::query(MARK).bind(hash.as_slice()).execute(&mut *conn).await?;
-            }
-            for (key, counts) in names.into_rows() {
-                sqlx::query(metrics_statements.metrics(1))
-                    .bind(key.project.as_uuid())
-                    .bind(key.day)
-                    .bind(key.dimension)
-                    .bind(&key.value)
-                    .bind(&key.environment)
-                    .bind(counts.traces)
-                    .bind(counts.observations)
-                    .bind(counts.errors)
-                    .bind(counts.input_tokens)
-                    .bind(counts.output_tokens)
-                    .bind(counts.total_tokens)
-                    .bind(counts.cost_nanos)
-                    .bind(counts.ended)
-                    .bind(counts.latency_ms)
-                    .execute(&mut *conn)
-                    .await?;
-                // A name that nobody else gave.
-                sqlx::query(
-                    "DELETE FROM daily_metrics WHERE project_id = $1 AND day = $2 AND dimension = $3 AND value = $4 \
-                     AND traces <= 0",
-                )
-                .bind(key.project.as_uuid())
-                .bind(key.day)
-                .bind(key.dimension)
-                .bind(&key.value)
-                .execute(&mut *conn)
-                .await?;
             }
             sqlx::query(FORGET).execute(&mut *conn).await?;
             step
@@ -346,9 +309,4 @@ impl TraceStore {
         }
         Ok(deleted)
     }
-}
-
-fn told(row: TraceRow) -> Result<(Trace<Content>, TraceSums), StoreError> {
-    let sums = row.sums();
-    Ok((row.into_record()?, sums))
 }
