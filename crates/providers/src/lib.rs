@@ -8,6 +8,8 @@ mod collector;
 pub mod embedder;
 mod error;
 mod http_provider;
+#[cfg(feature = "local-embedder")]
+pub mod local_embedder;
 mod model_list;
 pub mod offline;
 mod provider;

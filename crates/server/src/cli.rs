@@ -25,6 +25,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use privet_engine::api_key::ApiKeyError;
 use privet_engine::keyring;
+use privet_engine::memory::document::apart;
 use privet_store::{Store, StoreError};
 
 use crate::config::{Config, ConfigError, Flags, Surroundings};
@@ -134,6 +135,12 @@ enum Command {
         #[command(subcommand)]
         command: drill::DrillCommand,
     },
+    /// Read a document in this process, for a server that started it; not for people
+    #[command(name = apart::COMMAND, hide = true)]
+    ReadDocument {
+        /// What to read and within which limits, as JSON
+        job: String,
+    },
     /// Print the version
     Version {
         #[command(flatten)]
@@ -201,6 +208,11 @@ pub(crate) fn run() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    // Before there are threads: the process is to have little memory.
+    if let Command::ReadDocument { job } = &cli.command {
+        let done = apart::run(job, std::io::stdin().lock(), std::io::stdout().lock());
+        return if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) };
+    }
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -237,6 +249,7 @@ async fn dispatch(command: Command) -> Result<(), Exit> {
         Command::Seed(args) => seed::run(args).await,
         Command::Erase(args) => erase::run(args).await,
         Command::Drill { command } => drill::run(command).await,
+        Command::ReadDocument { .. } => Err(Exit::new(USAGE, "documents are read before anything else")),
         Command::Version { common } => {
             let version = env!("CARGO_PKG_VERSION");
             if common.json {

@@ -175,7 +175,7 @@ pub enum DocumentError {
     #[error("the document wants a password; remove it and send the document again")]
     Encrypted,
     /// It has no text.
-    #[error("the document holds no text; of scanned pages make text first (OCR)")]
+    #[error("the document holds no text that can be read; of scanned pages make text first (OCR)")]
     NoText,
     /// It took more time or memory than a document may.
     #[error("reading the document took more than the {0} that a document may; send it in parts, or as text")]

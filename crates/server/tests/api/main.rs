@@ -6,6 +6,7 @@
 mod alerts;
 mod bad_input;
 mod command_line;
+mod documents;
 mod idempotency;
 mod ingestion;
 mod keys;

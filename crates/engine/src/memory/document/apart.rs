@@ -44,7 +44,7 @@ impl Reader {
     pub fn new() -> std::io::Result<Self> {
         let program = std::env::current_exe()?;
         let limits = DocumentLimits::default();
-        Ok(Self { program, limits, time_max: Duration::from_secs(30), memory_bytes_max: 2 * 1024 * 1024 * 1024 })
+        Ok(Self { program, limits, time_max: Duration::from_secs(30), memory_bytes_max: 768 * 1024 * 1024 })
     }
 }
 
@@ -152,7 +152,10 @@ fn judge(kind: DocumentKind, answer: &[u8], status: ExitStatus, reader: &Reader)
 pub fn run(job: &str, input: impl Read, mut output: impl Write) -> std::io::Result<()> {
     let job: Job = serde_json::from_str(job).map_err(std::io::Error::other)?;
     let limit = |resource, most: u64| setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
-    limit(Resource::As, job.memory_bytes_max)?;
+    // macOS counts what is shared by all processes, and refuses.
+    if cfg!(target_os = "linux") {
+        limit(Resource::As, job.memory_bytes_max)?;
+    }
     limit(Resource::Cpu, job.seconds_max)?;
     limit(Resource::Fsize, 0)?;
     limit(Resource::Core, 0)?;

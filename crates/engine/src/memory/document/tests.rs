@@ -105,12 +105,12 @@ fn html_becomes_what_a_reader_sees() {
 
 #[test]
 fn pdf_becomes_paragraphs_of_pages() {
-    let file = pdf("The handbook", &["Holidays are twenty-\nsix days (a year).\nThey are paid.", "Second page."]);
+    let file = pdf("The handbook", &["Holi-\ndays are 26 days (a year).\nThey are paid.", "Second page."]);
     let document = read(DocumentKind::Pdf, &file, &LIMITS).unwrap();
     assert_eq!(document.title.as_deref(), Some("The handbook"));
     assert_eq!(document.pages_lost, 0);
     let pages: Vec<_> = document.sections.iter().map(|section| (section.page, section.text.as_str())).collect();
-    let first = "Holidays are twentysix days (a year). They are paid.";
+    let first = "Holidays are 26 days (a year). They are paid.";
     assert_eq!(pages, [(Some(1), first), (Some(2), "Second page.")]);
 }
 
