@@ -1,5 +1,5 @@
-//! The command line: `privet serve`, `chat`, `keys`, `conversations`, `prompts`, `traces`, `config`, `migrate`, `seed`, `erase`,
-//! `drill`, `version`.
+//! The command line: `privet serve`, `chat`, `keys`, `conversations`, `prompts`, `traces`, `memory`, `config`, `migrate`, `seed`,
+//! `erase`, //! `drill`, `version`.
 //!
 //! Data goes to stdout (`--json` for programs), talk to stderr. Exit codes follow sysexits(3):
 //! 0 ok, 1 failure, 2 usage, 69 provider or server down, 75 try again, 78 configuration.
@@ -12,6 +12,7 @@ mod drill;
 mod erase;
 mod keys;
 mod kill;
+mod memory;
 mod migrate;
 mod prompts;
 mod seed;
@@ -130,6 +131,8 @@ enum Command {
     Seed(seed::SeedArgs),
     /// Erase everything of a user, and print a receipt; or list the receipts
     Erase(erase::EraseArgs),
+    /// Check what is remembered against its index, or make the index again
+    Memory(memory::MemoryArgs),
     /// Attack a server of its own on this machine, and show what holds
     Drill {
         #[command(subcommand)]
@@ -248,6 +251,7 @@ async fn dispatch(command: Command) -> Result<(), Exit> {
         Command::Resume(args) => kill::resume(args).await,
         Command::Seed(args) => seed::run(args).await,
         Command::Erase(args) => erase::run(args).await,
+        Command::Memory(args) => memory::run(args).await,
         Command::Drill { command } => drill::run(command).await,
         Command::ReadDocument { .. } => Err(Exit::new(USAGE, "documents are read before anything else")),
         Command::Version { common } => {
