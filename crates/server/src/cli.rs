@@ -1,5 +1,5 @@
 //! The command line: `privet serve`, `chat`, `keys`, `conversations`, `prompts`, `traces`, `memory`, `config`, `migrate`, `seed`,
-//! `erase`, //! `drill`, `version`.
+//! `erase`, `drill`, `version`.
 //!
 //! Data goes to stdout (`--json` for programs), talk to stderr. Exit codes follow sysexits(3):
 //! 0 ok, 1 failure, 2 usage, 69 provider or server down, 75 try again, 78 configuration.

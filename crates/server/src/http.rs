@@ -8,6 +8,7 @@ mod authenticate;
 mod body;
 mod conversations;
 mod docs;
+mod documents;
 pub(crate) mod door;
 mod erasures;
 mod error;

@@ -450,7 +450,7 @@ fn text(text: String) -> Result<String, ApiError> {
     }
 }
 
-fn name(field: &str, name: String) -> Result<String, ApiError> {
+pub(super) fn name(field: &str, name: String) -> Result<String, ApiError> {
     let is_name = (1..=NAME_CHARS_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control);
     is_name.then_some(name).ok_or_else(|| wrong(field, &format!("must have 1 to {NAME_CHARS_MAX} characters")))
 }
@@ -467,7 +467,7 @@ fn conversation_id(text: &str) -> Result<ConversationId, ApiError> {
     text.parse().map_err(|_| wrong("conversation_id", "must be a UUID"))
 }
 
-fn instant(field: &str, text: &str) -> Result<Timestamp, ApiError> {
+pub(super) fn instant(field: &str, text: &str) -> Result<Timestamp, ApiError> {
     Timestamp::parse(text).ok_or_else(|| wrong(field, "must be a time such as 2026-11-25T10:00:00Z"))
 }
 

@@ -25,7 +25,7 @@ use super::linger::linger;
 use super::request_id::identify;
 use super::surface::{Failure, Langfuse, Native, OpenAi};
 use super::{
-    conversations, erasures, feedback, health, keys, langfuse, lesson_chat, memories, messages, openai, prompts,
+    conversations, documents, erasures, feedback, health, keys, langfuse, lesson_chat, memories, messages, openai, prompts,
     switches, traces, usage,
 };
 
@@ -110,6 +110,7 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(traces::days))
         .routes(routes!(memories::list, memories::create, memories::delete_many))
         .routes(routes!(memories::search::create))
+        .routes(routes!(documents::create))
         .routes(routes!(memories::read, memories::update, memories::delete))
         .routes(routes!(memories::history))
         .routes(routes!(langfuse::health::read))

@@ -191,6 +191,22 @@ async fn memories_are_added_found_changed_listed_and_forgotten() {
 }
 
 #[tokio::test]
+async fn a_document_is_cut_and_its_pieces_are_found_with_their_place() {
+    let stand = Stand::start().await;
+    let text = "# Handbook\n\n## Holidays\n\nTwenty-six days of holiday.\n\n## Parking\n\nPark behind the house.\n";
+    let request = |body: Value| stand.post("/api/documents", body.to_string());
+    let made = Answer::of(request(json!({"type": "markdown", "content": text, "source": "handbook.md"}))).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(stand.found(json!({"query": "holiday"})).await.len(), 1);
+    let found = stand.memories(Method::POST, "/search", json!({"query": "parking behind the house"})).await.json();
+    let place = found["items"][0]["title"].as_str().unwrap_or_default();
+    assert!(place.contains("Handbook"), "{found}");
+    for wrong in [json!({"type": "pdf", "content": "no pdf"}), json!({"type": "doc", "content": "x"}), json!({"type": "text"})] {
+        assert_eq!(Answer::of(request(wrong.clone())).await.status, 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn a_deleted_conversation_is_remembered_no_more() {
     let stand = Stand::start().await;
     let first = stand.say_as(stand.server.key(), "The secret word is xylophone.").await;

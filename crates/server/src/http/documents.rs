@@ -1,0 +1,126 @@
+//! `POST /api/documents`: a document is read apart, cut into pieces, and each piece is a memory.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use data_encoding::BASE64;
+use privet_domain::id::DocumentId;
+use privet_domain::memory::{MemoryId, MemoryKind, NewMemory};
+use privet_domain::time::Timestamp;
+use privet_engine::memory::document::apart::{ReadError, Reader};
+use privet_engine::memory::document::{ChunkLimits, DocumentKind, chunk};
+use privet_engine::memory::scope_of;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::authenticate::{Authenticated, ForChat};
+use super::body::JsonBody;
+use super::conversations::decode;
+use super::docs::NativeError;
+use super::error::ApiError;
+use super::memories::{instant, name, off, wrong};
+use super::router::Http;
+use super::surface::{Failure, Native};
+
+/// A document to remember.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewDocument {
+    /// `text`, `markdown`, `html` or `pdf`.
+    r#type: String,
+    /// The document, where it is text.
+    content: Option<String>,
+    /// The document in base64: a PDF, or any other.
+    content_base64: Option<String>,
+    /// What it is called; what it calls itself where it is not said.
+    title: Option<String>,
+    /// Where it is from: a file's name, an address.
+    source: Option<String>,
+    /// Whose it is; the key's user where it is not said.
+    user: Option<String>,
+    /// When it was written, RFC 3339; now where it is not said.
+    created_at: Option<String>,
+    /// When it is to be forgotten, RFC 3339.
+    expires_at: Option<String>,
+}
+
+/// A document that is remembered.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AddedDocument {
+    /// Its id.
+    #[schema(value_type = uuid::Uuid)]
+    id: DocumentId,
+    /// What it is called.
+    title: Option<String>,
+    /// Its pieces, in order.
+    #[schema(value_type = Vec<uuid::Uuid>)]
+    memories: Vec<MemoryId>,
+}
+
+/// Remember a document: text, Markdown, HTML or PDF, cut where its structure allows it.
+#[utoipa::path(
+    post, path = "/api/documents", tag = "Memory", request_body = NewDocument,
+    responses(
+        (status = 201, description = "It is remembered", body = AddedDocument),
+        (status = 400, description = "A field is wrong, the document cannot be read, or nothing is remembered here", body = NativeError),
+        (status = 401, description = "No valid key", body = NativeError),
+        (status = 403, description = "The key has not the scope `chat`", body = NativeError),
+        (status = 413, description = "The body is too large", body = NativeError),
+        (status = 503, description = "No process can be started to read it", body = NativeError),
+        (status = 507, description = "The disk is full", body = NativeError),
+    ),
+    security(("key" = ["chat"])),
+)]
+pub(crate) async fn create(
+    State(http): State<Http>,
+    Authenticated { caller, .. }: Authenticated<Native, ForChat>,
+    body: JsonBody<Native>,
+) -> Result<(StatusCode, Json<AddedDocument>), Failure<Native>> {
+    let memory = http.engine.memory.as_ref().ok_or_else(off)?;
+    let new: NewDocument = decode(&body.bytes)?;
+    let kind: DocumentKind = new.r#type.parse().map_err(|_| wrong("type", "must be text, markdown, html or pdf"))?;
+    let file = match (new.content, new.content_base64) {
+        (Some(text), None) => text.into_bytes(),
+        (None, Some(base64)) => {
+            BASE64.decode(base64.as_bytes()).map_err(|error| wrong("content_base64", &format!("is no base64: {error}")))?
+        }
+        _ => return Err(ApiError::bad_request("Send the document as `content` or as `content_base64`.").into()),
+    };
+    let title = new.title.map(|title| name("title", title)).transpose()?;
+    let source = new.source.map(|source| name("source", source)).transpose()?;
+    let scope = scope_of(&caller, new.user.map(|user| name("user", user)).transpose()?);
+    let now = http.engine.clock.now();
+    let created_at = new.created_at.as_deref().map(|at| instant("created_at", at)).transpose()?.unwrap_or(now);
+    let expires_at: Option<Timestamp> = new.expires_at.as_deref().map(|at| instant("expires_at", at)).transpose()?;
+
+    let reader = Reader::new().map_err(|error| unreadable(ReadError::Process(error)))?;
+    let document = reader.read(kind, &file).await.map_err(unreadable)?;
+    let title = title.or_else(|| document.title.clone());
+    let chunks = chunk(&document, &ChunkLimits::default()).map_err(|error| unreadable(error.into()))?;
+    let id = DocumentId::new();
+    let pieces = chunks.into_iter().map(|piece| {
+        let place = piece.path(title.as_deref());
+        let memory_id = MemoryId::of_piece(id, piece.position);
+        let mut memory = NewMemory::new(memory_id, scope.clone(), MemoryKind::Document, piece.text, created_at);
+        memory.document = Some(id);
+        memory.seq = i64::from(piece.position);
+        memory.title = Some(place).filter(|place| !place.is_empty());
+        memory.source.clone_from(&source);
+        memory.expires_at = expires_at;
+        memory
+    });
+    let pieces: Vec<NewMemory> = pieces.collect();
+    memory.add(&pieces, now).await?;
+    let memories = pieces.iter().map(|piece| piece.id).collect();
+    Ok((StatusCode::CREATED, Json(AddedDocument { id, title, memories })))
+}
+
+fn unreadable(error: ReadError) -> ApiError {
+    match error {
+        ReadError::Document(error) => ApiError::bad_request(format!("The document cannot be read: {error}")),
+        ReadError::Process(error) => {
+            tracing::error!(%error, "no process can be started to read a document");
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The document cannot be read now. Repeat the request.")
+        }
+    }
+}
