@@ -81,9 +81,9 @@ pub(crate) async fn create(
     let kind: DocumentKind = new.r#type.parse().map_err(|_| wrong("type", "must be text, markdown, html or pdf"))?;
     let file = match (new.content, new.content_base64) {
         (Some(text), None) => text.into_bytes(),
-        (None, Some(base64)) => {
-            BASE64.decode(base64.as_bytes()).map_err(|error| wrong("content_base64", &format!("is no base64: {error}")))?
-        }
+        (None, Some(base64)) => BASE64
+            .decode(base64.as_bytes())
+            .map_err(|error| wrong("content_base64", &format!("is no base64: {error}")))?,
         _ => return Err(ApiError::bad_request("Send the document as `content` or as `content_base64`.").into()),
     };
     let title = new.title.map(|title| name("title", title)).transpose()?;
@@ -120,7 +120,11 @@ fn unreadable(error: ReadError) -> ApiError {
         ReadError::Document(error) => ApiError::bad_request(format!("The document cannot be read: {error}")),
         ReadError::Process(error) => {
             tracing::error!(%error, "no process can be started to read a document");
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The document cannot be read now. Repeat the request.")
+            ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "The document cannot be read now. Repeat the request.",
+            )
         }
     }
 }

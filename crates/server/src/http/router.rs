@@ -25,8 +25,8 @@ use super::linger::linger;
 use super::request_id::identify;
 use super::surface::{Failure, Langfuse, Native, OpenAi};
 use super::{
-    conversations, documents, erasures, feedback, health, keys, langfuse, lesson_chat, memories, messages, openai, prompts,
-    switches, traces, usage,
+    conversations, documents, erasures, feedback, health, keys, langfuse, lesson_chat, memories, messages, openai,
+    prompts, switches, traces, usage,
 };
 
 /// What handlers need.

@@ -52,6 +52,7 @@ fn begin(command: &ChatCommand, history: &[Message]) -> CallTrace {
         target: &target,
         conversation_id: None,
         prompt: None,
+        recollection: None,
         output_limit: None,
         began: BEGAN,
     })
