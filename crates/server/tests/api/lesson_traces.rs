@@ -49,11 +49,12 @@ impl Stand {
     }
 }
 
-/// The one observation of a trace.
+/// The one call of a trace: what was recalled for it is a step of its own.
 fn step(trace: &Value) -> &Value {
-    let observations = trace["observations"].as_array().unwrap();
-    assert_eq!(observations.len(), 1, "{trace}");
-    &observations[0]
+    let observations = trace["observations"].as_array().unwrap().iter();
+    let calls: Vec<&Value> = observations.filter(|step| step["type"] != "RETRIEVER").collect();
+    assert_eq!(calls.len(), 1, "{trace}");
+    calls[0]
 }
 
 fn said(role: &str, content: &str) -> Value {
@@ -295,7 +296,9 @@ async fn a_clients_trace_goes_on_here_and_at_the_provider() {
         assert_eq!(step["metadata"]["request_id"], answer.header("x-request-id").unwrap());
     }
     let trace = stand.trace(PARENT_TRACE).await;
-    assert_eq!((&trace["name"], trace["observations"].as_array().unwrap().len()), (&Value::Null, 4), "{trace}");
+    let steps = trace["observations"].as_array().unwrap();
+    assert_eq!((&trace["name"], steps.len()), (&Value::Null, 5), "four calls, and what was recalled for one: {trace}");
+    assert!(steps.iter().all(|step| step["parentObservationId"] == PARENT_SPAN), "{trace}");
 
     for wrong in ["00-x-y-01", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"] {
         let request = stand.post("/v1/chat/completions", ask("gpt-4o", "hey").to_string());

@@ -164,7 +164,7 @@ async fn a_user_is_erased_from_every_file_and_the_money_adds_up() {
     let receipt = answer.json();
     let deleted = &receipt["deleted"];
     assert_eq!((&deleted["privet"]["keys"], &deleted["privet"]["calls_renamed"]), (&json!(1), &json!(2)), "{receipt}");
-    assert_eq!((&deleted["traces"]["traces"], &deleted["traces"]["observations"]), (&json!(2), &json!(2)), "{receipt}");
+    assert_eq!((&deleted["traces"]["traces"], &deleted["traces"]["observations"]), (&json!(2), &json!(3)), "{receipt}");
     assert_eq!(receipt["logs_emptied"], true, "{receipt}");
     assert!(!receipt.to_string().contains("canary31"), "{receipt}");
     assert_eq!(stand.with_key(&canary, "GET", "/v1/models", Value::Null).await.status, 401);
