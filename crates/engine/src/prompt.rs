@@ -370,7 +370,7 @@ mod tests {
         let bed = bed().await;
         bed.prompts.ensure_begun(bed.project, at(1)).await.unwrap();
         let text = bed.text(ANSWER).await.unwrap();
-        assert!(text.starts_with("As Alice, you're speaking to") && !text.contains("{{"), "{text}");
+        assert!(text.starts_with("As Alice, you're speaking to") && text.ends_with("{{context}}"), "{text}");
         bed.prompts.delete(&bed.editor(), ANSWER, None, at(2)).await.unwrap();
         for prompts in [&bed.prompts, &Prompts::new(bed.prompts.store.clone())] {
             prompts.ensure_begun(bed.project, at(3)).await.unwrap();
