@@ -6,11 +6,11 @@ use sqlx::types::Uuid;
 
 use super::{EmbeddedIndex, failed, rank};
 use crate::memory::owner::Owner;
-use crate::memory::words::expression;
+use crate::memory::words::{expression, words};
 
 /// The best by their words; whose and what they are is looked up for those alone.
 const MATCHES: &str = "SELECT f.number, f.rank, r.owner, r.memory_id, m.kind, m.created_at, m.conversation_id FROM ( \
-         SELECT rowid AS number, rank FROM memory_terms WHERE memory_terms MATCH $1 ORDER BY rank LIMIT $2) f \
+         SELECT rowid AS number, rank FROM memory_terms WHERE memory_terms MATCH $1 AND rowid >= $3 ORDER BY rank LIMIT $2) f \
      CROSS JOIN memory_representations r ON r.number = f.number CROSS JOIN memories m ON m.id = r.memory_id";
 /// Behind a filter so many times more are read at first, and again when too few of them pass.
 const READ_AHEAD: usize = 8;
@@ -30,14 +30,18 @@ impl EmbeddedIndex {
     pub(super) async fn matching(&self, query: SparseQuery) -> Result<Vec<Candidate>, IndexError> {
         let owners = Owner::all(&query.scope, query.representation);
         let keys: Vec<Owner> = owners.iter().map(|(_, owner)| *owner).collect();
-        let Some(expression) = expression(&keys, &query.words).filter(|_| query.limit > 0) else {
+        let words = words(&query.words);
+        if words.is_empty() || query.limit == 0 {
             return Ok(Vec::new());
-        };
+        }
+        let search = self.worth_while(&keys, words).await?;
+        let expression = expression(&keys, &search.words);
         let mut window = if query.filter.is_open() { query.limit } else { query.limit.saturating_mul(READ_AHEAD) };
         loop {
             let rows: Vec<MatchRow> = sqlx::query_as(MATCHES)
                 .bind(&expression)
                 .bind(i64::try_from(window).unwrap_or(i64::MAX))
+                .bind(search.from)
                 .fetch_all(&self.sqlite()?.readers)
                 .await
                 .map_err(failed)?;
