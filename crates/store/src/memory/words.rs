@@ -9,8 +9,12 @@ const WORDS_MAX: usize = 32;
 /// Longer runs of letters are no words that anybody would search.
 const WORD_CHARS_MAX: usize = 64;
 
-/// The expression for `MATCH`. Nothing of a text is syntax: each word stands in quotes, and has letters and digits alone.
+/// The expression for `MATCH`: one of the words, inside one of the owners if any are given. Nothing of a text is syntax: each word
+/// stands in quotes, and has letters and digits alone.
 pub(super) fn expression(owners: &[Owner], words: &[String]) -> String {
+    if owners.is_empty() {
+        return format!("text : ({})", any(words));
+    }
     let owners: Vec<String> = owners.iter().map(|owner| owner.token()).collect();
     format!("owner : ({}) AND text : ({})", any(&owners), any(words))
 }

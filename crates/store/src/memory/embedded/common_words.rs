@@ -1,5 +1,5 @@
-//! Which words of a query are worth while, where an owner has very many texts: a word that stands in a large part of them says little
-//! of what is sought, and every text in which it stands would have to be ranked.
+//! Which words of a query are worth while in a large index. Whoever ranks by BM25 walks through every text in which a word stands,
+//! whoever's it is, and a word that stands in very many says little of what is sought.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,10 +10,13 @@ use super::{EmbeddedIndex, failed};
 use crate::memory::owner::Owner;
 use crate::memory::words::word_expression;
 
-/// An owner with so many representations is searched by all words.
+/// An owner with so many representations or fewer is searched inside its own; of one with more, to walk through those would cost more
+/// than to look at whose the matches are.
 const FEW: i64 = 5_000;
 /// A word that stands in more representations than this is common.
 const COMMON: i64 = 5_000;
+/// So many of the common words are searched where they do not make it slow, the longest first.
+const COMMON_WORDS: usize = 3;
 /// The rarest words are taken until they stand in so many representations together.
 const MATCHES_MAX: i64 = 10_000;
 /// So many words are remembered, and so often looked up before they are counted again.
@@ -53,6 +56,8 @@ impl WordCounts {
 /// What is searched for.
 pub(super) struct Search {
     pub(super) words: Vec<String>,
+    /// Whether whose the texts are is a part of the search, and not looked at after it.
+    pub(super) is_inside: bool,
     /// Only from this number on.
     pub(super) from: i64,
 }
@@ -70,17 +75,20 @@ impl EmbeddedIndex {
                 .await
                 .map_err(failed)?;
         }
-        if owned <= FEW {
-            return Ok(Search { words, from: 0 });
-        }
         let mut counted = Vec::with_capacity(words.len());
         for word in words {
             counted.push((self.stands_in(&word).await?, word));
         }
-        counted.sort_by_key(|(count, word)| (*count, std::cmp::Reverse(word.len())));
-        if counted.first().is_some_and(|(count, _)| *count > COMMON) {
+        counted.sort_by_key(|(count, word)| (*count, std::cmp::Reverse(word.chars().count())));
+        let (mut rare, mut common): (Vec<_>, Vec<_>) = counted.into_iter().partition(|(count, _)| *count <= COMMON);
+        common.truncate(COMMON_WORDS);
+        if owned <= FEW {
+            rare.append(&mut common);
+            return Ok(Search { words: rare.into_iter().map(|(_, word)| word).collect(), is_inside: true, from: 0 });
+        }
+        if rare.is_empty() {
             // Common words alone find the newest.
-            let mut from = i64::MAX;
+            let mut from = 0;
             for owner in owners {
                 let oldest: Option<i64> = sqlx::query_scalar(NEWEST)
                     .bind(owner.token())
@@ -88,16 +96,16 @@ impl EmbeddedIndex {
                     .fetch_optional(readers)
                     .await
                     .map_err(failed)?;
-                from = from.min(oldest.unwrap_or(0));
+                from = oldest.unwrap_or(0).max(from);
             }
-            return Ok(Search { words: counted.into_iter().map(|(_, word)| word).collect(), from });
+            return Ok(Search { words: common.into_iter().map(|(_, word)| word).collect(), is_inside: false, from });
         }
         let mut left = MATCHES_MAX;
-        let rare = counted.into_iter().take_while(|(count, _)| {
+        let rare = rare.into_iter().take_while(|(count, _)| {
             left -= count;
             left >= 0
         });
-        Ok(Search { words: rare.map(|(_, word)| word).collect(), from: 0 })
+        Ok(Search { words: rare.map(|(_, word)| word).collect(), is_inside: false, from: 0 })
     }
 
     async fn stands_in(&self, word: &str) -> Result<i64, IndexError> {

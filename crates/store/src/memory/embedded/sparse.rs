@@ -1,4 +1,4 @@
-//! Searching by words: BM25, with the owner as one of the words.
+//! Searching by words: BM25, with the owner as one of the words, or looked at for each that matches.
 
 use privet_domain::memory::{Candidate, IndexError, SparseQuery};
 use privet_domain::time::Timestamp;
@@ -12,7 +12,7 @@ use crate::memory::words::{expression, words};
 const MATCHES: &str = "SELECT f.number, f.rank, r.owner, r.memory_id, m.kind, m.created_at, m.conversation_id FROM ( \
          SELECT rowid AS number, rank FROM memory_terms WHERE memory_terms MATCH $1 AND rowid >= $3 ORDER BY rank LIMIT $2) f \
      CROSS JOIN memory_representations r ON r.number = f.number CROSS JOIN memories m ON m.id = r.memory_id";
-/// Behind a filter so many times more are read at first, and again when too few of them pass.
+/// Where not all that match are sought, so many times more are read at first, and again when too few of them pass.
 const READ_AHEAD: usize = 8;
 
 #[derive(sqlx::FromRow)]
@@ -35,8 +35,9 @@ impl EmbeddedIndex {
             return Ok(Vec::new());
         }
         let search = self.worth_while(&keys, words).await?;
-        let expression = expression(&keys, &search.words);
-        let mut window = if query.filter.is_open() { query.limit } else { query.limit.saturating_mul(READ_AHEAD) };
+        let expression = expression(if search.is_inside { &keys } else { &[] }, &search.words);
+        let takes_all = search.is_inside && query.filter.is_open();
+        let mut window = if takes_all { query.limit } else { query.limit.saturating_mul(READ_AHEAD) };
         loop {
             let rows: Vec<MatchRow> = sqlx::query_as(MATCHES)
                 .bind(&expression)
@@ -61,7 +62,7 @@ impl EmbeddedIndex {
                 })
             };
             let mut candidates: Vec<Candidate> = rows.into_iter().filter_map(candidate).collect();
-            if is_all || query.filter.is_open() || candidates.len() >= query.limit {
+            if is_all || takes_all || candidates.len() >= query.limit {
                 rank(&mut candidates, query.limit);
                 return Ok(candidates);
             }
