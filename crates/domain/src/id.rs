@@ -75,6 +75,10 @@ id!(
     MessageId
 );
 id!(
+    /// A score configuration.
+    ScoreConfigId
+);
+id!(
     /// One call of the API, as told in `x-request-id` and in the logs.
     RequestId
 );

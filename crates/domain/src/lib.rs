@@ -1,4 +1,5 @@
-//! Types and rules that every part of Privet shares: ids, time, money, budgets, prices, prompts, API keys, model names, traces, memory. No I/O.
+//! Types and rules that every part of Privet shares: ids, time, money, budgets, prices, prompts, API keys, model names, traces, memory. No
+//! I/O.
 
 pub mod api_key;
 pub mod budget;

@@ -10,6 +10,7 @@ mod patch;
 mod readable;
 mod record;
 mod score;
+mod score_config;
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +23,7 @@ pub use patch::{ObservationPatch, PatchKind, TracePatch};
 pub use readable::mend_surrogates;
 pub use record::{Observation, Origins, TOTAL, Trace, is_output};
 pub use score::{Score, ScoreSource, ScoreTarget, ScoreType};
+pub use score_config::{ScoreCategory, ScoreConfig, ScoreConfigFault};
 
 /// The longest id of a trace, an observation, a session or a score, in bytes.
 pub const ID_BYTES_MAX: usize = 200;

@@ -15,6 +15,7 @@ mod hidden_input;
 pub mod key_settings;
 pub mod keyring;
 pub mod limits;
+pub mod memory;
 mod message;
 pub mod models;
 mod owned;

@@ -5,6 +5,7 @@
 
 mod body;
 mod collector;
+pub mod embedder;
 mod error;
 mod http_provider;
 mod model_list;

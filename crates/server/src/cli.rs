@@ -85,6 +85,8 @@ enum Command {
         command: conversations::ConversationsCommand,
     },
     /// List, show, push, pull, compare, label and delete prompts
+    // `--version` is a prompt's there.
+    #[command(disable_version_flag = true)]
     Prompts {
         #[command(flatten)]
         common: Common,

@@ -58,6 +58,8 @@ pub(crate) use {reading, writing};
 const SQLITE_READERS: u32 = 4;
 /// The log is copied into the database after so many pages (16 MiB): rarely enough to cost little, often enough to stay small.
 const CHECKPOINT_PAGES: &str = "4000";
+/// A writer has some statements in many sizes.
+const STATEMENTS_KEPT: usize = 256;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -268,6 +270,7 @@ async fn connect_sqlite(folder: &Path, database: Database, durability: Durabilit
             Database::Traces => SqliteAutoVacuum::Incremental,
         })
         .pragma("secure_delete", "on")
+        .statement_cache_capacity(STATEMENTS_KEPT)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
     let writer = SqlitePoolOptions::new()
         .max_connections(1)

@@ -17,6 +17,7 @@ mod postgres_url;
 mod project;
 mod prompt;
 mod replica;
+mod score_config;
 mod statements;
 mod switch;
 mod trace;

@@ -1,17 +1,16 @@
 //! The statements that write many rows at once, made once for each size of batch.
 //!
-//! Sizes are powers of two, so that a few prepared statements serve every batch. SQLite gets nameless parameters: it searches
-//! the names of all others for each named one, which a statement of 700 parameters feels.
+//! Small sizes have each a statement and large ones lie a quarter apart: few prepared statements serve every batch, and most
+//! batches need one or two of them. SQLite gets nameless parameters: it searches the names of all others for each named one,
+//! which a statement of 700 parameters feels.
 
 use std::sync::LazyLock;
 
-/// So many sizes: 1, 2, 4 … 64 rows.
-const SIZES: usize = 7;
-/// Rows of one statement, at most.
-const ROWS_MAX: usize = 1 << (SIZES - 1);
+/// The rows of the statements that there are.
+const SIZES: [usize; 20] = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64];
 
 /// One statement in all its sizes.
-pub(crate) type BySize = [String; SIZES];
+pub(crate) type BySize = [String; SIZES.len()];
 
 /// The statements of one database.
 pub(crate) struct Statements {
@@ -107,22 +106,22 @@ pub(crate) fn insert(parameter: fn(usize) -> String, head: &str, columns: usize)
 pub(crate) fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     let mut rest = rows;
     std::iter::from_fn(move || {
-        let size = ROWS_MAX.min(rest.len().checked_ilog2().map_or(0, |log| 1 << log));
-        let (chunk, after) = rest.split_at(size);
+        let size = SIZES.iter().rev().find(|size| **size <= rest.len())?;
+        let (chunk, after) = rest.split_at(*size);
         rest = after;
-        (!chunk.is_empty()).then_some(chunk)
+        Some(chunk)
     })
 }
 
 /// One statement for each size of batch.
 pub(crate) fn sizes(statement: impl Fn(usize) -> String) -> BySize {
-    std::array::from_fn(|log| statement(1 << log))
+    SIZES.map(statement)
 }
 
 /// The statement for so many rows.
 pub(crate) fn of_size(statements: &'static BySize, rows: usize) -> &'static str {
     // Chunks have one of the sizes; anything else would be a statement that the database refuses.
-    rows.checked_ilog2().and_then(|log| statements.get(log as usize)).map_or("", String::as_str)
+    SIZES.binary_search(&rows).ok().and_then(|place| statements.get(place)).map_or("", String::as_str)
 }
 
 #[cfg(test)]
@@ -135,7 +134,8 @@ mod tests {
             let rows: Vec<usize> = (0..count).collect();
             let divided: Vec<&[usize]> = chunks(&rows).collect();
             assert_eq!(divided.concat(), rows);
-            assert!(divided.iter().all(|chunk| chunk.len().is_power_of_two() && chunk.len() <= ROWS_MAX));
+            assert!(divided.iter().all(|chunk| SIZES.contains(&chunk.len())));
+            assert!(divided.len() <= count / 64 + 2, "{count} rows need {} statements", divided.len());
         }
     }
 

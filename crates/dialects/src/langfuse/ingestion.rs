@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use privet_domain::time::NanoTimestamp;
-use privet_domain::trace::{ObservationId, TraceBatch, TraceId, TracePatch, mend_surrogates};
+use privet_domain::trace::{ObservationId, ScoreId, TraceBatch, TraceId, TracePatch, mend_surrogates};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -24,6 +24,8 @@ pub struct BadBatch(String);
 pub struct Accepted {
     /// Its id.
     pub id: String,
+    /// The score that it is.
+    pub score: Option<ScoreId>,
 }
 
 /// An event that was not.
@@ -131,7 +133,7 @@ impl Reading {
     fn read(&mut self, event: Event<'_>) {
         let id = event.id.clone();
         match self.add(event) {
-            Ok(()) => self.batch.accepted.push(Accepted { id }),
+            Ok(score) => self.batch.accepted.push(Accepted { id, score }),
             Err(error) => self.reject(id, error),
         }
     }
@@ -140,7 +142,8 @@ impl Reading {
         self.batch.rejected.push(Rejected { id, reason });
     }
 
-    fn add(&mut self, event: Event<'_>) -> Result<(), Invalid> {
+    /// Gives the id of the score, if it is one.
+    fn add(&mut self, event: Event<'_>) -> Result<Option<ScoreId>, Invalid> {
         let at = NanoTimestamp::parse(&event.timestamp).ok_or_else(|| {
             let given = shortened(&event.timestamp);
             Invalid(format!("`timestamp` must be a time such as 2026-11-25T10:00:00.000Z, not `{given}`"))
@@ -148,7 +151,12 @@ impl Reading {
         let batch = &mut self.batch.batch;
         match event.kind.as_str() {
             "trace-create" if self.allowed == Allowed::All => batch.traces.push(trace(event.body, &event.id, at)?),
-            "score-create" => batch.scores.push(score::decode(event.body, &event.id, at)?),
+            "score-create" => {
+                let score = score::decode(event.body, &event.id, at)?;
+                let id = score.id.clone();
+                batch.scores.push(score);
+                return Ok(Some(id));
+            }
             // What an SDK says of itself is nobody's trace.
             "sdk-log" => {}
             _ if self.allowed == Allowed::Scores => {
@@ -163,7 +171,7 @@ impl Reading {
                 batch.observations.push(patch);
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -21,9 +21,9 @@ pub enum Scores {
     One(Box<Score>),
     /// A list; some of it may be wrong.
     List {
-        /// Those that are right.
-        scores: Vec<Score>,
-        /// The places of the others in the list, and what is wrong with them.
+        /// Those that are right, with their places in the list.
+        scores: Vec<(usize, Score)>,
+        /// The places of the others, and what is wrong with them.
         rejected: Vec<(usize, Invalid)>,
     },
 }
@@ -63,7 +63,7 @@ pub fn decode_scores(body: &[u8], at: NanoTimestamp, mut new_id: impl FnMut() ->
     let (mut scores, mut rejected) = (Vec::with_capacity(list.len()), Vec::new());
     for (place, raw) in list.into_iter().enumerate() {
         match decode(raw, &new_id(), at) {
-            Ok(score) => scores.push(score),
+            Ok(score) => scores.push((place, score)),
             Err(error) => rejected.push((place, error)),
         }
     }

@@ -1,5 +1,7 @@
 //! Embeddings: requests passed on, answers of other dialects written in OpenAI's shape.
 
+mod vectors;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -10,6 +12,8 @@ use super::usage::WireUsage;
 use crate::BadRequest;
 use crate::canonical::Usage;
 use crate::raw_object::{Edits, RawObject};
+
+pub use vectors::{read_vectors, write_request};
 
 /// An embeddings request as it came.
 #[derive(Clone, Debug)]

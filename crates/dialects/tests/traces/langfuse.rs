@@ -33,7 +33,7 @@ fn a_list_of_scores_of_python_5_is_understood() {
     let read = decode_scores(body, NanoTimestamp::from_nanos(1), || "new".to_owned()).unwrap();
     let Scores::List { scores, rejected } = read else { panic!("{read:?}") };
     assert_eq!(rejected, []);
-    insta::assert_json_snapshot!(scores.iter().map(told::score).collect::<Vec<_>>());
+    insta::assert_json_snapshot!(scores.iter().map(|(_, score)| told::score(score)).collect::<Vec<_>>());
 }
 
 #[test]

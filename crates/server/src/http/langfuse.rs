@@ -12,6 +12,7 @@ pub(super) mod observations;
 pub(super) mod projects;
 pub(super) mod prompts;
 mod query;
+pub(super) mod score_configs;
 pub(super) mod scores;
 pub(super) mod sessions;
 pub(super) mod spans;

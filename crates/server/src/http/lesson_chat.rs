@@ -19,6 +19,7 @@ use super::docs::{LessonChatRequest, LessonError, LessonReply};
 use super::error::ApiError;
 use super::idempotency::{RepeatableBody, once};
 use super::openai::chat_completions::parse_conversation_id;
+use super::prompt_wish;
 use super::reply::respond;
 use super::router::Http;
 use super::surface::{Failure, Lesson};
@@ -31,7 +32,8 @@ const BAD_MESSAGE: &str =
 /// Chat, as the lesson's applications do.
 ///
 /// The answer is the provider's chat completion with `conversation_id` added. Send that id with the next message, and the
-/// conversation goes on: the server remembers what was said. With `stream: true` the answer comes as server-sent events and
+/// conversation goes on: the server remembers what was said. The prompt `Answer` of the project stands in front of the thread;
+/// system messages of the client are dropped. With `stream: true` the answer comes as server-sent events and
 /// the id in the header `x-conversation-id`.
 #[utoipa::path(
     post, path = "/api/chat", tag = "Chat",
@@ -64,6 +66,7 @@ pub(crate) async fn create(
     let (engine, family_id) = (http.engine.clone(), caller.family_id);
     let work = async move {
         let request = LessonRequest::parse(&bytes)?;
+        let named = prompt_wish::read_named(&headers, || request.prompt.clone())?;
         let conversation_id = request.conversation_id;
         let target = engine.router.resolve(request.model.as_deref()).map_err(CompletionError::from)?;
         let incoming = request.into_incoming(&target);
@@ -73,7 +76,7 @@ pub(crate) async fn create(
             incoming,
             conversation_id,
             conversational: true,
-            prompt: Some(PromptWish::Answer),
+            prompt: Some(named.map_or(PromptWish::Answer, PromptWish::Named)),
             trace: trace.clone(),
         };
         let replied = engine.complete(command).await.map_err(|error| ApiError::from(error).for_lesson());
@@ -91,6 +94,8 @@ struct LessonRequest {
     conversation_id: Option<ConversationId>,
     model: Option<String>,
     stream: bool,
+    /// `metadata.prompt`: another prompt than `Answer`.
+    prompt: Option<Value>,
 }
 
 impl LessonRequest {
@@ -103,7 +108,8 @@ impl LessonRequest {
         }
         let messages = body.get("messages").and_then(Value::as_array).filter(|messages| !messages.is_empty());
         let messages = messages.ok_or_else(|| ApiError::bad_request(NO_MESSAGES))?;
-        let messages: Option<Vec<Message>> = messages.iter().map(message).collect();
+        let messages: Option<Vec<Message>> = messages.iter().filter(|value| !is_system(value)).map(message).collect();
+        let messages = messages.filter(|messages| !messages.is_empty());
         let messages = messages.ok_or_else(|| ApiError::bad_request(BAD_MESSAGE))?;
         let fields = body.as_object();
         let conversation_id = text(fields, "conversation_id")?.map(parse_conversation_id).transpose()?;
@@ -113,7 +119,8 @@ impl LessonRequest {
             Some(Value::Bool(stream)) => *stream,
             Some(_) => return Err(ApiError::bad_request("Invalid request: stream must be true or false")),
         };
-        Ok(Self { messages, conversation_id, model, stream })
+        let prompt = body.pointer("/metadata/prompt").cloned();
+        Ok(Self { messages, conversation_id, model, stream, prompt })
     }
 
     /// The parameters are the lesson's: temperature 0 (where the model takes one), text, and at most 4096 tokens, which the
@@ -126,6 +133,11 @@ impl LessonRequest {
         parameters.push(("response_format".to_owned(), json!({"type": "text"})));
         IncomingChat::from_messages(self.model, self.messages, self.stream, parameters)
     }
+}
+
+/// The instructions are the prompt's; a client's own are dropped.
+fn is_system(message: &Value) -> bool {
+    message.get("role").and_then(Value::as_str) == Some("system")
 }
 
 fn message(value: &Value) -> Option<Message> {

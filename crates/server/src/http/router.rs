@@ -131,6 +131,8 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(langfuse::metrics::read))
         .routes(routes!(langfuse::metrics::read_old))
         .routes(routes!(langfuse::day_sums::daily))
+        .routes(routes!(langfuse::score_configs::list, langfuse::score_configs::create))
+        .routes(routes!(langfuse::score_configs::read, langfuse::score_configs::update))
         .routes(routes!(langfuse::models::list))
         .routes(routes!(langfuse::models::read))
         .routes(routes!(health::healthz))

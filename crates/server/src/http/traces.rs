@@ -136,7 +136,7 @@ pub(crate) struct ScoreFilter {
 pub(crate) struct DayFilter {
     /// `model`, `prompt`, `user`, `tag` or `name`; in all when absent.
     by: Option<String>,
-    /// Only of this model, prompt, user, tag or name.
+    /// Only of this model, prompt, user or tag.
     value: Option<String>,
     /// Only of one of these environments, with commas.
     environment: Option<String>,
@@ -423,7 +423,7 @@ pub(crate) async fn scores(
     Ok(Json(ScoreList { data, next_cursor: list.next.map(|place| place.to_string()) }))
 }
 
-/// The sums of days (UTC), newest first: in all, or by model, prompt, user, tag or name of the trace. They stay when traces expire.
+/// The sums of days (UTC), newest first: in all, or by model, prompt, user or tag. They stay when traces expire.
 #[utoipa::path(
     get, path = "/api/metrics/daily", tag = "Traces",
     params(DayFilter),
@@ -446,11 +446,8 @@ pub(crate) async fn days(
         Some("prompt") => Dimension::Prompt,
         Some("user") => Dimension::User,
         Some("tag") => Dimension::Tag,
-        Some("name") => Dimension::Name,
         Some(_) => {
-            return Err(ApiError::bad_request("`by` is one of `model`, `prompt`, `user`, `tag`, `name`.")
-                .at("by")
-                .into());
+            return Err(ApiError::bad_request("`by` is one of `model`, `prompt`, `user`, `tag`.").at("by").into());
         }
     };
     let day = |name: &str, text: Option<&str>| -> Result<Option<i64>, ApiError> {

@@ -41,6 +41,14 @@ impl Stand {
         Answer::of(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
     }
 
+    /// What was recorded, with a score configuration of this project in place of the one that it names.
+    async fn configured(&self, recorded: &str) -> String {
+        let config = json!({"name": "mood", "dataType": "CATEGORICAL", "categories": [{"label": "happy", "value": 1}]});
+        let made = Answer::of(self.post("/api/public/score-configs", config.to_string())).await;
+        assert_eq!(made.status, 200, "{made:?}");
+        recorded.replace("cfg-1", made.json()["id"].as_str().unwrap())
+    }
+
     /// A trace as it is read.
     async fn read_trace(&self, id: &str) -> Value {
         let answer = self.get(&format!("/api/public/traces/{id}")).await;
@@ -76,8 +84,9 @@ fn is_the_recorded_trace(trace: &Value) {
 
 async fn sdks_are_understood(stand: &Stand) {
     for (batch, tags) in [(NPM3, json!(["alpha", "beta", "gamma"])), (PYTHON2, json!(["alpha", "beta", "gamma"]))] {
-        let answer = stand.deliver(BATCHES, &[("content-type", "application/json")], batch).await;
-        let events: Value = serde_json::from_str(batch).unwrap();
+        let batch = stand.configured(batch).await;
+        let answer = stand.deliver(BATCHES, &[("content-type", "application/json")], batch.clone()).await;
+        let events: Value = serde_json::from_str(&batch).unwrap();
         let events = events["batch"].as_array().unwrap().clone();
         let logs = stand.server.logs();
         assert_eq!((answer.status, &answer.json()["errors"]), (207, &json!([])), "{answer:?}: {logs}");
@@ -249,8 +258,9 @@ async fn small_bodies_that_hold_large_ones_are_refused() {
 #[tokio::test]
 async fn a_batch_that_comes_again_is_kept_once() {
     let stand = Stand::start().await;
+    let batch = stand.configured(NPM3).await;
     for _ in 0..2 {
-        let answer = stand.deliver(BATCHES, &[("content-type", "application/json")], NPM3).await;
+        let answer = stand.deliver(BATCHES, &[("content-type", "application/json")], batch.clone()).await;
         assert_eq!(answer.status, 207, "{answer:?}");
     }
     let trace = stand.read_trace("d2342339-c5cc-4daf-aaaa-a08cb674982a").await;
@@ -269,7 +279,7 @@ async fn a_web_page_with_a_public_key_sends_scores_and_nothing_else() {
             request.bearer_auth(made["public_key"].as_str().unwrap()).header("content-type", "application/json");
         Answer::of(request.body(body.to_owned())).await
     };
-    let answer = with_public_key(BATCHES, NPM3).await;
+    let answer = with_public_key(BATCHES, &stand.configured(NPM3).await).await;
     let told = answer.json();
     assert_eq!(answer.status, 207, "{told}");
     assert_eq!((told["successes"].as_array().unwrap().len(), told["errors"].as_array().unwrap().len()), (4, 10));
@@ -283,7 +293,7 @@ async fn a_web_page_with_a_public_key_sends_scores_and_nothing_else() {
 async fn a_list_of_scores_is_kept_but_for_those_that_are_wrong() {
     let stand = Stand::start().await;
     let json = [("content-type", "application/json")];
-    let python5 = include_str!("../../../dialects/testdata/langfuse/python5_scores.json");
+    let python5 = stand.configured(include_str!("../../../dialects/testdata/langfuse/python5_scores.json")).await;
     let answer = stand.deliver("/api/public/scores", &json, python5).await;
     assert_eq!((answer.status, answer.json()), (202, json!({"message": "Accepted"})));
     let some = json!([{"traceId": "t", "name": "n", "value": 1}, {"name": "n", "value": 1}, 7]);

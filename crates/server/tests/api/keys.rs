@@ -58,9 +58,15 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
         ("get", path) if path.starts_with("/api/usage") => Some("read"),
         ("post", "/api/chat" | "/v1/chat/completions" | "/api/feedback") => Some("chat"),
         ("post", "/v1/embeddings") => Some("embeddings"),
-        ("post", "/v1/traces" | "/api/public/otel/v1/traces" | "/api/public/ingestion" | "/api/public/scores") => {
-            Some("traces")
-        }
+        (
+            "post" | "patch",
+            "/v1/traces"
+            | "/api/public/otel/v1/traces"
+            | "/api/public/ingestion"
+            | "/api/public/scores"
+            | "/api/public/score-configs"
+            | "/api/public/score-configs/{id}",
+        ) => Some("traces"),
         ("delete", path) if path.starts_with("/api/public/traces") || path.starts_with("/api/public/scores") => {
             Some("traces")
         }

@@ -280,7 +280,7 @@ async fn a_prompt_is_tried_as_a_metered_call() {
     assert_eq!((&bed.stand.sent().body["model"], &bed.stand.sent().body["temperature"]), (&json!("gpt-4o"), &json!(0)));
     assert_eq!(bed.stand.conversations().await, 0);
     let usage = with_key(&bed.stand, &bed.admin, "GET", "/api/usage", Value::Null).await.json();
-    assert_eq!(usage["totals"]["calls"], 2, "{usage}");
+    assert_eq!(usage["calls"], 2, "{usage}");
     let calls = bed.stand.mock.stats().calls;
     for (body, words) in [
         (json!({}), "`what`"),
@@ -392,9 +392,9 @@ async fn the_lessons_endpoint_begins_with_the_prompt_answer() {
     let say = |text: &str| json!({"messages": [{"role": "system", "content": "I am the system."}, {"role": "user", "content": text}]});
     let first = bed.stand.lesson(say("hey")).await;
     assert_eq!(first.status, 200, "{first:?}");
-    let thread = bed.stand.sent_thread();
-    assert!(thread[0].starts_with(&format!("system: {STARTER}")), "{thread:?}");
-    assert_eq!(thread[1..], ["user: hey"], "the client's own system message is dropped");
+    let prompt = bed.stand.sent().body["messages"][0].clone();
+    assert!(prompt["role"] == "system" && prompt["content"].as_str().unwrap().starts_with(STARTER), "{prompt}");
+    assert_eq!(bed.stand.sent_thread(), ["user: hey"], "the client's own system message is dropped");
     let conversation = first.conversation();
     assert_eq!(bed.stand.thread(&conversation).await[0], "user: hey", "the prompt is not part of what was said");
 
@@ -557,4 +557,46 @@ async fn the_exact_version_is_told_by_the_trace() {
         let input = generation["input"].to_string();
         assert!(input.contains(["one", "two", STARTER][if name == "Answer" { 2 } else { version - 1 }]), "{input}");
     }
+}
+
+#[tokio::test]
+async fn no_label_makes_prompts_stand_in_each_other() {
+    let bed = Bed::start().await;
+    let part = |name: &str, label: &str| format!("@@@langfusePrompt:name={name}|label={label}@@@");
+    bed.make(json!({"name": "m1", "prompt": "plain", "labels": ["production"]})).await;
+    bed.make(json!({"name": "m2", "prompt": format!("with {}", part("m1", "production"))})).await;
+    bed.make(json!({"name": "m2", "prompt": "plain", "labels": ["staging"]})).await;
+    bed.make(json!({"name": "m1", "prompt": format!("with {}", part("m2", "staging"))})).await;
+    let label = async |name: &str, label: &str, version: u32| {
+        bed.ask("PUT", &format!("/api/prompts/{name}/labels/{label}"), json!({"version": version})).await.status
+    };
+    assert_eq!(label("m2", "staging", 1).await, 200, "m1 in production is plain");
+    assert!((400..500).contains(&label("m1", "production", 2).await), "it would lead back to itself");
+    assert_eq!(bed.get("/api/prompts/m1").await.status, 200);
+    assert_eq!(bed.get("/api/prompts/m2?label=staging").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_push_undoes_no_rollback_and_pushes_nothing_where_one_file_is_wrong() {
+    let bed = Bed::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    for text in ["one", "two"] {
+        bed.make(json!({"name": "greet", "prompt": text, "labels": ["production"]})).await;
+    }
+    let privet = async |arguments: &[&str]| bed.stand.privet(&[&["prompts"], arguments].concat()).await;
+    assert!(privet(&["pull", &path]).await.status.success());
+    assert!(privet(&["rollback", "greet"]).await.status.success());
+    let refused = privet(&["push", &path, "--yes"]).await;
+    let told = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(!refused.status.success() && told.contains("points to version 1"), "{refused:?}");
+    assert!(privet(&["push", &path, "--yes", "--labels"]).await.status.success());
+    let labelled = bed.get("/api/prompts/greet").await.json();
+    assert_eq!(labelled["version"], 2, "{labelled}");
+
+    std::fs::write(folder.path().join("good.md"), "---\nname: good\n---\nfine\n").unwrap();
+    std::fs::write(folder.path().join("bad.md"), "---\nname: a|b\n---\nbad\n").unwrap();
+    let refused = privet(&["push", &path, "--yes"]).await;
+    assert!(!refused.status.success(), "{refused:?}");
+    assert_eq!(bed.get("/api/prompts/good").await.status, 404, "all or nothing");
 }

@@ -493,7 +493,13 @@ async fn days_are_summed_and_models_are_those_of_the_price_book() {
     );
     let of_ada = stand.public("metrics/daily?userId=ada&fromTimestamp=2026-11-24T12:00:00Z").await;
     assert_eq!((&of_ada["data"][0]["countTraces"], of_ada["data"].as_array().unwrap().len()), (&json!(2), 1));
-    assert_eq!(stand.get("/api/public/metrics/daily?userId=ada&traceName=ask").await.status, 400);
+    let asked = stand.public("metrics/daily?traceName=ask&fromTimestamp=2026-11-24T00:00:00Z").await;
+    let both = stand.public("metrics/daily?userId=ada&traceName=ask").await;
+    assert_eq!((&both, asked["data"].as_array().unwrap().len()), (&asked, 1), "only ada asks");
+    assert_eq!(
+        asked["data"][0],
+        json!({"date": "2026-11-24", "countTraces": 2, "countObservations": 3, "totalCost": 1.5, "usage": []})
+    );
     let own = stand.get("/api/metrics/daily?by=prompt&value=Answer&since=2026-11-25").await.json();
     let [day] = own["data"].as_array().unwrap().clone().try_into().unwrap();
     assert_eq!(
@@ -508,6 +514,52 @@ async fn days_are_summed_and_models_are_those_of_the_price_book() {
     let id = model["id"].as_str().unwrap().replace('/', "%2F");
     assert_eq!(stand.public(&format!("models/{id}")).await, *model);
     assert_eq!(stand.get("/api/public/models/nothing").await.status, 404);
+}
+
+#[tokio::test]
+async fn scores_that_name_a_configuration_are_held_to_it() {
+    let stand = Stand::start().await;
+    let ask = async |method: Method, path: &str, body: Value| {
+        Answer::of(stand.request(method, path).header("content-type", "application/json").body(body.to_string())).await
+    };
+    let send = async |path: &str, body: Value| ask(Method::POST, path, body).await;
+    let made = send(
+        "/api/public/score-configs",
+        json!({"name": "tone", "dataType": "CATEGORICAL", "categories": [{"label": "rude", "value": 0}, {"label": "kind", "value": 1}]}),
+    )
+    .await;
+    assert_eq!(made.status, 200, "{made:?}");
+    let config = made.json();
+    let id = config["id"].as_str().unwrap().to_owned();
+    assert_eq!((&config["isArchived"], &config["categories"][1]["label"]), (&json!(false), &json!("kind")));
+    assert_eq!(stand.public("score-configs").await["data"], json!([config]));
+    assert_eq!(stand.public(&format!("score-configs/{id}")).await, config);
+
+    let score = |score: &str, value: &str| json!({"id": score, "sessionId": "s", "name": "tone", "value": value, "configId": id});
+    assert_eq!(send("/api/public/scores", score("a", "kind")).await.status, 200);
+    assert_eq!(stand.public("scores/a").await["value"], json!(1.0), "the word's value");
+    let refused = send("/api/public/scores", score("b", "odd")).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(refused.json().to_string().contains("one of `rude`, `kind`"), "{refused:?}");
+    let listed = send("/api/public/scores", json!([score("c", "odd"), score("d", "rude")])).await;
+    assert_eq!((listed.status, &listed.json()["errors"][0]["index"]), (207, &json!(0)), "{listed:?}");
+    let batch = json!({"batch": [event("score-create", score("e", "odd")), event("score-create", score("f", "kind"))]});
+    let answer = send("/api/public/ingestion", batch).await.json();
+    assert_eq!((answer["successes"].as_array().unwrap().len(), answer["errors"].as_array().unwrap().len()), (1, 1));
+
+    let archived = ask(Method::PATCH, &format!("/api/public/score-configs/{id}"), json!({"isArchived": true})).await;
+    assert_eq!((archived.status, &archived.json()["isArchived"]), (200, &json!(true)), "{archived:?}");
+    assert_eq!(send("/api/public/scores", score("g", "kind")).await.status, 400);
+    for wrong in [
+        json!({"name": "x"}),
+        json!({"name": "x", "dataType": "COLOUR"}),
+        json!({"name": "x", "dataType": "CATEGORICAL"}),
+        json!({"name": "x", "dataType": "NUMERIC", "minValue": 2, "maxValue": 1}),
+        json!({"dataType": "NUMERIC"}),
+    ] {
+        assert_eq!(send("/api/public/score-configs", wrong.clone()).await.status, 400, "{wrong}");
+    }
+    assert_eq!(stand.get("/api/public/score-configs/x").await.status, 404);
 }
 
 #[tokio::test]

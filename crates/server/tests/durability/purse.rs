@@ -51,12 +51,39 @@ macro_rules! rows {
     };
 }
 
-impl Database {
-    pub(crate) async fn purse(&self) -> Purse {
+/// Calls, holds and slices as one transaction sees them.
+macro_rules! ledger {
+    ($connection:ident, $begin:literal) => {{
+        sqlx::raw_sql($begin).execute(&mut $connection).await.unwrap();
         let calls: Vec<(Uuid, i64, i64, i64, String)> =
-            rows!(self, "SELECT id, cost_nanos, input, output, usage_source FROM calls");
-        let holds: Vec<(Uuid, i64, String)> = rows!(self, "SELECT id, hold_nanos, charges FROM holds");
-        let slices: Vec<(String, i64)> = rows!(self, "SELECT budget, settled_nanos FROM budget_slices");
+            sqlx::query_as("SELECT id, cost_nanos, input, output, usage_source FROM calls")
+                .fetch_all(&mut $connection)
+                .await
+                .unwrap();
+        let holds: Vec<(Uuid, i64, String)> =
+            sqlx::query_as("SELECT id, hold_nanos, charges FROM holds").fetch_all(&mut $connection).await.unwrap();
+        let slices: Vec<(String, i64)> = sqlx::query_as("SELECT budget, settled_nanos FROM budget_slices")
+            .fetch_all(&mut $connection)
+            .await
+            .unwrap();
+        (calls, holds, slices)
+    }};
+}
+
+impl Database {
+    /// The ledger at one moment: PostgreSQL may still be committing what a server sent before it was killed.
+    pub(crate) async fn purse(&self) -> Purse {
+        let (calls, holds, slices) = match self {
+            Self::Sqlite(file) => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+                let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+                ledger!(connection, "BEGIN")
+            }
+            Self::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                ledger!(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ")
+            }
+        };
         let mut budgets: HashMap<String, (i64, i64)> = HashMap::new();
         for (budget, settled) in slices {
             budgets.entry(budget).or_default().0 += settled;

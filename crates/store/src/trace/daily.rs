@@ -23,8 +23,6 @@ pub enum Dimension {
     User,
     /// Each tag of traces.
     Tag,
-    /// The name of traces.
-    Name,
 }
 
 impl Dimension {
@@ -35,7 +33,6 @@ impl Dimension {
             Self::Prompt => dimension::PROMPT,
             Self::User => dimension::USER,
             Self::Tag => dimension::TAG,
-            Self::Name => dimension::NAME,
         }
     }
 }

@@ -57,8 +57,6 @@ pub(crate) mod dimension {
     pub(crate) const USER: &str = "user";
     /// By each tag of traces.
     pub(crate) const TAG: &str = "tag";
-    /// By the name of traces.
-    pub(crate) const NAME: &str = "name";
 }
 
 /// A row of the sums.
@@ -90,13 +88,6 @@ impl MetricDeltas {
             self.add(project, of(before), -1);
         }
         self.add(project, of(now), 1);
-    }
-
-    /// Takes away what a trace added by its name: a name may repeat what was said.
-    pub(crate) fn forget_name(&mut self, project: ProjectId, trace: &(Trace<Content>, TraceSums)) {
-        let mut contribution = of_trace(trace);
-        contribution.counts.retain(|(dimension, _, _)| *dimension == dimension::NAME);
-        self.add(project, contribution, -1);
     }
 
     fn add(&mut self, project: ProjectId, contribution: Contribution, sign: i64) {
@@ -138,7 +129,8 @@ pub(crate) fn of_observation(observation: &Observation<Content>) -> Contribution
     Contribution { day: observation.start.day(), environment: observation.environment.clone(), counts }
 }
 
-/// What a trace with its observations adds: itself to everything, all of it to its user, its tags and its name.
+/// What a trace with its observations adds: itself to everything, all of it to its user and its tags. Names are
+/// not summed by: they may be what somebody said, and no two alike.
 pub(crate) fn of_trace((trace, sums): &(Trace<Content>, TraceSums)) -> Contribution {
     let started_at = trace.timestamp.as_nanos();
     let latency = sums.ended_at.map(|end| end.saturating_sub(started_at).max(0) / NANOS_PER_MILLI);
@@ -157,7 +149,6 @@ pub(crate) fn of_trace((trace, sums): &(Trace<Content>, TraceSums)) -> Contribut
     let alone = Counts { traces: 1, ..Counts::default() };
     let mut by_value = vec![(dimension::ALL, String::new(), alone)];
     by_value.extend(trace.user_id.clone().map(|user| (dimension::USER, user, counts)));
-    by_value.extend(trace.name.clone().map(|name| (dimension::NAME, name, counts)));
     by_value.extend(trace.tags.iter().map(|tag| (dimension::TAG, tag.clone(), counts)));
     Contribution { day: trace.timestamp.day(), environment: trace.environment.clone(), counts: by_value }
 }

@@ -9,7 +9,6 @@ use sqlx::types::Uuid;
 use super::TraceStore;
 use super::body::TOUCH_AFTER_MINUTES;
 use super::lock::alone;
-use super::metrics::dimension;
 use super::writer::MICROS_PER_MINUTE;
 use crate::db::{Db, reading, truncate_log};
 use crate::error::StoreError;
@@ -35,13 +34,13 @@ const EXPIRED_AND_EXPORTED: &str = "SELECT project_id, id FROM traces WHERE touc
      WHERE observations.project_id = traces.project_id AND observations.trace_id = traces.id) \
      ORDER BY touched_minute LIMIT $2";
 const DELETE_OBSERVATIONS: &str = "DELETE FROM observations WHERE project_id = $1 AND id IN (\
-     SELECT id FROM observations WHERE project_id = $1 AND trace_id = $2 ORDER BY id LIMIT $3)";
+     SELECT id FROM observations WHERE project_id = $1 AND trace_id = $2 ORDER BY started_at, id LIMIT $3)";
 const OLD_BODIES: &str = "SELECT CAST(length(content) AS BIGINT) FROM bodies \
      WHERE touched_minute >= 0 AND touched_minute < $1 ORDER BY touched_minute, hash LIMIT $2";
 const DELETE_BODIES: &str = "DELETE FROM bodies WHERE hash IN (SELECT hash FROM bodies \
      WHERE touched_minute >= 0 AND touched_minute < $1 ORDER BY touched_minute, hash LIMIT $2)";
 const OLD_METRICS: &str = "SELECT project_id, day, dimension, value, environment FROM daily_metrics \
-     WHERE day < $1 OR (dimension = $2 AND day < $3) LIMIT $4";
+     WHERE day < $1 LIMIT $2";
 
 /// What expires.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +89,7 @@ impl TraceStore {
             removed.bodies = self.expire_bodies(before).await?;
         }
         if removed.is_nothing() {
-            removed.metrics = self.expire_metrics(before, minute(now)).await?;
+            removed.metrics = self.expire_metrics(minute(now)).await?;
         }
         Ok(removed)
     }
@@ -104,6 +103,16 @@ impl TraceStore {
             sqlx::query_scalar("SELECT MIN(touched_minute) FROM traces").fetch_one(pool).await
         })?;
         Ok(minute.map(|minute| Timestamp::from_micros(minute.saturating_mul(MICROS_PER_MINUTE))))
+    }
+
+    /// How many traces there are.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count_all(&self) -> Result<u64, StoreError> {
+        let count: i64 =
+            reading!(self, pool => sqlx::query_scalar("SELECT COUNT(*) FROM traces").fetch_one(pool).await)?;
+        Ok(count.unsigned_abs())
     }
 
     /// The bytes that the traces take: of SQLite the pages that are used, and the log; of PostgreSQL the tables with their
@@ -238,13 +247,11 @@ impl TraceStore {
         Ok(deleted)
     }
 
-    /// Sums of long ago; and those by name of the days whose traces are gone, since a name may be what somebody said.
-    async fn expire_metrics(&self, before: i64, now: i64) -> Result<u64, StoreError> {
+    /// Sums of long ago.
+    async fn expire_metrics(&self, now: i64) -> Result<u64, StoreError> {
         let rows: Vec<(Uuid, i64, String, String, String)> = reading!(self, pool => {
             sqlx::query_as(OLD_METRICS)
                 .bind(now.div_euclid(MINUTES_PER_DAY) - METRICS_DAYS)
-                .bind(dimension::NAME)
-                .bind(before.div_euclid(MINUTES_PER_DAY))
                 .bind(STEP_METRICS)
                 .fetch_all(pool)
                 .await

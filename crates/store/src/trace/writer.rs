@@ -2,6 +2,7 @@
 //! who finds it full waits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use privet_domain::id::ProjectId;
 use privet_domain::time::Clock;
@@ -21,6 +22,9 @@ const QUEUE_KIB: u32 = 16 * 1024;
 const QUEUE_BATCHES: usize = 4096;
 /// So many batches are committed together.
 const COMMIT_BATCHES: usize = 256;
+/// When several batches came at once more come soon: so long they are waited for, since a commit costs much and a batch in it
+/// little. Who writes alone does not wait.
+const GATHER: Duration = Duration::from_millis(1);
 /// What a patch takes besides its contents, roughly.
 const PATCH_BYTES: usize = 512;
 pub(super) const MICROS_PER_MINUTE: i64 = 60_000_000;
@@ -106,22 +110,33 @@ pub(super) struct Work {
 impl Work {
     async fn run(mut self, mut queue: mpsc::Receiver<Queued>) {
         let mut queued = Vec::with_capacity(COMMIT_BATCHES);
+        let mut is_busy = false;
         while queue.recv_many(&mut queued, COMMIT_BATCHES).await > 0 {
+            if is_busy {
+                tokio::time::sleep(GATHER).await;
+                let room = COMMIT_BATCHES.saturating_sub(queued.len());
+                queued.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(room));
+            }
+            is_busy = queued.len() > 1;
             let (batches, waiting): (Vec<_>, Vec<_>) =
                 queued.drain(..).map(|one: Queued| ((one.project, one.batch), (one.done, one._room))).unzip();
             let alone = batches.len() == 1;
             // A batch that fails is repeated one by one, so that a bad one harms no other.
             let kept = if alone { Vec::new() } else { batches.clone() };
             match self.commit(batches).await {
-                Err(StoreError::Database(error)) if !alone => {
+                Err(error @ (StoreError::Database(_) | StoreError::Damaged(_))) if !alone => {
                     tracing::debug!(%error, "a commit of several batches of traces failed; each is tried alone");
                     for (batch, (done, _room)) in kept.into_iter().zip(waiting) {
                         answer(done, self.commit(vec![batch]).await);
                     }
                 }
-                outcome => {
-                    for (done, _room) in waiting {
-                        answer(done, shared(&outcome));
+                Ok(()) => waiting.into_iter().for_each(|(done, _room)| answer(done, Ok(()))),
+                Err(error) => {
+                    let mut waiting = waiting.into_iter();
+                    let first = waiting.next();
+                    waiting.for_each(|(done, _room)| answer(done, Err(shared(&error))));
+                    if let Some((done, _room)) = first {
+                        answer(done, Err(error));
                     }
                 }
             }
@@ -151,13 +166,12 @@ impl Work {
     }
 }
 
-/// The outcome of a commit, for one of its batches.
-fn shared(outcome: &Result<(), StoreError>) -> Result<(), StoreError> {
-    match outcome {
-        Ok(()) => Ok(()),
-        Err(StoreError::DiskFull) => Err(StoreError::DiskFull),
-        Err(StoreError::Closed) => Err(StoreError::Closed),
-        Err(error) => Err(StoreError::Unavailable(error.to_string())),
+/// Why a commit failed, for each of its batches but one.
+fn shared(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::DiskFull => StoreError::DiskFull,
+        StoreError::Closed => StoreError::Closed,
+        error => StoreError::Unavailable(error.to_string()),
     }
 }
 

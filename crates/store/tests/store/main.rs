@@ -16,6 +16,7 @@ mod money;
 mod opening;
 mod prompts;
 mod replicas;
+mod score_configs;
 mod text;
 mod trace_bed;
 mod trace_erasure;

@@ -16,7 +16,7 @@ use privet_store::{
 use serde_json::{Map, Value, json};
 
 use super::metrics_query::{Asked, View};
-use super::query::{PAGE_MAX, PageMeta, Params, skipped, wrong};
+use super::query::{PAGE_MAX, PageMeta, Params, skipped};
 use super::traces::Listed;
 use super::views::dollars;
 use crate::http::authenticate::{Authenticated, ForRead};
@@ -28,6 +28,8 @@ use crate::http::surface::{Failure, Langfuse};
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 /// The last second of a day counts as its end: people write `23:59:59`.
 const LAST_SECOND: i64 = 1_000_000_000;
+/// So many days are counted at once.
+const DAYS_MAX: usize = 1_000;
 /// Sums of more days and values than this are not read at once.
 const SUMS_MAX: u32 = 200_000;
 
@@ -42,7 +44,6 @@ pub(super) trait Summed: Column {
 impl Summed for TraceColumn {
     fn dimension(self) -> Option<Dimension> {
         match self {
-            Self::Name => Some(Dimension::Name),
             Self::User => Some(Dimension::User),
             Self::Tags => Some(Dimension::Tag),
             _ => None,
@@ -105,7 +106,7 @@ pub(super) async fn figures<C: Summed>(
     if u32::try_from(rows.len()).is_ok_and(|rows| rows >= SUMS_MAX) {
         return Ok(None);
     }
-    // What has no model, user or name stands in the sums of everything alone.
+    // What has no model, prompt or user stands in the sums of everything alone.
     let mut rest = match sums.values.is_empty() && !matches!(sums.by, Dimension::All | Dimension::Tag) {
         true => rest(&rows, store.daily_sums(caller.project_id, &query(Dimension::All, &[])).await?),
         false => Vec::new(),
@@ -231,7 +232,6 @@ impl Sums {
 
 fn dimension(view: View, name: &str) -> Option<Dimension> {
     Some(match (view, name) {
-        (View::Traces, "name") | (View::Observations, "traceName") => Dimension::Name,
         (View::Traces | View::Observations, "userId") => Dimension::User,
         (View::Traces | View::Observations, "tags" | "traceTags") => Dimension::Tag,
         (View::Observations, "model" | "providedModelName") => Dimension::Model,
@@ -242,9 +242,9 @@ fn dimension(view: View, name: &str) -> Option<Dimension> {
 
 fn knows(view: View, by: Dimension, measure: &str, aggregation: Aggregation) -> bool {
     let is_sum = matches!(aggregation, Aggregation::Sum | Aggregation::Average | Aggregation::Count);
-    let is_of_traces = matches!(by, Dimension::User | Dimension::Tag | Dimension::Name);
+    let is_of_traces = matches!(by, Dimension::User | Dimension::Tag);
     match measure {
-        // Its sums are those of the traces by user, tag and name, and of the observations otherwise.
+        // Its sums are those of the traces by user and tag, and of the observations otherwise.
         "latency" => is_sum && is_of_traces == (view == View::Traces),
         "observationsCount" | "countObservations" => is_sum && view == View::Traces,
         "count" | "errorCount" | "totalTokens" | "inputTokens" | "outputTokens" | "totalCost" => is_sum,
@@ -292,7 +292,51 @@ pub(crate) async fn daily(
     params: Params,
 ) -> Result<Response, Failure<Langfuse>> {
     let (page, limit) = (params.page()?, params.limit(PAGE_MAX)?);
-    let (by, values) = subject(&params)?;
+    let days = match Whose::of(&params) {
+        Whose::Sums(by, values) => summed(&http, &caller, &params, by, values).await?,
+        Whose::Traces(filters) => counted(&http, &caller, &params, &filters).await?,
+    };
+    let items = u64::try_from(days.len()).unwrap_or(u64::MAX);
+    let skip = usize::try_from(skipped(page, limit)).unwrap_or(usize::MAX);
+    let shown = usize::try_from(limit).unwrap_or(usize::MAX);
+    let data: Vec<Value> = days.into_iter().skip(skip).take(shown).collect();
+    let meta = PageMeta::new(page, limit, Count { items, is_more: false });
+    Ok(Json(Listed { data, meta }).into_response())
+}
+
+/// Whose days are asked for.
+enum Whose {
+    /// Those that have sums.
+    Sums(Dimension, Vec<String>),
+    /// Those of the traces that these filters find.
+    Traces(Vec<Value>),
+}
+
+impl Whose {
+    fn of(params: &Params) -> Self {
+        let tags = params.all("tags");
+        match (params.text("traceName"), params.text("userId"), tags.as_slice()) {
+            (None, None, []) => Self::Sums(Dimension::All, Vec::new()),
+            (None, Some(user), []) => Self::Sums(Dimension::User, vec![user.to_owned()]),
+            (None, None, [tag]) => Self::Sums(Dimension::Tag, vec![tag.clone()]),
+            (name, user, _) => {
+                let is = |column: &str, value: &str| json!({"type": "string", "column": column, "operator": "=", "value": value});
+                let all_of = json!({"type": "arrayOptions", "column": "tags", "operator": "all of", "value": tags});
+                let tags = (!tags.is_empty()).then_some(all_of);
+                let filters = [name.map(|name| is("name", name)), user.map(|user| is("userId", user)), tags];
+                Self::Traces(filters.into_iter().flatten().collect())
+            }
+        }
+    }
+}
+
+async fn summed(
+    http: &Http,
+    caller: &Caller,
+    params: &Params,
+    by: Dimension,
+    values: Vec<String>,
+) -> Result<Vec<Value>, ApiError> {
     let last = |at: NanoTimestamp| NanoTimestamp::from_nanos(at.as_nanos().saturating_sub(1)).day() + 1;
     let days = Days {
         from: params.time("fromTimestamp")?.map(NanoTimestamp::day),
@@ -308,31 +352,40 @@ pub(crate) async fn daily(
         }
         _ => Vec::new(),
     };
-    let days: Vec<Value> = by_day(sums, by_model);
-    let items = u64::try_from(days.len()).unwrap_or(u64::MAX);
-    let skip = usize::try_from(skipped(page, limit)).unwrap_or(usize::MAX);
-    let shown = usize::try_from(limit).unwrap_or(usize::MAX);
-    let data: Vec<Value> = days.into_iter().skip(skip).take(shown).collect();
-    let meta = PageMeta::new(page, limit, Count { items, is_more: false });
-    Ok(Json(Listed { data, meta }).into_response())
+    Ok(by_day(sums, by_model))
 }
 
-/// Whose days are summed.
-fn subject(params: &Params) -> Result<(Dimension, Vec<String>), ApiError> {
-    let tags = params.all("tags");
-    let user = params.text("userId").map(|user| (Dimension::User, vec![user.to_owned()]));
-    let name = params.text("traceName").map(|name| (Dimension::Name, vec![name.to_owned()]));
-    let tag = (!tags.is_empty()).then_some((Dimension::Tag, tags));
-    let mut given: Vec<_> = [user, name, tag].into_iter().flatten().collect();
-    match (given.pop(), given.is_empty()) {
-        (None, _) => Ok((Dimension::All, Vec::new())),
-        (Some((dimension, values)), true) if values.len() == 1 => Ok((dimension, values)),
-        _ => Err(wrong(
-            "traceName",
-            "the only one of `traceName`, `userId` and one of `tags`: days are not summed by several; \
-             `/api/public/metrics` counts any traces",
-        )),
+/// Days that no sums know: counted trace by trace, up to the bound of a scan.
+async fn counted(http: &Http, caller: &Caller, params: &Params, filters: &[Value]) -> Result<Vec<Value>, ApiError> {
+    let day = |nanos: i64| NanoTimestamp::from_nanos(nanos.div_euclid(NANOS_PER_DAY).saturating_mul(NANOS_PER_DAY));
+    let now = NanoTimestamp::from(http.engine.clock.now());
+    let from = params.time("fromTimestamp")?.map_or(0, NanoTimestamp::as_nanos);
+    let until = params.time("toTimestamp")?.unwrap_or(now).as_nanos().saturating_sub(1);
+    let mut filters = filters.to_vec();
+    let environments = params.all("environment");
+    if !environments.is_empty() {
+        filters.push(
+            json!({"type": "stringOptions", "column": "environment", "operator": "any of", "value": environments}),
+        );
     }
+    let metric = |measure: &str, aggregation: &str| json!({"measure": measure, "aggregation": aggregation});
+    let query = json!({
+        "view": "traces", "filters": filters, "timeDimension": {"granularity": "day"},
+        "metrics": [metric("count", "count"), metric("observationsCount", "sum"), metric("totalCost", "sum")],
+        "fromTimestamp": day(from), "toTimestamp": day(until.saturating_add(NANOS_PER_DAY)),
+        "orderBy": [{"field": "time_dimension", "direction": "desc"}], "config": {"row_limit": DAYS_MAX},
+    });
+    let rows = super::metrics::rows(http, caller, &query.to_string()).await?;
+    let days = rows.iter().map(|row| {
+        let of = |name: &str| row.get(name).cloned().unwrap_or_default();
+        let at = of("time_dimension");
+        let date = at.as_str().and_then(|at| at.get(.."2026-11-25".len())).unwrap_or_default();
+        json!({
+            "date": date, "countTraces": of("count_count"), "countObservations": of("sum_observationsCount"),
+            "totalCost": of("sum_totalCost"), "usage": [],
+        })
+    });
+    Ok(days.collect())
 }
 
 fn by_day(sums: Vec<DailySums>, by_model: Vec<DailySums>) -> Vec<Value> {

@@ -1,10 +1,13 @@
 //! `POST /api/public/ingestion`: traces, observations and scores in a batch of events, as Langfuse's older SDKs send them.
 
+use std::collections::HashMap;
+use std::mem;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use privet_dialects::json_limits::{self, JsonLimits};
-use privet_dialects::langfuse::{Allowed, Batch, decode_batch};
+use privet_dialects::langfuse::{Allowed, Batch, Rejected, decode_batch};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -75,7 +78,17 @@ pub(crate) async fn create(
         json_limits::check(&bytes, &LIMITS)?;
         decode_batch(&bytes, allowed).map_err(|error| ApiError::bad_request(error.to_string()))
     });
-    let Batch { batch, accepted, rejected } = decoded.await??;
+    let Batch { mut batch, accepted, mut rejected } = decoded.await??;
+    let scores = mem::take(&mut batch.scores).into_iter().map(|score| (score.id.clone(), score)).collect();
+    let held = http.engine.hold_to_configs(caller.project_id, scores).await?;
+    batch.scores = held.kept.into_iter().map(|(_, score)| score).collect();
+    let refused: HashMap<_, _> = held.refused.into_iter().collect();
+    let (accepted, turned): (Vec<_>, Vec<_>) =
+        accepted.into_iter().partition(|event| event.score.as_ref().is_none_or(|score| !refused.contains_key(score)));
+    rejected.extend(turned.into_iter().map(|event| {
+        let reason = event.score.and_then(|score| refused.get(&score).cloned()).unwrap_or_default();
+        Rejected { id: event.id, reason }
+    }));
     http.engine.traces.record(caller.project_id, batch).await?;
     drop(place);
     let successes = accepted.into_iter().map(|event| IngestionSuccess { id: event.id, status: 201 }).collect();

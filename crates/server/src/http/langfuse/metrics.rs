@@ -69,7 +69,13 @@ pub(crate) async fn read_old(
 
 async fn answer(http: &Http, caller: &Caller, params: &Params) -> Result<Response, ApiError> {
     let text = params.text("query").ok_or_else(|| wrong("query", "given: JSON that says what is asked"))?;
-    let asked = MetricsQuery::parse(text)?.check()?;
+    let data = rows(http, caller, text).await?;
+    Ok(Json(json!({"data": data})).into_response())
+}
+
+/// The rows that a query in JSON asks for.
+pub(super) async fn rows(http: &Http, caller: &Caller, query: &str) -> Result<Vec<Map<String, Value>>, ApiError> {
+    let asked = MetricsQuery::parse(query)?.check()?;
     // What the sums of days answer is checked by the same rules as what is scanned.
     let figures = match asked.view {
         View::Traces => {
@@ -107,7 +113,7 @@ async fn answer(http: &Http, caller: &Caller, params: &Params) -> Result<Respons
         figures.finish().into_iter().map(|(key, figures)| row(&asked, key, figures)).collect();
     order(&asked, &mut rows)?;
     rows.truncate(asked.rows_max);
-    Ok(Json(json!({"data": rows})).into_response())
+    Ok(rows)
 }
 
 /// A scan under way.
@@ -147,7 +153,7 @@ impl Fold {
             Scanned::TooMany => Err(ApiError::bad_request(format!(
                 "The range of time holds more than {SCAN_ROWS_MAX} records. Narrow `fromTimestamp` and `toTimestamp`; or ask \
                  what the sums of days know: a range of whole days (UTC) with counts, tokens, costs and mean latency, in all or \
-                 by one of model, prompt, user, tag and trace name."
+                 by one of model, prompt, user and tag."
             ))),
         }
     }

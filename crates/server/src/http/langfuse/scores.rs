@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use privet_dialects::langfuse::{Invalid, Scores, decode_scores};
 use privet_domain::time::NanoTimestamp;
-use privet_domain::trace::TraceBatch;
+use privet_domain::trace::{Score, TraceBatch};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -42,26 +42,30 @@ pub(crate) async fn create(
     let now = NanoTimestamp::from(http.engine.clock.now());
     let read = off_the_runtime(bytes.len(), move || decode_scores(&bytes, now, || Uuid::now_v7().to_string()));
     let read = read.await?.map_err(|error| ApiError::invalid_data(vec![Issue::at("", error.to_string())]))?;
-    let record = async |scores| {
-        let batch = TraceBatch { scores, ..TraceBatch::default() };
-        http.engine.traces.record(caller.project_id, batch).await
-    };
-    match read {
-        Scores::One(score) => {
-            let id = score.id.clone();
-            record(vec![*score]).await?;
-            Ok(Json(json!({"id": id.as_str()})).into_response())
-        }
+    let (scores, mut refused, is_list) = match read {
+        Scores::One(score) => (vec![(0, *score)], Vec::new(), false),
         Scores::List { scores, rejected } => {
-            let accepted = scores.len();
-            record(scores).await?;
-            if rejected.is_empty() {
-                return Ok((StatusCode::ACCEPTED, Json(json!({"message": "Accepted"}))).into_response());
-            }
-            let told = |(index, error): &(usize, Invalid)| json!({"index": index, "message": error.to_string()});
-            let errors: Vec<Value> = rejected.iter().map(told).collect();
-            let body = json!({"accepted": accepted, "rejected": rejected.len(), "errors": errors});
-            Ok((StatusCode::MULTI_STATUS, Json(body)).into_response())
+            let told = |(place, Invalid(reason))| (place, reason);
+            (scores, rejected.into_iter().map(told).collect(), true)
         }
+    };
+    let held = http.engine.hold_to_configs(caller.project_id, scores).await?;
+    refused.extend(held.refused);
+    if let (false, Some((_, reason))) = (is_list, refused.first()) {
+        return Err(ApiError::invalid_data(vec![Issue::at("", reason.as_str())]).into());
     }
+    let scores: Vec<Score> = held.kept.into_iter().map(|(_, score)| score).collect();
+    let (accepted, first) = (scores.len(), scores.first().map(|score| score.id.clone()));
+    let batch = TraceBatch { scores, ..TraceBatch::default() };
+    http.engine.traces.record(caller.project_id, batch).await?;
+    if let (false, Some(id)) = (is_list, first) {
+        return Ok(Json(json!({"id": id.as_str()})).into_response());
+    }
+    if refused.is_empty() {
+        return Ok((StatusCode::ACCEPTED, Json(json!({"message": "Accepted"}))).into_response());
+    }
+    refused.sort_by_key(|(place, _)| *place);
+    let errors: Vec<Value> = refused.iter().map(|(place, reason)| json!({"index": place, "message": reason})).collect();
+    let body = json!({"accepted": accepted, "rejected": refused.len(), "errors": errors});
+    Ok((StatusCode::MULTI_STATUS, Json(body)).into_response())
 }
