@@ -52,6 +52,7 @@ CREATE TABLE memory_representations (
     UNIQUE (memory_id, kind, part)
 );
 
+CREATE INDEX memory_representations_by_owner ON memory_representations (owner, number);
 CREATE INDEX memory_representations_by_hash ON memory_representations (content_hash);
 
 -- What makes vectors. At most one is active.

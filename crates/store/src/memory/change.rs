@@ -1,5 +1,7 @@
 //! Changing a memory inside a transaction.
 
+use std::collections::HashSet;
+
 use privet_domain::id::ProjectId;
 use privet_domain::memory::{Memory, MemoryId};
 use privet_domain::time::Timestamp;
@@ -89,7 +91,7 @@ macro_rules! define_change {
                 self.revise(&[id]).await?;
                 self.enqueue(&[(id, project)], now).await?;
                 if let Some(thread) = Thread::of(new.kind, new.conversation, &new.scope).filter(|_| is_new_text) {
-                    self.rewindow(&Threads::from([(thread, (new.seq, new.seq))]), now).await?;
+                    self.rewindow(&Threads::from([(thread, (new.seq, new.seq))]), &HashSet::new(), now).await?;
                 }
                 Ok(new)
             }

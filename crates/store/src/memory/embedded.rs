@@ -1,6 +1,7 @@
 //! The index inside SQLite. Words come into it with the rows themselves; vectors by [`VectorIndex::put`], their codes in memory after
 //! the commit. What is found in the codes is compared by the vectors in the database, which also says what is gone.
 
+mod common_words;
 mod dense;
 mod shelf;
 mod sparse;
@@ -18,6 +19,7 @@ use sqlx::types::Uuid;
 
 use crate::db::{Db, Sqlite, Store};
 use crate::error::StoreError;
+use common_words::WordCounts;
 use shelf::Shelves;
 
 /// Those of which every representation has its words in the index.
@@ -30,6 +32,7 @@ const VERSIONS: &str = "SELECT id, revision FROM memories m WHERE id > $1 AND NO
 pub struct EmbeddedIndex {
     db: Arc<Db>,
     shelves: Arc<Shelves>,
+    word_counts: Arc<WordCounts>,
 }
 
 impl Store {
@@ -37,7 +40,9 @@ impl Store {
     #[must_use]
     pub fn embedded_index(&self) -> Option<EmbeddedIndex> {
         match &*self.db {
-            Db::Sqlite(_) => Some(EmbeddedIndex { db: self.db.clone(), shelves: Arc::default() }),
+            Db::Sqlite(_) => {
+                Some(EmbeddedIndex { db: self.db.clone(), shelves: Arc::default(), word_counts: Arc::default() })
+            }
             Db::Postgres(_) => None,
         }
     }

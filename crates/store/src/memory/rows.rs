@@ -107,6 +107,10 @@ struct Neighbour {
 const STANDING: &str =
     "SELECT id, project_id, user_id, conversation_id, kind, seq FROM memories WHERE message_id = $1 ORDER BY id";
 
+/// One memory.
+pub(super) const STANDING_OF: &str =
+    "SELECT id, project_id, user_id, conversation_id, kind, seq FROM memories WHERE id = $1";
+
 /// The memories of a conversation.
 pub(crate) const OF_CONVERSATION: &str = "SELECT id, project_id, user_id, conversation_id, kind, seq FROM memories \
      WHERE project_id = $1 AND conversation_id = $2 ORDER BY id";
@@ -164,12 +168,18 @@ fn lock_key(conversation: ConversationId) -> i64 {
 
 /// What a transaction can do with memories, on either database.
 pub(crate) trait MemoryRows {
-    /// Keeps new memories, their words and their windows, and puts them into the outbox. Gives the ids of those that were not
-    /// there already.
+    /// Keeps new memories with their words and puts them into the outbox. Gives the ids of those that were not there already.
+    /// Their windows are made when their task is done: that is no work for whoever waits for an answer.
     async fn remember(&mut self, memories: &[&NewMemory], now: Timestamp) -> Result<HashSet<MemoryId>, sqlx::Error>;
 
-    /// Makes the windows of threads anew around where they have changed.
-    async fn rewindow(&mut self, threads: &Threads, now: Timestamp) -> Result<(), sqlx::Error>;
+    /// Makes the windows of threads anew around where they have changed. Memories whose windows change are put into the outbox,
+    /// except those whose task is under way.
+    async fn rewindow(
+        &mut self,
+        threads: &Threads,
+        under_way: &HashSet<MemoryId>,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error>;
 
     /// Deletes memories with everything of them; [`MemoryRows::miss`] tells the others.
     async fn forget(&mut self, ids: &[MemoryId]) -> Result<u64, sqlx::Error>;
@@ -243,7 +253,6 @@ macro_rules! define_rows {
                     }
                     fresh.extend(insert.fetch_all(&mut *self).await?.into_iter().map(MemoryId::from));
                 }
-                let mut threads = Threads::new();
                 let mut parts = Vec::with_capacity(fresh.len());
                 let mut queued = Vec::with_capacity(fresh.len());
                 let mut seen = HashSet::with_capacity(fresh.len());
@@ -254,17 +263,18 @@ macro_rules! define_rows {
                     }
                     parts.extend(own_parts(memory.id, &memory.scope, memory.line(), &memory.representations));
                     queued.push((memory.id, memory.scope.project));
-                    if let Some(thread) = Thread::of(memory.kind, memory.conversation, &memory.scope) {
-                        touch(&mut threads, thread, memory.seq);
-                    }
                 }
                 insert_parts!(self, $statements, &parts);
                 self.enqueue(&queued, now).await?;
-                self.rewindow(&threads, now).await?;
                 Ok(fresh)
             }
 
-            async fn rewindow(&mut self, threads: &Threads, now: Timestamp) -> Result<(), sqlx::Error> {
+            async fn rewindow(
+                &mut self,
+                threads: &Threads,
+                under_way: &HashSet<MemoryId>,
+                now: Timestamp,
+            ) -> Result<(), sqlx::Error> {
                 for (thread, (first, last)) in threads {
                     if $is_shared {
                         sqlx::query(LOCK_CONVERSATION).bind(lock_key(thread.conversation)).execute(&mut *self).await?;
@@ -286,8 +296,11 @@ macro_rules! define_rows {
                         delete.execute(&mut *self).await?;
                     }
                     insert_parts!(self, $statements, &windows);
-                    self.revise(&replaced).await?;
-                    let queued: Vec<_> = replaced.iter().map(|id| (*id, thread.scope.project)).collect();
+                    let changed: Vec<MemoryId> = windows.iter().map(|part| part.memory).collect();
+                    self.revise(&changed).await?;
+                    let project = thread.scope.project;
+                    let queued: Vec<_> =
+                        changed.iter().filter(|id| !under_way.contains(id)).map(|id| (*id, project)).collect();
                     self.enqueue(&queued, now).await?;
                 }
                 Ok(())
@@ -396,7 +409,7 @@ macro_rules! define_rows {
                 }
                 let queued: Vec<_> = gone.iter().map(|standing| (standing.memory, standing.project)).collect();
                 self.enqueue(&queued, now).await?;
-                self.rewindow(&threads, now).await
+                self.rewindow(&threads, &HashSet::new(), now).await
             }
         }
     };

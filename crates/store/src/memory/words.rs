@@ -9,15 +9,19 @@ const WORDS_MAX: usize = 32;
 /// Longer runs of letters are no words that anybody would search.
 const WORD_CHARS_MAX: usize = 64;
 
-/// The expression for `MATCH`; `None` if the text has no words. Nothing of the text is syntax: each word stands in quotes, and has
-/// letters and digits alone.
-pub(super) fn expression(owners: &[Owner], text: &str) -> Option<String> {
-    let words = words(text);
-    if words.is_empty() || owners.is_empty() {
-        return None;
+/// The expression for `MATCH`: one of the words, inside one of the owners if any are given. Nothing of a text is syntax: each word
+/// stands in quotes, and has letters and digits alone.
+pub(super) fn expression(owners: &[Owner], words: &[String]) -> String {
+    if owners.is_empty() {
+        return format!("text : ({})", any(words));
     }
     let owners: Vec<String> = owners.iter().map(|owner| owner.token()).collect();
-    Some(format!("owner : ({}) AND text : ({})", any(&owners), any(&words)))
+    format!("owner : ({}) AND text : ({})", any(&owners), any(words))
+}
+
+/// The expression for one word, whoever's.
+pub(super) fn word_expression(word: &str) -> String {
+    format!("text : \"{word}\"")
 }
 
 fn any(words: &[String]) -> String {
@@ -25,7 +29,8 @@ fn any(words: &[String]) -> String {
     quoted.join(" OR ")
 }
 
-fn words(text: &str) -> Vec<String> {
+/// The words of a text, each once, in small letters.
+pub(super) fn words(text: &str) -> Vec<String> {
     let mut seen = HashSet::new();
     let mut words: Vec<String> = text
         .split(|letter: char| !letter.is_alphanumeric())

@@ -88,6 +88,7 @@ async fn talked(store: &Store, home: ProjectId) -> (ConversationId, Vec<MessageI
     let second = with_memories(go_on(store, home, id, &["thanks"]));
     messages.extend(second.messages.iter().map(|message| message.id));
     store.start_turn(second).await.unwrap();
+    weave(store, 2).await;
     (id, messages)
 }
 
@@ -125,6 +126,13 @@ async fn rows(bed: &Bed) -> i64 {
     bed.number(everywhere).await + if bed.is_sqlite() { bed.number(words).await } else { 0 }
 }
 
+/// Does what a worker does first.
+async fn weave(store: &Store, second: i64) {
+    let tasks = store.claim_outbox(1000, Duration::ZERO, at(second)).await.unwrap();
+    let ids: Vec<MemoryId> = tasks.into_iter().map(|task| task.memory).collect();
+    store.weave_windows(&ids, at(second)).await.unwrap();
+}
+
 async fn outbox(store: &Store, second: i64) -> Vec<MemoryId> {
     let tasks = store.claim_outbox(1000, Duration::from_secs(60), at(second)).await.unwrap();
     store.acknowledge_outbox(&tasks).await.unwrap();
@@ -144,6 +152,8 @@ async fn a_message_and_its_memory_are_written_together_or_not_at_all(bed: &Bed) 
     let memory = store.memory(home, id).await.unwrap();
     assert_eq!((memory.message, memory.text.as_str(), memory.version), (Some(message), "hello", 1));
     assert_eq!((memory.created_at, memory.role.as_deref()), (at(1), Some("user")));
+    assert_eq!(texts(&store, id).await, [(Representation::Text, "user: hello".to_owned())]);
+    store.weave_windows(&[id, MemoryId::new()], at(1)).await.unwrap();
     let both = [Representation::Text, Representation::Window].map(|kind| (kind, "user: hello".to_owned()));
     assert_eq!(texts(&store, id).await, both);
     assert_eq!(outbox(&store, 1).await, [id]);
@@ -210,6 +220,7 @@ async fn a_withdrawn_turn_is_not_remembered(bed: &Bed) {
     let turn = with_memories(go_on(&store, home, id, &["never asked"]));
     let (withdrawn, doomed) = (withdrawal(&turn), MemoryId::of_message(turn.messages[0].id));
     store.start_turn(turn).await.unwrap();
+    weave(&store, 2).await;
     assert!(window(&store, messages[2]).await.ends_with("never asked"));
     outbox(&store, 3).await;
     store.withdraw_turn(withdrawn).await.unwrap();

@@ -230,6 +230,41 @@ async fn a_check_finds_what_is_missing_or_too_much_and_a_repair_mends_it() {
     bed.execute("INSERT INTO memory_terms (memory_terms, rank) VALUES ('integrity-check', 1)").await;
 }
 
+#[tokio::test]
+async fn an_owner_of_very_many_texts_is_searched_by_its_rare_words_and_finds_nothing_of_others() {
+    let bed = Bed::sqlite();
+    let filled = opened(&bed, DIMENSIONS).await;
+    let scope = |user: &str| MemoryScope::new(filled.scope.project, user);
+    let note = |user: &str, number: usize| {
+        let text = format!("the thing number{} of group{}", number, number % 100);
+        NewMemory::new(MemoryId::new(), scope(user), MemoryKind::Note, text, at(1))
+    };
+    let mut memories: Vec<NewMemory> = (0..5_600).map(|number| note("ada", number)).collect();
+    memories.extend((0..300).map(|number| note("bob", number)));
+    filled.store.add_memories(&memories, at(1)).await.unwrap();
+    let found = async |user: &str, words: &str, limit: usize| {
+        let query = SparseQuery {
+            words: words.to_owned(),
+            representation: None,
+            scope: scope(user),
+            filter: MemoryFilter::default(),
+            limit,
+        };
+        let found = filled.index.sparse(query).await.unwrap();
+        let own = |id: &MemoryId| memories.iter().any(|memory| memory.id == *id && memory.scope.user == user);
+        assert!(found.iter().all(|candidate| own(&candidate.memory)), "{words}");
+        found.into_iter().map(|candidate| candidate.memory).collect::<Vec<_>>()
+    };
+    assert_eq!(found("ada", "the thing number77 of", 1).await, [memories[77].id]);
+    assert_eq!(found("ada", "group5", 1_000).await.len(), 56, "bob's three are left out");
+    assert_eq!(found("bob", "the group5", 1_000).await.len(), 300);
+    assert_eq!(found("bob", "the group5", 3).await.len(), 3);
+    // Common words alone find some of the newest.
+    let newest = found("ada", "the thing", 50).await;
+    assert_eq!(newest.len(), 50);
+    assert!(newest.iter().all(|id| !memories[..500].iter().any(|memory| memory.id == *id)));
+}
+
 /// Pseudo-random numbers of a normal distribution, near enough.
 struct Normal(u64);
 

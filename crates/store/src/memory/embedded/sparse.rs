@@ -1,4 +1,4 @@
-//! Searching by words: BM25, with the owner as one of the words.
+//! Searching by words: BM25, with the owner as one of the words, or looked at for each that matches.
 
 use privet_domain::memory::{Candidate, IndexError, SparseQuery};
 use privet_domain::time::Timestamp;
@@ -6,13 +6,13 @@ use sqlx::types::Uuid;
 
 use super::{EmbeddedIndex, failed, rank};
 use crate::memory::owner::Owner;
-use crate::memory::words::expression;
+use crate::memory::words::{expression, words};
 
 /// The best by their words; whose and what they are is looked up for those alone.
 const MATCHES: &str = "SELECT f.number, f.rank, r.owner, r.memory_id, m.kind, m.created_at, m.conversation_id FROM ( \
-         SELECT rowid AS number, rank FROM memory_terms WHERE memory_terms MATCH $1 ORDER BY rank LIMIT $2) f \
+         SELECT rowid AS number, rank FROM memory_terms WHERE memory_terms MATCH $1 AND rowid >= $3 ORDER BY rank LIMIT $2) f \
      CROSS JOIN memory_representations r ON r.number = f.number CROSS JOIN memories m ON m.id = r.memory_id";
-/// Behind a filter so many times more are read at first, and again when too few of them pass.
+/// Where not all that match are sought, so many times more are read at first, and again when too few of them pass.
 const READ_AHEAD: usize = 8;
 
 #[derive(sqlx::FromRow)]
@@ -30,14 +30,19 @@ impl EmbeddedIndex {
     pub(super) async fn matching(&self, query: SparseQuery) -> Result<Vec<Candidate>, IndexError> {
         let owners = Owner::all(&query.scope, query.representation);
         let keys: Vec<Owner> = owners.iter().map(|(_, owner)| *owner).collect();
-        let Some(expression) = expression(&keys, &query.words).filter(|_| query.limit > 0) else {
+        let words = words(&query.words);
+        if words.is_empty() || query.limit == 0 {
             return Ok(Vec::new());
-        };
-        let mut window = if query.filter.is_open() { query.limit } else { query.limit.saturating_mul(READ_AHEAD) };
+        }
+        let search = self.worth_while(&keys, words).await?;
+        let expression = expression(if search.is_inside { &keys } else { &[] }, &search.words);
+        let takes_all = search.is_inside && query.filter.is_open();
+        let mut window = if takes_all { query.limit } else { query.limit.saturating_mul(READ_AHEAD) };
         loop {
             let rows: Vec<MatchRow> = sqlx::query_as(MATCHES)
                 .bind(&expression)
                 .bind(i64::try_from(window).unwrap_or(i64::MAX))
+                .bind(search.from)
                 .fetch_all(&self.sqlite()?.readers)
                 .await
                 .map_err(failed)?;
@@ -57,7 +62,7 @@ impl EmbeddedIndex {
                 })
             };
             let mut candidates: Vec<Candidate> = rows.into_iter().filter_map(candidate).collect();
-            if is_all || query.filter.is_open() || candidates.len() >= query.limit {
+            if is_all || takes_all || candidates.len() >= query.limit {
                 rank(&mut candidates, query.limit);
                 return Ok(candidates);
             }
