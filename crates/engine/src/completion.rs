@@ -24,6 +24,7 @@ use privet_dialects::{BadRequest, Dialect, Unsupported, UpstreamFault};
 use privet_domain::id::{ConversationId, RequestId};
 use privet_providers::{ChatCall, OnDisconnect, Provider, ProviderError, UpstreamAnswer, UpstreamBody};
 use privet_store::{CallKind, Refusal, StoreError};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +36,7 @@ use crate::owned::Owned;
 use crate::prompt::PromptError;
 use crate::router::{Target, UnknownModel};
 use crate::settlement::OpenCall;
-use crate::traces::{CallTrace, ChatFacts, Ended, RequestTrace};
+use crate::traces::{CallTrace, ChatFacts, Ended, RequestTrace, named_user};
 use compose::{Gathered, Turn};
 
 pub use lead::{NamedPrompt, PromptWish};
@@ -56,6 +57,15 @@ pub struct ChatCommand {
     pub prompt: Option<PromptWish>,
     /// Where the request stands in its client's trace, and where its own is told.
     pub trace: RequestTrace,
+}
+
+impl ChatCommand {
+    /// For whom the request speaks: for the user that it names, if the key may speak for others; else for the key's.
+    fn user(&self) -> String {
+        let named = self.incoming.metadata().get("trace_user_id").and_then(Value::as_str).map(str::to_owned);
+        let named = named.or_else(|| self.incoming.user()).filter(|name| !name.is_empty());
+        named_user(named, &self.caller.user_id).0
+    }
 }
 
 /// An answer, in the client's dialect.

@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 const USER_CONTEXT: &str = "privet erased user v1";
 /// What an erasure does not reach.
-const NOT_COVERED: [&str; 5] = [
+const NOT_COVERED: [&str; 6] = [
     "copies of the database and its backups, also those made before a migration",
     "what was exported, sent to a webhook or written to a log",
     "what providers keep",
     "the names of budgets in the configuration and their windows",
+    "sums of days by tags, and what others said of the user",
     "what is sent in the user's name after this",
 ];
 

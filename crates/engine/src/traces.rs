@@ -19,7 +19,7 @@ use privet_store::{Store, StoreError, TraceStore};
 
 use crate::Engine;
 use crate::completion::CompletionError;
-pub(crate) use call::{CallTrace, ChatFacts, Ended};
+pub(crate) use call::{CallTrace, ChatFacts, Ended, named_user};
 pub use export::Export;
 pub(crate) use pace::RefusalPace;
 pub use pricing::BookPricing;
@@ -36,6 +36,16 @@ pub struct Traces {
     /// Whether requests to models leave traces by themselves.
     pub requests: bool,
     privacy: Privacy,
+}
+
+/// Names that are what somebody said are cut only when what is private in them is masked: half an address is none to a mask.
+fn with_names_cut(mut batch: TraceBatch) -> TraceBatch {
+    for patch in &mut batch.traces {
+        if let (Some(name), Some(chars)) = (&mut patch.name, patch.name_chars_max.take()) {
+            *name = name.chars().take(chars).collect();
+        }
+    }
+    batch
 }
 
 impl Traces {
@@ -57,7 +67,7 @@ impl Traces {
     async fn write(&self, project: ProjectId, batch: TraceBatch, sender: Sender) -> Result<(), StoreError> {
         let observations = u64::try_from(batch.observations.len()).unwrap_or(0);
         let written = match self.privacy.apply(project, batch, sender).await {
-            Ok(batch) => self.store.write(project, batch).await,
+            Ok(batch) => self.store.write(project, with_names_cut(batch)).await,
             Err(error) => Err(error),
         };
         match written {

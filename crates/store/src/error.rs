@@ -69,6 +69,12 @@ pub enum StoreError {
 /// SQLite's SQLITE_FULL and PostgreSQL's `disk_full`.
 const DISK_FULL_CODES: [&str; 2] = ["13", "53100"];
 
+/// Extended codes hold the code in their lowest byte.
+fn is_busy(code: &str) -> bool {
+    const SQLITE_BUSY: i64 = 5;
+    code.len() < 5 && code.parse::<i64>().is_ok_and(|code| code & 0xff == SQLITE_BUSY)
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
@@ -78,6 +84,10 @@ impl From<sqlx::Error> for StoreError {
                 Self::Unavailable(error.to_string())
             }
             sqlx::Error::Database(reply) if reply.is_foreign_key_violation() => Self::NotFound,
+            // SQLITE_BUSY, with its kinds: somebody else writes for longer than anybody should.
+            sqlx::Error::Database(reply) if reply.code().is_some_and(|code| is_busy(&code)) => {
+                Self::Unavailable(error.to_string())
+            }
             sqlx::Error::Database(reply) if reply.code().is_some_and(|code| DISK_FULL_CODES.contains(&&*code)) => {
                 Self::DiskFull
             }

@@ -20,6 +20,8 @@ pub struct TracePatch {
     pub timestamp: Option<NanoTimestamp>,
     /// What it is called.
     pub name: Option<String>,
+    /// The name is what somebody said: it is cut to so many characters once what is private in it is masked.
+    pub name_chars_max: Option<usize>,
     /// For whom it ran.
     pub user_id: Option<String>,
     /// The session (a conversation) it belongs to.
@@ -51,6 +53,7 @@ impl TracePatch {
             at,
             timestamp: None,
             name: None,
+            name_chars_max: None,
             user_id: None,
             session_id: None,
             release: None,

@@ -119,7 +119,7 @@ pub(super) async fn begin(
     let start = (is_new || !messages.is_empty()).then(|| TurnStart {
         project_id: turn.project_id,
         conversation_id,
-        new_for_user: is_new.then(|| command.caller.user_id.to_string()),
+        new_for_user: is_new.then(|| command.user()),
         messages,
         at,
     });

@@ -332,7 +332,8 @@ mod tests {
         #[test]
         fn an_entry_keeps_to_its_estimate(text in "\\PC{0,60}", label in any::<String>()) {
             let recalled = Recalled { author: Some(&label), title: Some(&label), ..message(&text) };
-            let bytes = quote(&[recalled], QuoteFormat::Entries).len() - quote(&[message("")], QuoteFormat::Entries).len();
+            let bare = Recalled { author: None, title: None, ..message("") };
+            let bytes = quote(&[recalled], QuoteFormat::Entries).len() - quote(&[bare], QuoteFormat::Entries).len();
             prop_assert!(bytes <= label_bytes(&recalled) + text.len() * GROWTH_MAX + 16);
         }
     }

@@ -136,6 +136,10 @@ impl Prompts {
         let had = self.fetch_as(editor.project_id, name, &selector, Form::Raw).await?;
         let coming = labels.iter().filter(|label| !had.head.labels.contains(label));
         self.permit(editor, coming.map(String::as_str)).await?;
+        if !had.body.texts().flat_map(references).collect::<Vec<PromptReference>>().is_empty() {
+            // Whoever finds this version by the label from now on must find it whole: it may lead back to itself by now.
+            self.check_parts(editor.project_id, &name.parse()?, &had.body).await?;
+        }
         match self.store.label_prompt(editor.project_id, name, version, labels, now).await {
             Err(StoreError::NotFound) => return Err(PromptError::NotFound { name: name.to_owned(), selector }),
             labelled => labelled?,
@@ -258,6 +262,22 @@ impl Prompts {
 }
 
 /// The labels that are kept: each once, without the one that moves by itself.
+impl NewPrompt {
+    /// What can be said of it without asking the server.
+    ///
+    /// # Errors
+    /// When something of it is wrong.
+    pub fn check(&self) -> Result<(), PromptError> {
+        let _: PromptName = self.name.parse()?;
+        own_labels(&self.labels)?;
+        check_message(self.commit_message.as_deref())?;
+        self.tags.clone().map(check_tags).transpose()?;
+        let none = Value::Object(Map::new());
+        self.body.check(if self.config.is_null() { &none } else { &self.config })?;
+        Ok(())
+    }
+}
+
 fn own_labels(labels: &[String]) -> Result<Vec<String>, PromptError> {
     let mut own: Vec<String> = Vec::with_capacity(labels.len());
     for label in labels {

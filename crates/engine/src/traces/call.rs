@@ -28,6 +28,8 @@ pub(crate) use description::named_user;
 
 /// A trace is named by so many characters of what was last said, as in the lesson.
 const NAME_CHARS: usize = 45;
+/// And so much of it is looked at for what is private.
+const NAME_CHARS_SEEN: usize = 400;
 /// What any other is called, and a trace that nothing else names.
 const CHAT: &str = "chat";
 const EMBEDDINGS: &str = "embeddings";
@@ -115,6 +117,7 @@ impl CallTrace {
         if call.is_root {
             let name = Some(name(&incoming.messages)).filter(|name| call.keeps_content && !name.is_empty());
             call.trace.name = Some(name.unwrap_or_else(|| CHAT.to_owned()));
+            call.trace.name_chars_max = Some(NAME_CHARS);
         }
         call.trace.session_id = facts.conversation_id.map(|id| id.to_string());
         call.describe(Description { metadata: incoming.metadata(), user: incoming.user() }, &command.caller);
@@ -192,7 +195,9 @@ impl CallTrace {
         if self.is_root {
             return description.write(&mut self.trace, &caller.user_id);
         }
-        let mut said = TracePatch::new(self.trace.id.clone(), self.observation.at);
+        // It holds against what the call says by itself, and against nothing that anybody else does.
+        let at = NanoTimestamp::from_nanos(self.trace.at.as_nanos().saturating_add(1));
+        let mut said = TracePatch::new(self.trace.id.clone(), at);
         description.write(&mut said, &caller.user_id);
         self.said = Some(said);
     }
@@ -270,7 +275,7 @@ pub(crate) fn observation_id_of(request: RequestId) -> ObservationId {
 /// The beginning of what the user said last.
 fn name(messages: &[Message]) -> String {
     let said = messages.iter().rfind(|message| message.role == Role::User).or(messages.last());
-    said.map(Message::plain_text).unwrap_or_default().trim().chars().take(NAME_CHARS).collect()
+    said.map(Message::plain_text).unwrap_or_default().trim().chars().take(NAME_CHARS_SEEN).collect()
 }
 
 /// The thread as it is sent, each message in its canonical form: so that the next turn, which repeats it, is seen to. With tools

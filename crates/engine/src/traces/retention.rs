@@ -13,6 +13,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What was written so shortly ago does not go, however much it is.
 const YOUNGEST: Duration = Duration::from_secs(120);
 const MINUTE: Duration = Duration::from_secs(60);
+/// Of what is younger, contents are looked for and deleted with their traces.
+const YOUNG: Duration = Duration::from_secs(3_600);
+/// So much of the part of the traces that is the part of the bytes which is too much goes before it is looked again: traces differ.
+const DISCARDED_SHARE: f64 = 0.5;
+const DISCARDED_MIN: f64 = 20.0;
 
 /// How long traces stay.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +101,21 @@ impl Retention {
                 tracing::warn!(used, max = self.bytes_max, "the newest traces alone are more than `traces.disk_max`");
                 break;
             };
+            if store.frees_at_once() && before > now.before(YOUNG) {
+                // Contents expire only some time after their traces: what is younger takes them along.
+                let surplus = used.saturating_sub(self.bytes_max) as f64 / used.max(1) as f64;
+                let count = (store.count_all().await? as f64 * surplus * DISCARDED_SHARE).ceil().max(DISCARDED_MIN);
+                let discarded = store.discard_oldest(now.before(YOUNGEST), count as u64, now).await?;
+                if discarded == 0 {
+                    break;
+                }
+                removed_any = true;
+                metrics::counter!("privet_traces_expired_total", "what" => "traces", "reason" => "disk_max")
+                    .increment(discarded);
+                store.truncate_log().await?;
+                used = store.used_bytes().await?;
+                continue;
+            }
             // The contents go after the rows that refer to them, so this minute is finished before the next.
             while used > self.bytes_max {
                 let step = store.expire_step(Expiry { before, waits_for_export: false }, now).await?;
@@ -220,6 +240,23 @@ mod tests {
         assert!(matches!(store.trace(project, &id(0, 0)).await, Err(StoreError::NotFound)));
         let newest = store.trace(project, &id(79, 39)).await.unwrap();
         assert!(newest.trace.input.is_some());
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn of_what_came_within_minutes_the_oldest_part_goes_with_its_contents() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, clock) = open(&Location::Folder(folder.path().to_owned())).await;
+        let project = ProjectId::new();
+        fill(&store, &clock, project, 0..8).await;
+        assert!(store.truncate_log().await.unwrap());
+        let (whole, mut memory) = (store.used_bytes().await.unwrap(), Memory::default());
+        clock.0.store(10, Ordering::SeqCst);
+        within(whole / 2).round(&store, &*clock, &mut memory).await.unwrap();
+        let left = store.used_bytes().await.unwrap();
+        assert!(left <= whole / 2 && left > whole / 5, "{left} of {whole}");
+        assert!(matches!(store.trace(project, &id(0, 0)).await, Err(StoreError::NotFound)));
+        assert!(store.trace(project, &id(7, 39)).await.unwrap().trace.input.is_some());
         store.close().await;
     }
 

@@ -33,7 +33,7 @@ impl<S: Surface> FromRequest<Http> for JsonBody<S> {
 }
 
 /// Large bodies take many times their size in memory while they are read: so many are worked on at once, the others wait.
-static LARGE_BODIES: Semaphore = Semaphore::const_new(8);
+static LARGE_BODIES: Semaphore = Semaphore::const_new(3);
 
 /// A body of any form, whole: unpacked where it is gzip, within the same bound.
 pub(crate) struct UnpackedBody<S: Surface> {

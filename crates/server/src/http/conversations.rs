@@ -44,7 +44,7 @@ pub(crate) struct ConversationView {
     /// Its id.
     #[schema(value_type = uuid::Uuid)]
     id: ConversationId,
-    /// The user whose key began it.
+    /// The user that it is of: whom its first request named, or whose key it was.
     user_id: String,
     /// When it began, RFC 3339.
     created_at: String,

@@ -19,6 +19,7 @@ use super::docs::{LessonChatRequest, LessonError, LessonReply};
 use super::error::ApiError;
 use super::idempotency::{RepeatableBody, once};
 use super::openai::chat_completions::parse_conversation_id;
+use super::prompt_wish;
 use super::reply::respond;
 use super::router::Http;
 use super::surface::{Failure, Lesson};
@@ -65,6 +66,7 @@ pub(crate) async fn create(
     let (engine, family_id) = (http.engine.clone(), caller.family_id);
     let work = async move {
         let request = LessonRequest::parse(&bytes)?;
+        let named = prompt_wish::read_named(&headers, || request.prompt.clone())?;
         let conversation_id = request.conversation_id;
         let target = engine.router.resolve(request.model.as_deref()).map_err(CompletionError::from)?;
         let incoming = request.into_incoming(&target);
@@ -74,7 +76,7 @@ pub(crate) async fn create(
             incoming,
             conversation_id,
             conversational: true,
-            prompt: Some(PromptWish::Answer),
+            prompt: Some(named.map_or(PromptWish::Answer, PromptWish::Named)),
             trace: trace.clone(),
         };
         let replied = engine.complete(command).await.map_err(|error| ApiError::from(error).for_lesson());
@@ -92,6 +94,8 @@ struct LessonRequest {
     conversation_id: Option<ConversationId>,
     model: Option<String>,
     stream: bool,
+    /// `metadata.prompt`: another prompt than `Answer`.
+    prompt: Option<Value>,
 }
 
 impl LessonRequest {
@@ -115,7 +119,8 @@ impl LessonRequest {
             Some(Value::Bool(stream)) => *stream,
             Some(_) => return Err(ApiError::bad_request("Invalid request: stream must be true or false")),
         };
-        Ok(Self { messages, conversation_id, model, stream })
+        let prompt = body.pointer("/metadata/prompt").cloned();
+        Ok(Self { messages, conversation_id, model, stream, prompt })
     }
 
     /// The parameters are the lesson's: temperature 0 (where the model takes one), text, and at most 4096 tokens, which the

@@ -25,13 +25,21 @@ struct Wish {
 
 /// The prompt of a request, if it names one.
 pub(crate) fn read(headers: &HeaderMap, incoming: &IncomingChat) -> Result<Option<NamedPrompt>, ApiError> {
+    read_named(headers, || incoming.metadata().remove("prompt"))
+}
+
+/// The prompt of a request, if it names one by the header or in this member of its body.
+pub(crate) fn read_named(
+    headers: &HeaderMap,
+    in_body: impl FnOnce() -> Option<Value>,
+) -> Result<Option<NamedPrompt>, ApiError> {
     if let Some(value) = headers.get(PROMPT_HEADER) {
         let text = value
             .to_str()
             .map_err(|_| wrong(PROMPT_HEADER.as_str(), "it is no ASCII text; write JSON with \\u escapes"));
         return read_text(text?, PROMPT_HEADER.as_str()).map(Some);
     }
-    match incoming.metadata().remove("prompt") {
+    match in_body() {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => read_text(&text, METADATA).map(Some),
         Some(value) => read_json(value, METADATA).map(Some),
@@ -74,8 +82,8 @@ fn read_version(value: &Value) -> Option<u32> {
 
 fn wrong(place: &str, reason: impl ToString) -> ApiError {
     let reason = shortened(&reason.to_string());
-    let form = r#"write NAME, NAME@LABEL, NAME@VERSION, or {"name": …, "label" or "version": …, "variables": {…}}"#;
-    ApiError::bad_request(format!("`{place}` names no prompt: {reason}. It is {form}.")).at(place)
+    let form = r#"Write NAME, NAME@LABEL, NAME@VERSION, or {"name": …, "label" or "version": …, "variables": {…}}"#;
+    ApiError::bad_request(format!("`{place}` names no prompt: {reason}. {form}.")).at(place)
 }
 
 #[cfg(test)]

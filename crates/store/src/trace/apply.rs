@@ -31,6 +31,7 @@ macro_rules! define_apply {
                 work.generation = generation;
             }
             let wanted = Wanted::by(&batches);
+            let mut moves = true;
             let mut traces: Vec<TraceRow> = Vec::new();
             for (project, ids) in &wanted.traces {
                 for ids in chunks(&ids.iter().collect::<Vec<_>>()) {
@@ -42,13 +43,20 @@ macro_rules! define_apply {
                 }
             }
             let mut observations: Vec<ObservationRow> = Vec::new();
-            for (project, ids) in &wanted.observations {
-                for ids in chunks(&ids.iter().collect::<Vec<_>>()) {
-                    let mut load = sqlx::query_as($statements.load_observations(ids.len())).bind(project.as_uuid());
-                    for id in ids {
-                        load = load.bind(id.as_slice());
+            let mut wanted = wanted.observations;
+            while !wanted.is_empty() {
+                for (project, ids) in std::mem::take(&mut wanted) {
+                    for ids in chunks(&ids.iter().collect::<Vec<_>>()) {
+                        let mut load = sqlx::query_as($statements.load_observations(ids.len())).bind(project.as_uuid());
+                        for id in ids {
+                            load = load.bind(id.as_slice());
+                        }
+                        observations.extend(load.fetch_all(&mut *conn).await?);
                     }
-                    observations.extend(load.fetch_all(&mut *conn).await?);
+                }
+                if moves {
+                    wanted = Wanted::moved(&batches, &observations).observations;
+                    moves = false;
                 }
             }
             let mut merge = Merge::of_stored(traces, observations)?;

@@ -1,4 +1,4 @@
-//! Erasing a user's traces, and with them every body that nobody else's refer to.
+//! Deleting traces with every body that nothing else refers to: those of a user, those of a list, the oldest.
 //!
 //! A body can be shared, and a writer can come to share it at any moment. So the bodies of what is deleted are first marked, in
 //! the transaction that deletes and lets every writer forget what it knows to be stored: whoever uses a marked body from then on
@@ -7,12 +7,14 @@
 //! and [`TraceStore::finish_erasures`] goes on.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use privet_domain::id::ProjectId;
 use privet_domain::time::Timestamp;
 use serde::Serialize;
 use sqlx::FromRow;
+use sqlx::types::Uuid;
 
 use super::TraceStore;
 use super::body::{self, Hash, REFERENCE_BYTES};
@@ -26,8 +28,10 @@ use crate::error::StoreError;
 use crate::statements::chunks;
 
 /// So many traces are deleted in one transaction, and so many observations.
-const STEP_TRACES: i64 = 20;
+const STEP_TRACES: usize = 20;
 const STEP_OBSERVATIONS: i64 = 250;
+/// Between two transactions, for whoever writes.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Marks a body and all before it.
 const MARK: &str = "WITH RECURSIVE chain (hash, parent) AS (\
@@ -35,13 +39,15 @@ const MARK: &str = "WITH RECURSIVE chain (hash, parent) AS (\
      UNION SELECT bodies.hash, bodies.parent FROM bodies JOIN chain ON bodies.hash = chain.parent) \
      UPDATE bodies SET touched_minute = -1 WHERE hash IN (SELECT hash FROM chain) AND touched_minute <> -1";
 const FORGET: &str = "UPDATE body_generation SET generation = generation + 1 WHERE id = 1";
-const TRACES: &str = "SELECT * FROM traces WHERE project_id = $1 AND user_id = $2 ORDER BY id LIMIT $3";
+const OF_USER: &str = "SELECT project_id, id FROM traces WHERE project_id = $1 AND user_id = $2 ORDER BY id LIMIT $3";
+const OLDEST: &str = "SELECT project_id, id FROM traces WHERE touched_minute < $1 ORDER BY touched_minute, id LIMIT $2";
+const TRACE: &str = "SELECT * FROM traces WHERE project_id = $1 AND id = $2";
 const OBSERVATIONS: &str = "SELECT input, output, resource FROM observations \
-     WHERE project_id = $1 AND trace_id = $2 ORDER BY id LIMIT $3";
+     WHERE project_id = $1 AND trace_id = $2 ORDER BY started_at, id LIMIT $3";
 const DELETE_QUEUED: &str = "DELETE FROM export_queue WHERE project_id = $1 AND observation_id IN (\
-     SELECT id FROM observations WHERE project_id = $1 AND trace_id = $2 ORDER BY id LIMIT $3)";
+     SELECT id FROM observations WHERE project_id = $1 AND trace_id = $2 ORDER BY started_at, id LIMIT $3)";
 const DELETE_OBSERVATIONS: &str = "DELETE FROM observations WHERE project_id = $1 AND id IN (\
-     SELECT id FROM observations WHERE project_id = $1 AND trace_id = $2 ORDER BY id LIMIT $3)";
+     SELECT id FROM observations WHERE project_id = $1 AND trace_id = $2 ORDER BY started_at, id LIMIT $3)";
 
 /// What was erased of a user, in rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -67,12 +73,15 @@ struct Contents {
     resource: Option<Vec<u8>>,
 }
 
+/// A trace: its project, and its id as stored.
+pub(super) type TraceKey = (Uuid, Vec<u8>);
+
 /// What one step deleted, and what has to be done after the last.
 #[derive(Default)]
 struct Step {
     erased: ErasedTraces,
-    /// Whether all that the step looked at is gone.
-    is_last: bool,
+    /// How many of the traces are gone, of the first.
+    done: usize,
     sessions: HashSet<String>,
 }
 
@@ -85,15 +94,18 @@ impl TraceStore {
         let mut erased = ErasedTraces::default();
         let mut sessions = HashSet::new();
         loop {
-            let step = self.erase_step(project, user).await?;
-            erased.traces += step.erased.traces;
-            erased.observations += step.erased.observations;
-            erased.scores += step.erased.scores;
-            erased.export_queue += step.erased.export_queue;
-            sessions.extend(step.sessions);
-            if step.is_last {
+            let traces: Vec<TraceKey> = reading!(self, pool => {
+                sqlx::query_as(OF_USER)
+                    .bind(project.as_uuid())
+                    .bind(user)
+                    .bind(i64::try_from(STEP_TRACES).unwrap_or(i64::MAX))
+                    .fetch_all(pool)
+                    .await
+            })?;
+            if traces.is_empty() {
                 break;
             }
+            sessions.extend(self.erase_traces(&traces, &mut erased).await?);
         }
         erased.scores += self.erase_scores(project, user, &sessions).await?;
         erased.daily_metrics = self.erase_metrics(project, user).await?;
@@ -121,21 +133,57 @@ impl TraceStore {
         self.delete_marked(&unused).await
     }
 
-    async fn erase_step(&self, project: ProjectId, user: &str) -> Result<Step, StoreError> {
+    /// Deletes the oldest traces, and the bodies that nothing else refers to: room is free when this returns. Gives how many traces
+    /// are gone.
+    ///
+    /// # Errors
+    /// When the database fails: what was deleted until then is.
+    pub async fn discard_oldest(&self, before: Timestamp, count: u64, now: Timestamp) -> Result<u64, StoreError> {
+        let traces: Vec<TraceKey> = reading!(self, pool => {
+            sqlx::query_as(OLDEST)
+                .bind(minute(before))
+                .bind(i64::try_from(count).unwrap_or(i64::MAX))
+                .fetch_all(pool)
+                .await
+        })?;
+        let mut erased = ErasedTraces::default();
+        self.erase_traces(&traces, &mut erased).await?;
+        self.finish_erasures(now).await?;
+        Ok(erased.traces)
+    }
+
+    /// Deletes traces with all that is theirs, in steps, and marks their bodies. Gives their sessions.
+    pub(super) async fn erase_traces(
+        &self,
+        traces: &[TraceKey],
+        erased: &mut ErasedTraces,
+    ) -> Result<HashSet<String>, StoreError> {
+        let mut sessions = HashSet::new();
+        let mut left = traces;
+        while !left.is_empty() {
+            let step = self.erase_step(left.get(..STEP_TRACES).unwrap_or(left)).await?;
+            erased.traces += step.erased.traces;
+            erased.observations += step.erased.observations;
+            erased.scores += step.erased.scores;
+            erased.export_queue += step.erased.export_queue;
+            sessions.extend(step.sessions);
+            left = left.get(step.done..).unwrap_or_default();
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(sessions)
+    }
+
+    async fn erase_step(&self, traces: &[TraceKey]) -> Result<Step, StoreError> {
         let step = alone!(self, conn => {
             let mut step = Step::default();
             let mut references = HashSet::new();
-            let traces: Vec<TraceRow> =
-                sqlx::query_as(TRACES).bind(project.as_uuid()).bind(user).bind(STEP_TRACES).fetch_all(&mut *conn).await?;
-            step.is_last = i64::try_from(traces.len()).is_ok_and(|traces| traces < STEP_TRACES);
-            for trace in traces {
+            for (project, id) in traces {
                 let left = STEP_OBSERVATIONS - i64::try_from(step.erased.observations).unwrap_or(STEP_OBSERVATIONS);
-                let rows: Vec<Contents> = sqlx::query_as(OBSERVATIONS)
-                    .bind(project.as_uuid())
-                    .bind(&trace.id)
-                    .bind(left)
-                    .fetch_all(&mut *conn)
-                    .await?;
+                if left <= 0 {
+                    break;
+                }
+                let rows: Vec<Contents> =
+                    sqlx::query_as(OBSERVATIONS).bind(project).bind(id).bind(left).fetch_all(&mut *conn).await?;
                 for row in &rows {
                     for stored in [&row.input, &row.output, &row.resource].into_iter().flatten() {
                         body::references(stored, &mut |hash| {
@@ -147,37 +195,29 @@ impl TraceStore {
                     (DELETE_QUEUED, &mut step.erased.export_queue),
                     (DELETE_OBSERVATIONS, &mut step.erased.observations),
                 ] {
-                    *count += sqlx::query(statement)
-                        .bind(project.as_uuid())
-                        .bind(&trace.id)
-                        .bind(left)
-                        .execute(&mut *conn)
-                        .await?
-                        .rows_affected();
+                    let deleted = sqlx::query(statement).bind(project).bind(id).bind(left).execute(&mut *conn).await?;
+                    *count += deleted.rows_affected();
                 }
                 if i64::try_from(rows.len()).unwrap_or(left) >= left {
                     // There may be more of it: it goes with the next step.
-                    step.is_last = false;
                     break;
                 }
-                for stored in [&trace.input, &trace.output].into_iter().flatten() {
+                let trace: Option<TraceRow> =
+                    sqlx::query_as(TRACE).bind(project).bind(id).fetch_optional(&mut *conn).await?;
+                for stored in trace.iter().flat_map(|trace| [&trace.input, &trace.output]).flatten() {
                     body::references(stored, &mut |hash| {
-                            references.insert(hash);
-                        });
+                        references.insert(hash);
+                    });
                 }
-                step.erased.scores += sqlx::query("DELETE FROM scores WHERE project_id = $1 AND trace_id = $2")
-                    .bind(project.as_uuid())
-                    .bind(&trace.id)
-                    .execute(&mut *conn)
-                    .await?
-                    .rows_affected();
-                step.erased.traces += sqlx::query("DELETE FROM traces WHERE project_id = $1 AND id = $2")
-                    .bind(project.as_uuid())
-                    .bind(&trace.id)
-                    .execute(&mut *conn)
-                    .await?
-                    .rows_affected();
-                step.sessions.extend(trace.session_id.clone());
+                for (statement, count) in [
+                    ("DELETE FROM scores WHERE project_id = $1 AND trace_id = $2", &mut step.erased.scores),
+                    ("DELETE FROM traces WHERE project_id = $1 AND id = $2", &mut step.erased.traces),
+                ] {
+                    let deleted = sqlx::query(statement).bind(project).bind(id).execute(&mut *conn).await?;
+                    *count += deleted.rows_affected();
+                }
+                step.sessions.extend(trace.and_then(|trace| trace.session_id));
+                step.done += 1;
             }
             for hash in references {
                 sqlx::query(MARK).bind(hash.as_slice()).execute(&mut *conn).await?;

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use privet_domain::id::ProjectId;
-use privet_domain::trace::{Level, Observation, ObservationType, Score, Trace, TraceBatch, TracePatch};
+use privet_domain::trace::{
+    Level, Observation, ObservationId, ObservationType, Score, Trace, TraceBatch, TraceId, TracePatch,
+};
 
 use super::body::{BatchBodies, BodyEncoder};
 use super::metrics::{self, MetricDeltas};
@@ -19,7 +21,33 @@ pub(crate) struct Wanted {
     pub(crate) observations: BTreeMap<ProjectId, BTreeSet<StoredId>>,
 }
 
+/// The id of an observation whose own is another trace's already. Ids of spans are unique in their trace alone (OpenTelemetry, "SpanContext").
+fn own_id(trace: &TraceId, id: &ObservationId) -> ObservationId {
+    let mut hasher = blake3::Hasher::new_derive_key("privet observation of a trace v1");
+    hasher.update(trace.as_str().as_bytes()).update(&[0]).update(id.as_str().as_bytes());
+    let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
+    ObservationId::from_bytes([a, b, c, d, e, f, g, h])
+}
+
 impl Wanted {
+    /// Which observations there may be under ids of their own, since theirs are those of other traces.
+    pub(crate) fn moved(batches: &[(ProjectId, TraceBatch)], stored: &[ObservationRow]) -> Self {
+        let mut wanted = Self::default();
+        let traces: HashMap<(ProjectId, &[u8]), &[u8]> =
+            stored.iter().map(|row| ((row.project(), row.id.as_slice()), row.trace_id.as_slice())).collect();
+        for (project, batch) in batches {
+            for patch in &batch.observations {
+                let id = pack(patch.id.as_str());
+                let trace = traces.get(&(*project, id.as_slice()));
+                if trace.is_some_and(|trace| *trace != pack(patch.trace_id.as_str()).as_slice()) {
+                    let own = pack(own_id(&patch.trace_id, &patch.id).as_str());
+                    wanted.observations.entry(*project).or_default().insert(own);
+                }
+            }
+        }
+        wanted
+    }
+
     pub(crate) fn by(batches: &[(ProjectId, TraceBatch)]) -> Self {
         let mut wanted = Self::default();
         for (project, batch) in batches {
@@ -113,7 +141,11 @@ impl Merge {
             self.join_trace(project, patch);
         }
         for mut patch in batch.observations {
-            let key = (project, pack(patch.id.as_str()));
+            let mut key = (project, pack(patch.id.as_str()));
+            if self.observations.get(&key).is_some_and(|state| state.observation.trace_id != patch.trace_id) {
+                patch.id = own_id(&patch.trace_id, &patch.id);
+                key.1 = pack(patch.id.as_str());
+            }
             let resource = split_resource(&mut patch.metadata);
             let is_unpriced = patch.usage.is_some() && patch.cost.is_none();
             let state = match self.observations.remove(&key) {

@@ -34,7 +34,7 @@ const EXPIRED_AND_EXPORTED: &str = "SELECT project_id, id FROM traces WHERE touc
      WHERE observations.project_id = traces.project_id AND observations.trace_id = traces.id) \
      ORDER BY touched_minute LIMIT $2";
 const DELETE_OBSERVATIONS: &str = "DELETE FROM observations WHERE project_id = $1 AND id IN (\
-     SELECT id FROM observations WHERE project_id = $1 AND trace_id = $2 ORDER BY id LIMIT $3)";
+     SELECT id FROM observations WHERE project_id = $1 AND trace_id = $2 ORDER BY started_at, id LIMIT $3)";
 const OLD_BODIES: &str = "SELECT CAST(length(content) AS BIGINT) FROM bodies \
      WHERE touched_minute >= 0 AND touched_minute < $1 ORDER BY touched_minute, hash LIMIT $2";
 const DELETE_BODIES: &str = "DELETE FROM bodies WHERE hash IN (SELECT hash FROM bodies \
@@ -103,6 +103,16 @@ impl TraceStore {
             sqlx::query_scalar("SELECT MIN(touched_minute) FROM traces").fetch_one(pool).await
         })?;
         Ok(minute.map(|minute| Timestamp::from_micros(minute.saturating_mul(MICROS_PER_MINUTE))))
+    }
+
+    /// How many traces there are.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count_all(&self) -> Result<u64, StoreError> {
+        let count: i64 =
+            reading!(self, pool => sqlx::query_scalar("SELECT COUNT(*) FROM traces").fetch_one(pool).await)?;
+        Ok(count.unsigned_abs())
     }
 
     /// The bytes that the traces take: of SQLite the pages that are used, and the log; of PostgreSQL the tables with their

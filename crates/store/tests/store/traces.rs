@@ -20,6 +20,7 @@ on_both_databases!(
     a_piece_sent_again_counts_once,
     a_bad_batch_harms_no_other,
     projects_do_not_see_each_other,
+    spans_of_two_traces_may_have_the_same_id,
     a_process_that_begins_again_finds_what_was_written,
     what_expired_goes_with_its_contents_and_what_is_in_use_stays,
 );
@@ -179,6 +180,32 @@ async fn a_bad_batch_harms_no_other(bed: &Bed) {
         outcome.unwrap();
     }
     assert_eq!(store.observations_of(project, &"t".parse().unwrap()).await.unwrap().len(), 20);
+    store.close().await;
+}
+
+async fn spans_of_two_traces_may_have_the_same_id(bed: &Bed) {
+    let (store, project) = (open(bed).await, ProjectId::new());
+    let run = |id: &str, name: &str| {
+        let mut step = observation(id, "00f067aa0ba902b7", 1);
+        step.name = Some(name.to_owned());
+        let patch = TracePatch { name: Some(name.to_owned()), ..trace(id, 1) };
+        TraceBatch { traces: vec![patch], observations: vec![step], scores: Vec::new() }
+    };
+    for _ in 0..2 {
+        store.write(project, run("a", "one")).await.unwrap();
+        store.write(project, run("b", "other")).await.unwrap();
+    }
+    let at_once = TraceBatch { observations: vec![run("c", "c").observations.remove(0)], ..run("d", "d") };
+    store.write(project, at_once).await.unwrap();
+    for (id, name) in [("a", "one"), ("b", "other")] {
+        let read = store.trace(project, &id.parse().unwrap()).await.unwrap();
+        let found = store.observations_of(project, &id.parse().unwrap()).await.unwrap();
+        let steps: Vec<_> = found.iter().map(|step| step.name.as_deref()).collect();
+        assert_eq!((read.trace.name.as_deref(), steps, read.totals.observations), (Some(name), vec![Some(name)], 1));
+    }
+    let erased = store.delete_traces(project, &["a".parse().unwrap()]).await.unwrap();
+    assert_eq!((erased.traces, erased.observations), (1, 1));
+    assert_eq!(store.observations_of(project, &"b".parse().unwrap()).await.unwrap().len(), 1);
     store.close().await;
 }
 

@@ -36,6 +36,9 @@ impl Description {
         };
         let [name, named, session, tags, environment, release, version] = TRACE_METADATA.map(&mut take);
         let named = named.or(user.filter(|user| !user.is_empty()));
+        if name.is_some() {
+            trace.name_chars_max = None;
+        }
         say(&mut trace.name, name);
         say(&mut trace.session_id, session);
         say(&mut trace.environment, environment);

@@ -133,7 +133,11 @@ fn tools_stand_beside_the_thread_and_instructions_before_the_history() {
 
 #[test]
 fn a_trace_is_named_by_the_first_45_characters_of_what_the_user_said_last() {
-    let named = |body: &Value| begin(&command(body, None), &[]).trace.name.unwrap();
+    let named = |body: &Value| {
+        let trace = begin(&command(body, None), &[]).trace;
+        let chars = trace.name_chars_max.unwrap_or(usize::MAX);
+        trace.name.unwrap().chars().take(chars).collect::<String>()
+    };
     assert_eq!(named(&ask(&"ż".repeat(50))), "ż".repeat(45));
     let with_tool = json!({"model": "m", "messages": [
         {"role": "user", "content": "what time is it?"},

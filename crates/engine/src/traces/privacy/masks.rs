@@ -16,8 +16,6 @@ const PATTERNS_MAX: usize = 64;
 const COMPILED_BYTES_MAX: usize = 2 << 20;
 /// A card's number has so many digits.
 const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
-/// An IBAN has so many characters.
-const IBAN_CHARS: std::ops::RangeInclusive<usize> = 15..=34;
 /// A telephone number has so many digits, with its country.
 const PHONE_DIGITS: std::ops::RangeInclusive<usize> = 8..=15;
 
@@ -68,6 +66,9 @@ impl MaskKind {
             Self::Key => {
                 r"(?x)
                 (?-u:\b)(?:sk|pk|rk)[-_][A-Za-z0-9_\-]{8,}
+                | (?-u:\b)(?:gsk_|hf_|npm_|xai-|whsec_|dop_v1_|pplx-|lsv2_)[A-Za-z0-9_\-]{16,}
+                | (?-u:\b)SG\.[A-Za-z0-9_\-]{16,}\.[A-Za-z0-9_\-]{16,}
+                | (?i-u:aws_?secret_?access_?key[\x22'\x20:=]{1,6}[A-Za-z0-9/+]{40})
                 | (?-u:\b)privet_[A-Za-z0-9_]{8,}
                 | (?-u:\b)(?:gh[pousr]_|github_pat_|glpat-)[A-Za-z0-9_\-]{16,}
                 | (?-u:\b)(?:AKIA|ASIA)[0-9A-Z]{16}
@@ -77,14 +78,15 @@ impl MaskKind {
                 | (?-u:\b)eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-]*
                 | -----BEGIN\x20[A-Z\x20]*PRIVATE\x20KEY-----(?s:.*?)(?:-----END\x20[A-Z\x20]*PRIVATE\x20KEY-----|\z)"
             }
-            Self::Email => r"[\p{L}\p{N}_.%+'\-]+@(?:[\p{L}\p{N}\-]+\.)+[\p{L}]{2,24}",
-            Self::Iban => r"(?-u:\b)[A-Za-z]{2}[0-9]{2}(?:[ \u{a0}\-]?[A-Za-z0-9]){11,40}",
+            Self::Email => r"[\p{L}\p{N}_.%+'\-]+(?:@|%40)(?:[\p{L}\p{N}\-]+\.)+[\p{L}]{2,24}",
+            // Its beginning: how long it is its country says.
+            Self::Iban => r"(?-u:\b)[A-Za-z]{2}[0-9]{2}[ \u{a0}\-]?[A-Za-z0-9]",
             Self::Card => r"[0-9](?:[ .\u{a0}\-]?[0-9]){12,}",
             Self::Phone => {
                 r"(?x)
                 (?:\+|(?-u:\b)00)[0-9]{1,3}(?:[\x20.\-/\u{a0}]?\(?[0-9]{1,4}\)?){2,6}
                 | \([0-9]{2,4}\)[\x20.\-]?[0-9]{2,4}(?:[\x20.\-]?[0-9]{2,4}){1,3}
-                | (?-u:\b)[0-9]{3}[\x20.\-][0-9]{3}[\x20.\-][0-9]{3,4}(?-u:\b)"
+                | (?-u:\b)[0-9]{3}(?:[\x20\-][0-9]{3}){1,}[\x20\-][0-9]{3,4}(?-u:\b)"
             }
         }
     }
@@ -144,6 +146,7 @@ impl Masks {
             let now = masked.as_deref().unwrap_or(text);
             let replaced = match found {
                 Found::Own => regex.replace_all(now, "[masked]"),
+                Found::Kind(MaskKind::Iban) => std::borrow::Cow::Owned(without_ibans(regex, now)),
                 Found::Kind(kind) => {
                     regex.replace_all(now, |captures: &Captures<'_>| replacement(*kind, now, captures))
                 }
@@ -189,6 +192,7 @@ impl Masks {
             }
         }
         for score in &mut batch.scores {
+            text(&mut score.name);
             optional(&mut score.text);
             optional(&mut score.comment);
             json::mask_object(&mut score.metadata, &mask);
@@ -231,8 +235,12 @@ fn replacement(kind: MaskKind, text: &str, captures: &Captures<'_>) -> String {
         MaskKind::Email => placeholder.to_owned(),
         MaskKind::Key if is_key(as_it_is) => placeholder.to_owned(),
         MaskKind::Key => as_it_is.to_owned(),
-        MaskKind::Iban => replace_window(as_it_is, IBAN_CHARS, u8::is_ascii_alphanumeric, is_iban, true, placeholder),
-        MaskKind::Card => replace_window(as_it_is, CARD_DIGITS, u8::is_ascii_digit, is_luhn, false, placeholder),
+        // Found by `without_ibans`.
+        MaskKind::Iban => as_it_is.to_owned(),
+        // A decimal, or a row of numbers with points between them, pays nothing.
+        MaskKind::Card if is_decimal(text, found.start(), found.end()) => as_it_is.to_owned(),
+        MaskKind::Card => replace_window(as_it_is, placeholder),
+        MaskKind::Phone if is_row(as_it_is) => phones_of_row(as_it_is, placeholder),
         MaskKind::Phone => {
             let digits = as_it_is.bytes().filter(u8::is_ascii_digit).count();
             let ends = outside(text.as_bytes().get(found.end()));
@@ -241,38 +249,197 @@ fn replacement(kind: MaskKind, text: &str, captures: &Captures<'_>) -> String {
     }
 }
 
-/// `sk-learn` and its like are no keys: a key has a digit, or is long.
+/// `sk-learn` and its like are no keys: a key has a digit, is long, or says that it is live.
 fn is_key(text: &str) -> bool {
-    !matches!(text.get(..2), Some("sk" | "pk" | "rk"))
+    const LIVE: [&str; 2] = ["_live_", "_test_"];
+    !matches!(text.get(..3), Some("sk-" | "pk-" | "rk-" | "sk_" | "pk_" | "rk_"))
         || text.len() >= 32
+        || LIVE.iter().any(|live| text.get(2..).is_some_and(|rest| rest.starts_with(live)))
         || text.bytes().any(|byte| byte.is_ascii_digit())
 }
 
-/// Replaces every longest part of a match that begins and ends as a word does and whose checksum is right.
-fn replace_window(
-    text: &str,
-    lengths: std::ops::RangeInclusive<usize>,
-    counts: fn(&u8) -> bool,
-    is_valid: fn(&str) -> bool,
-    from_start_only: bool,
-    placeholder: &str,
-) -> String {
+fn is_decimal(text: &str, start: usize, end: usize) -> bool {
     let bytes = text.as_bytes();
-    let counted: Vec<usize> =
-        bytes.iter().enumerate().filter(|(_, byte)| counts(byte)).map(|(index, _)| index).collect();
-    let begins = |place: usize| {
-        let index = counted.get(place).copied().unwrap_or_default();
-        index == 0 || !bytes.get(index - 1).is_some_and(counts)
+    let digit = |place: Option<usize>| place.and_then(|place| bytes.get(place)).is_some_and(u8::is_ascii_digit);
+    let point = |place: Option<usize>| place.and_then(|place| bytes.get(place)) == Some(&b'.');
+    (point(start.checked_sub(1)) && digit(start.checked_sub(2))) || (point(Some(end)) && digit(Some(end + 1)))
+}
+
+/// Whether a match is nothing but groups of three digits (the last may have four) with spaces or dashes between them.
+fn is_row(text: &str) -> bool {
+    let groups: Vec<&str> = text.split([' ', '-']).collect();
+    let Some((last, others)) = groups.split_last() else { return false };
+    let digits = |group: &&str, lengths: &[usize]| {
+        lengths.contains(&group.len()) && group.bytes().all(|byte| byte.is_ascii_digit())
     };
-    let ends = |index: usize| !bytes.get(index + 1).is_some_and(counts);
+    others.len() >= 2 && others.iter().all(|group| digits(group, &[3])) && digits(last, &[3, 4])
+}
+
+/// A number has three groups. A row that is not made of whole ones is a table, and a round one an amount.
+fn phones_of_row(text: &str, placeholder: &str) -> String {
+    let mut groups: Vec<(usize, usize)> = Vec::new();
+    let mut start = 0;
+    for (place, _) in text.match_indices([' ', '-']) {
+        groups.push((start, place));
+        start = place + 1;
+    }
+    groups.push((start, text.len()));
+    if !groups.len().is_multiple_of(3) {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut copied = 0;
+    for number in groups.chunks(3) {
+        let (Some((first, _)), Some((last, end))) = (number.first(), number.last()) else { continue };
+        if text.get(*last..*end).is_some_and(|group| group == "000") {
+            continue;
+        }
+        out.push_str(text.get(copied..*first).unwrap_or_default());
+        out.push_str(placeholder);
+        copied = *end;
+    }
+    out.push_str(text.get(copied..).unwrap_or_default());
+    out
+}
+
+/// A text with its IBANs replaced. Each begins with its country, which says how long it is.
+fn without_ibans(beginning: &Regex, text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut copied, mut from) = (0, 0);
+    while let Some(found) = beginning.find_at(text, from) {
+        from = found.start() + 1;
+        let Some(end) = iban_end(text, found.start()) else { continue };
+        out.push_str(text.get(copied..found.start()).unwrap_or_default());
+        out.push_str(MaskKind::Iban.placeholder());
+        (copied, from) = (end, end);
+    }
+    out.push_str(text.get(copied..).unwrap_or_default());
+    out
+}
+
+/// Where the IBAN that begins here ends, if it is one: of its country's length, with single spaces or dashes in it, and followed by
+/// no further letter or digit.
+fn iban_end(text: &str, start: usize) -> Option<usize> {
+    let rest = text.get(start..)?;
+    let country = rest.get(..2)?.to_ascii_uppercase();
+    let (_, length) = IBAN_LENGTHS.iter().find(|(code, _)| *code == country)?;
+    let (mut counted, mut end, mut apart) = (String::with_capacity(*length), 0, 0);
+    for (place, char) in rest.char_indices() {
+        if char.is_ascii_alphanumeric() {
+            if counted.len() == *length {
+                return (apart > 0 && is_iban(&counted)).then_some(start + end);
+            }
+            counted.push(char);
+            (end, apart) = (place + 1, 0);
+        } else if matches!(char, ' ' | '-' | '\u{a0}') && apart == 0 {
+            apart = 1;
+        } else {
+            break;
+        }
+    }
+    (counted.len() == *length && is_iban(&counted)).then_some(start + end)
+}
+
+/// How long an IBAN is, by its country (the registry of ISO 13616, release 99).
+const IBAN_LENGTHS: [(&str, usize); 78] = [
+    ("AD", 24),
+    ("AE", 23),
+    ("AL", 28),
+    ("AT", 20),
+    ("AZ", 28),
+    ("BA", 20),
+    ("BE", 16),
+    ("BG", 22),
+    ("BH", 22),
+    ("BR", 29),
+    ("BY", 28),
+    ("CH", 21),
+    ("CR", 22),
+    ("CY", 28),
+    ("CZ", 24),
+    ("DE", 22),
+    ("DK", 18),
+    ("DO", 28),
+    ("EE", 20),
+    ("EG", 29),
+    ("ES", 24),
+    ("FI", 18),
+    ("FO", 18),
+    ("FR", 27),
+    ("GB", 22),
+    ("GE", 22),
+    ("GI", 23),
+    ("GL", 18),
+    ("GR", 27),
+    ("GT", 28),
+    ("HR", 21),
+    ("HU", 28),
+    ("IE", 22),
+    ("IL", 23),
+    ("IQ", 23),
+    ("IS", 26),
+    ("IT", 27),
+    ("JO", 30),
+    ("KW", 30),
+    ("KZ", 20),
+    ("LB", 28),
+    ("LC", 32),
+    ("LI", 21),
+    ("LT", 20),
+    ("LU", 20),
+    ("LV", 21),
+    ("LY", 25),
+    ("MC", 27),
+    ("MD", 24),
+    ("ME", 22),
+    ("MK", 19),
+    ("MR", 27),
+    ("MT", 31),
+    ("MU", 30),
+    ("NL", 18),
+    ("NO", 15),
+    ("PK", 24),
+    ("PL", 28),
+    ("PS", 29),
+    ("PT", 25),
+    ("QA", 29),
+    ("RO", 24),
+    ("RS", 22),
+    ("SA", 24),
+    ("SC", 31),
+    ("SD", 18),
+    ("SE", 24),
+    ("SI", 19),
+    ("SK", 24),
+    ("SM", 27),
+    ("ST", 25),
+    ("SV", 28),
+    ("TL", 23),
+    ("TN", 24),
+    ("TR", 26),
+    ("UA", 29),
+    ("VA", 22),
+    ("XK", 20),
+];
+
+/// Replaces every longest part of a match that begins and ends as a number does and is a card's.
+fn replace_window(text: &str, placeholder: &str) -> String {
+    let bytes = text.as_bytes();
+    let digits: Vec<usize> =
+        bytes.iter().enumerate().filter(|(_, byte)| byte.is_ascii_digit()).map(|(index, _)| index).collect();
+    let begins = |place: usize| {
+        let index = digits.get(place).copied().unwrap_or_default();
+        index == 0 || !bytes.get(index - 1).is_some_and(u8::is_ascii_digit)
+    };
+    let ends = |index: usize| !bytes.get(index + 1).is_some_and(u8::is_ascii_digit);
     let mut out = String::with_capacity(text.len());
     let (mut place, mut copied) = (0, 0);
-    while place < counted.len() {
+    while place < digits.len() {
         let found = if begins(place) {
-            lengths.clone().rev().find_map(|length| {
-                let (first, last) = (*counted.get(place)?, *counted.get(place + length - 1)?);
+            CARD_DIGITS.rev().find_map(|length| {
+                let (first, last) = (*digits.get(place)?, *digits.get(place + length - 1)?);
                 let part = text.get(first..=last)?;
-                (ends(last) && is_valid(part)).then_some((first, last, length))
+                (ends(last) && is_card(part)).then_some((first, last, length))
             })
         } else {
             None
@@ -284,12 +451,38 @@ fn replace_window(
                 copied = last + 1;
                 place += length;
             }
-            None if from_start_only => break,
             None => place += 1,
         }
     }
     out.push_str(text.get(copied..).unwrap_or_default());
     out
+}
+
+/// Whether a number is written as a card's is, begins as one of an issuer does (ISO/IEC 7812, the ranges in use) and has its
+/// checksum.
+fn is_card(text: &str) -> bool {
+    let groups: Vec<usize> = text.split([' ', '-', '\u{a0}']).map(str::len).collect();
+    let is_written =
+        matches!(groups.as_slice(), [_] | [4, 4, 4, 4] | [4, 4, 4, 4, 3] | [4, 4, 4, 1] | [4, 6, 5] | [4, 6, 4]);
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let begins = |from: u32, to: u32, length: usize| {
+        digits.get(..length).and_then(|head| head.parse::<u32>().ok()).is_some_and(|head| (from..=to).contains(&head))
+    };
+    let is_issued = match digits.len() {
+        13 => begins(4, 4, 1),
+        14 => begins(300, 305, 3) || begins(36, 36, 2) || begins(38, 39, 2),
+        15 => begins(34, 34, 2) || begins(37, 37, 2),
+        16 => {
+            begins(4, 6, 1)
+                || begins(2_200, 2_204, 4)
+                || begins(2_221, 2_720, 4)
+                || begins(3_528, 3_589, 4)
+                || begins(81, 81, 2)
+        }
+        18 | 19 => begins(4, 4, 1) || begins(50, 50, 2) || begins(56, 58, 2) || begins(60, 69, 2),
+        _ => false,
+    };
+    is_written && is_issued && !text.contains('.') && is_luhn(text)
 }
 
 /// The checksum of card numbers (ISO/IEC 7812-1).
@@ -354,6 +547,13 @@ mod tests {
             ("AKIAIOSFODNN7EXAMPLE", "[key]"),
             ("Authorization: Bearer abc.def-ghi==", "Authorization: [key]"),
             ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dBjftJeZ4CVP", "[key]"),
+            ("DE89370400440532013000 and GB29NWBK60161331926819", "[iban] and [iban]"),
+            ("faktura FV24 konto PL61109010140000071219812874", "faktura FV24 konto [iban]"),
+            ("item id99 DE89370400440532013000", "item id99 [iban]"),
+            ("600-700-800 600 700 801 now", "[phone] [phone] now"),
+            ("sk_live_abcdefghijkl", "[key]"),
+            ("gsk_abcdefghijklmnopqrst and hf_abcdefghijklmnopqrst", "[key] and [key]"),
+            ("to=user%40example.com", "to=[email]"),
             ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----.", "[key]."),
         ] {
             assert_eq!(masked(text), expected, "{text}");
@@ -365,6 +565,13 @@ mod tests {
         for text in [
             "4111 1111 1111 1112",
             "0000000000000000",
+            "1764064537123 1764064537131 1764064537149",
+            "1764064537123456789",
+            "3.1415926535897932384",
+            "2024-01-01 2024-01-02 2024-01-03",
+            "192.168.100.200",
+            "300 000 000 m/s",
+            "120 340 560 780",
             "GB82 WEST 1234 5698 7654 33",
             "2026-11-25 09:25:37",
             "version 1.2.3-4, 12 345 678 tokens",

@@ -54,7 +54,9 @@ fn observation(patch: &mut ObservationPatch, said: &[String], sender: Sender) {
 fn score(score: &mut Score) {
     score.comment = None;
     score.metadata = Map::new();
-    if matches!(score.score_type, ScoreType::Text | ScoreType::Correction) {
+    // A word that no configuration names may be anything that somebody wrote.
+    let is_free = score.score_type == ScoreType::Categorical && score.config_id.is_none();
+    if is_free || matches!(score.score_type, ScoreType::Text | ScoreType::Correction) {
         score.text = None;
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::super::{Common, Exit, FAILURE, USAGE, print_json};
 use super::file::{PromptFile, with_version};
-use super::plan::{self, Local, Pull, Push, read_folder};
+use super::plan::{self, Local, Permits, Pull, Push, read_folder};
 use super::{Desk, Folder, Place};
 
 #[derive(Args)]
@@ -27,6 +27,12 @@ pub(in super::super) struct PushArgs {
     /// Only show the plan
     #[arg(long)]
     dry_run: bool,
+    /// Also move labels that point to another version on the server by now
+    #[arg(long)]
+    labels: bool,
+    /// Also make prompts that the server does not have, from files that were pulled elsewhere
+    #[arg(long)]
+    new: bool,
     /// Why the versions are made, in place of the files' own `commit_message`
     #[arg(long, value_name = "TEXT")]
     message: Option<String>,
@@ -48,17 +54,15 @@ pub(super) async fn push(common: &Common, args: PushArgs) -> Result<(), Exit> {
     let desk = Desk::open(common, &args.place).await?;
     let mut steps = Vec::with_capacity(locals.len());
     for local in locals {
-        let step = plan::push(&desk.prompts, desk.project, &local.file).await?;
+        let permits = Permits { labels: args.labels, new: args.new };
+        let step = plan::push(&desk.prompts, desk.project, &local.file, permits).await?;
         steps.push((local, step));
     }
     show_push(common, &steps)?;
     let conflicts = steps.iter().filter(|(_, step)| matches!(step, Push::Conflict(_))).count();
     if conflicts > 0 {
         desk.close(false).await;
-        return Err(Exit::new(
-            FAILURE,
-            format!("{conflicts} of the prompts changed on the server; nothing was pushed"),
-        ));
+        return Err(Exit::new(FAILURE, format!("{conflicts} of the prompts cannot be pushed so; nothing was pushed")));
     }
     let is_work = |step: &Push| !matches!(step, Push::Keep(_) | Push::Conflict(_));
     let count = steps.iter().filter(|(_, step)| is_work(step)).count();
@@ -171,13 +175,9 @@ async fn push_one(desk: &Desk, file: &PromptFile, step: &Push, message: Option<&
     let old_message = pulled.as_ref().and_then(|pulled| pulled.head.commit_message.as_deref());
     let own_message = file.commit_message.as_deref().filter(|own| Some(*own) != old_message);
     let new = NewPrompt {
-        name: file.name.clone(),
-        body: file.body.clone(),
-        config: file.config.clone(),
-        labels: file.labels.clone(),
-        tags: file.tags.clone(),
         commit_message: message.or(own_message).map(str::to_owned),
         base: Some(base),
+        ..plan::as_new(file)
     };
     Ok(desk.prompts.create(&desk.editor, new, now).await?.head.version)
 }

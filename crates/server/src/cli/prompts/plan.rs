@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use privet_domain::id::ProjectId;
 use privet_domain::prompt::{LATEST, Selector};
-use privet_engine::prompt::{Form, Prompt, Prompts};
+use privet_engine::prompt::{Form, NewPrompt, Prompt, Prompts};
 
 use super::super::{Exit, FAILURE};
 use super::file::{PromptFile, path_of};
@@ -128,15 +128,32 @@ pub(super) fn read_file(path: &Path) -> Result<(String, PromptFile), Exit> {
     Ok((text, file))
 }
 
+/// What a push may do beyond what it does by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Permits {
+    /// Move labels that point to another version on the server, though the file is not changed.
+    pub(super) labels: bool,
+    /// Make prompts that the server does not have, though the file was pulled from one that had them.
+    pub(super) new: bool,
+}
+
 /// What a push would do with a file.
-pub(super) async fn push(prompts: &Prompts, project: ProjectId, file: &PromptFile) -> Result<Push, Exit> {
+pub(super) async fn push(
+    prompts: &Prompts,
+    project: ProjectId,
+    file: &PromptFile,
+    permits: Permits,
+) -> Result<Push, Exit> {
+    if let Err(error) = as_new(file).check() {
+        return Ok(Push::Conflict(format!("it cannot be pushed: {error}")));
+    }
     let Some(latest) = find(prompts, project, &file.name, None).await? else {
         return Ok(match file.version {
-            None => Push::Create,
-            Some(_) => Push::Conflict(
-                "it was deleted on the server since it was pulled; take `version` out of the file to make it anew"
+            Some(_) if !permits.new => Push::Conflict(
+                "the server has no such prompt: it was deleted there, or never was; push with --new to make it"
                     .to_owned(),
             ),
+            _ => Push::Create,
         });
     };
     let highest = latest.head.version;
@@ -147,7 +164,19 @@ pub(super) async fn push(prompts: &Prompts, project: ProjectId, file: &PromptFil
             .filter(|label| *label != LATEST && !latest.head.labels.contains(label))
             .cloned()
             .collect();
-        return Ok(if missing.is_empty() { Push::Keep(highest) } else { Push::Label(highest, missing) });
+        let versions = prompts.versions(project, &file.name).await?;
+        let elsewhere = missing.iter().find_map(|label| {
+            let version = versions.iter().find(|head| head.labels.contains(label))?.version;
+            Some((label, version))
+        });
+        return Ok(match elsewhere {
+            Some((label, version)) if !permits.labels => Push::Conflict(format!(
+                "`{label}` points to version {version} on the server, and the file says the same as version {highest}; pull, or \
+                 push with --labels to move it"
+            )),
+            _ if missing.is_empty() => Push::Keep(highest),
+            _ => Push::Label(highest, missing),
+        });
     }
     Ok(match file.version {
         Some(version) if version == highest => Push::Change(highest),
@@ -161,6 +190,19 @@ pub(super) async fn push(prompts: &Prompts, project: ProjectId, file: &PromptFil
              `version: {highest}` into the file"
         )),
     })
+}
+
+/// The file as a prompt to make.
+pub(super) fn as_new(file: &PromptFile) -> NewPrompt {
+    NewPrompt {
+        name: file.name.clone(),
+        body: file.body.clone(),
+        config: file.config.clone(),
+        labels: file.labels.clone(),
+        tags: file.tags.clone(),
+        commit_message: file.commit_message.clone(),
+        base: None,
+    }
 }
 
 /// Where a pull writes a prompt, and what it does there.
