@@ -451,3 +451,39 @@ async fn wrong_feedback_is_refused_with_the_way_out() {
     }
     assert_eq!(stand.trace(&trace).await["scores"], json!([]));
 }
+
+#[tokio::test]
+async fn who_names_anothers_trace_changes_nothing_that_is_said_of_it() {
+    let stand = Stand::start().await;
+    let chat = json!({"model": "openai/gpt-4o", "messages": [said("user", "mine")]});
+    let theirs = stand.chat(chat.clone()).await.header(TRACE_HEADER).unwrap().to_owned();
+    let before = stand.trace(&theirs).await;
+    let made = stand.privet(&["keys", "create", "--name", "m", "--user", "mallory"]).await;
+    let key = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+    let mut hijack = chat;
+    hijack["metadata"] =
+        json!({"trace_name": "HIJACK", "session_id": "x", "environment": "theirs", "trace_user_id": "mallory"});
+    let request = stand.client.post(format!("{}/v1/chat/completions", stand.server.url())).bearer_auth(key);
+    let request = request
+        .header("content-type", "application/json")
+        .header("traceparent", format!("00-{theirs}-00f067aa0ba902b7-01"));
+    assert_eq!(Answer::of(request.body(hijack.to_string())).await.status, 200);
+    let after = stand.trace(&theirs).await;
+    for field in ["name", "userId", "sessionId"] {
+        assert_eq!(after[field], before[field], "{field}: {after}");
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_is_of_the_user_that_its_request_names_and_is_erased_with_that_user() {
+    let stand = Stand::start().await;
+    let chat = json!({"model": "openai/gpt-4o", "user": "victim", "messages": [said("user", "quaggawombat")]});
+    assert_eq!(stand.chat(chat).await.status, 200);
+    let conversations = stand.get("/api/conversations").await.json();
+    assert_eq!(conversations["data"][0]["user_id"], "victim", "{conversations}");
+    let erased = stand.privet(&["erase", "--user", "victim", "--yes"]).await;
+    assert!(erased.status.success(), "{erased:?}");
+    assert_eq!(stand.conversations().await, 0);
+    let named = json!({"messages": [said("user", "hey")], "metadata": {"prompt": {"name": "missing"}}});
+    assert_eq!(stand.lesson(named).await.status, 404, "/api/chat takes another prompt too");
+}

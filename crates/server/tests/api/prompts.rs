@@ -558,3 +558,45 @@ async fn the_exact_version_is_told_by_the_trace() {
         assert!(input.contains(["one", "two", STARTER][if name == "Answer" { 2 } else { version - 1 }]), "{input}");
     }
 }
+
+#[tokio::test]
+async fn no_label_makes_prompts_stand_in_each_other() {
+    let bed = Bed::start().await;
+    let part = |name: &str, label: &str| format!("@@@langfusePrompt:name={name}|label={label}@@@");
+    bed.make(json!({"name": "m1", "prompt": "plain", "labels": ["production"]})).await;
+    bed.make(json!({"name": "m2", "prompt": format!("with {}", part("m1", "production"))})).await;
+    bed.make(json!({"name": "m2", "prompt": "plain", "labels": ["staging"]})).await;
+    bed.make(json!({"name": "m1", "prompt": format!("with {}", part("m2", "staging"))})).await;
+    let label = async |name: &str, label: &str, version: u32| {
+        bed.ask("PUT", &format!("/api/prompts/{name}/labels/{label}"), json!({"version": version})).await.status
+    };
+    assert_eq!(label("m2", "staging", 1).await, 200, "m1 in production is plain");
+    assert!((400..500).contains(&label("m1", "production", 2).await), "it would lead back to itself");
+    assert_eq!(bed.get("/api/prompts/m1").await.status, 200);
+    assert_eq!(bed.get("/api/prompts/m2?label=staging").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_push_undoes_no_rollback_and_pushes_nothing_where_one_file_is_wrong() {
+    let bed = Bed::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    for text in ["one", "two"] {
+        bed.make(json!({"name": "greet", "prompt": text, "labels": ["production"]})).await;
+    }
+    let privet = async |arguments: &[&str]| bed.stand.privet(&[&["prompts"], arguments].concat()).await;
+    assert!(privet(&["pull", &path]).await.status.success());
+    assert!(privet(&["rollback", "greet"]).await.status.success());
+    let refused = privet(&["push", &path, "--yes"]).await;
+    let told = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(!refused.status.success() && told.contains("points to version 1"), "{refused:?}");
+    assert!(privet(&["push", &path, "--yes", "--labels"]).await.status.success());
+    let labelled = bed.get("/api/prompts/greet").await.json();
+    assert_eq!(labelled["version"], 2, "{labelled}");
+
+    std::fs::write(folder.path().join("good.md"), "---\nname: good\n---\nfine\n").unwrap();
+    std::fs::write(folder.path().join("bad.md"), "---\nname: a|b\n---\nbad\n").unwrap();
+    let refused = privet(&["push", &path, "--yes"]).await;
+    assert!(!refused.status.success(), "{refused:?}");
+    assert_eq!(bed.get("/api/prompts/good").await.status, 404, "all or nothing");
+}
