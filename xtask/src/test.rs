@@ -36,18 +36,27 @@ enum Part {
     Rust,
     /// The official clients of OpenAI, Anthropic and others against a running Privet
     Sdk,
+    /// The model that embeds in the process, behind its feature; only when asked for, since it takes minutes to build
+    Local,
 }
 
-/// Runs the parts asked for, or all.
+impl Part {
+    fn is_wanted(self, args: &Args) -> bool {
+        if args.only.is_empty() { self != Self::Local } else { args.only.contains(&self) }
+    }
+}
+
+/// Runs the parts asked for, or all but the slow one.
 pub(crate) fn test(workspace: &Workspace, args: &Args) -> Result<()> {
     let mut total = Count::default();
-    for part in Part::value_variants().iter().filter(|part| args.only.is_empty() || args.only.contains(part)) {
+    for part in Part::value_variants().iter().filter(|part| part.is_wanted(args)) {
         total += match part {
             Part::Fmt => format(workspace)?,
             Part::Tidy => keep_tidy(workspace)?,
             Part::Clippy => lint(workspace)?,
             Part::Rust => test_rust(workspace)?,
             Part::Sdk => test_sdk(workspace)?,
+            Part::Local => test_local(workspace)?,
         };
     }
     if total != Count::default() {
@@ -138,6 +147,19 @@ fn test_sdk(workspace: &Workspace) -> Result<Count> {
     }
     total += step("node --test tests/sdk/node", || sdk::test_node(workspace, &servers))?;
     Ok(total)
+}
+
+fn test_local(workspace: &Workspace) -> Result<Count> {
+    let feature = ["--package", "privet-providers", "--features", "local-embedder"];
+    step("cargo clippy of the local embedder", || {
+        process::run(workspace.cargo().arg("clippy").args(feature).args(["--all-targets", "--", "-D", "warnings"]))
+    })?;
+    let report = workspace.target.join("nextest").join("ci").join("junit.xml");
+    step("cargo nextest run of the local embedder", || {
+        let filter = ["--profile", "ci", "local_embedder"];
+        process::run(workspace.cargo().args(["nextest", "run"]).args(feature).args(filter))?;
+        junit::read(&report)
+    })
 }
 
 /// Prints a step's name, then how long it took.

@@ -346,7 +346,7 @@ mod tests {
             table("token_type_embeddings.weight"),
         );
         let (scale, shift) = (row("LayerNorm.weight"), row("LayerNorm.bias"));
-        let mut sum = vec![0.0_f32; DIMENSIONS];
+        let mut sum = [0.0_f32; DIMENSIONS];
         // [CLS] my cat [SEP]
         for (place, word) in [2_usize, 4, 5, 3].into_iter().enumerate() {
             let token: Vec<f32> = (0..DIMENSIONS).map(|n| words[word][n] + places[place][n] + types[0][n]).collect();
