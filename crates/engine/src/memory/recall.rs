@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use privet_domain::id::EmbedderId;
 use privet_domain::memory::embedder::Purpose;
 use privet_domain::memory::fusion::{Candidate, Hit, Leg, LegHits, Method, fuse, rank_by_age};
 use privet_domain::memory::pack::{LiveThread, Offer, PackBudget, Reason, Verdict, pack};
@@ -122,14 +123,7 @@ impl Engine {
     ) -> Result<Recollection, RecallError> {
         let began = self.clock.now();
         let question = ending(request.question.trim(), QUESTION_BYTES_MAX);
-        let (vector, degraded) = match memory.active() {
-            None => (None, None),
-            Some(embedder) => match self.embed_question(memory, &embedder, question, &request).await {
-                Ok(vector) => (Some((embedder, vector)), None),
-                Err(reason) => (None, Some(reason)),
-            },
-        };
-        let (found, dense_fault) = legs(memory, question, vector, &request).await?;
+        let (found, degraded) = self.search_legs(memory, &request).await?;
         let mut candidates = fuse(&found, &memory.settings.weights);
         let ids: Vec<MemoryId> = candidates.iter().map(|candidate| candidate.id).collect();
         let records = memory.store.memories_of(&request.scope, &ids, began).await?;
@@ -142,7 +136,28 @@ impl Engine {
             .into_iter()
             .filter_map(|candidate| records.remove(&candidate.id).map(|record| (candidate, record)))
             .collect();
-        Ok(choose(ranked, &request, question, degraded.or(dense_fault), (began, self.clock.now())))
+        Ok(choose(ranked, &request, question, degraded, (began, self.clock.now())))
+    }
+
+    /// What each leg finds of a question, not joined yet, and why the words alone were searched where meaning was to be too.
+    ///
+    /// # Errors
+    /// As [`Engine::recall`].
+    pub async fn search_legs(
+        self: &Arc<Self>,
+        memory: &Memory,
+        request: &RecallRequest<'_>,
+    ) -> Result<(Found, Option<String>), RecallError> {
+        let question = ending(request.question.trim(), QUESTION_BYTES_MAX);
+        let (vector, degraded) = match memory.active() {
+            None => (None, None),
+            Some(embedder) => match self.embed_question(memory, &embedder, question, request).await {
+                Ok(vector) => (Some((embedder.id, vector)), None),
+                Err(reason) => (None, Some(reason)),
+            },
+        };
+        let (found, dense_fault) = legs(memory, question, vector, &request.scope, &request.filter).await?;
+        Ok((found, degraded.or(dense_fault)))
     }
 
     async fn embed_question(
@@ -174,14 +189,19 @@ impl Engine {
     }
 }
 
-type Found = Vec<LegHits<MemoryId, Representation>>;
+/// What each leg found, before it is joined.
+pub type Found = Vec<LegHits<MemoryId, Representation>>;
 
-/// What each leg finds. The words must be searched; a search by meaning that fails is told.
-async fn legs(
+/// What each leg that has a weight finds. The words must be searched; a search by meaning that fails is told.
+///
+/// # Errors
+/// When the search by words fails.
+pub async fn legs(
     memory: &Memory,
     question: &str,
-    vector: Option<(Embedder, Embedding)>,
-    request: &RecallRequest<'_>,
+    vector: Option<(EmbedderId, Embedding)>,
+    scope: &MemoryScope,
+    filter: &MemoryFilter,
 ) -> Result<(Found, Option<String>), RecallError> {
     let mut found: Found = Vec::new();
     let mut add = |method, candidates: Vec<privet_domain::memory::Candidate>| {
@@ -203,8 +223,8 @@ async fn legs(
         let query = SparseQuery {
             words: question.to_owned(),
             representation: Some(representation),
-            scope: request.scope.clone(),
-            filter: request.filter.clone(),
+            scope: scope.clone(),
+            filter: filter.clone(),
             limit: memory.settings.leg_candidates,
         };
         add(Method::Sparse, memory.index.sparse(query).await?);
@@ -214,11 +234,11 @@ async fn legs(
         let dense = Representation::ALL.into_iter().filter(|representation| has_weight(Method::Dense, *representation));
         for representation in dense {
             let query = DenseQuery {
-                embedder: embedder.id,
+                embedder,
                 vector: vector.clone(),
                 representation: Some(representation),
-                scope: request.scope.clone(),
-                filter: request.filter.clone(),
+                scope: scope.clone(),
+                filter: filter.clone(),
                 limit: memory.settings.leg_candidates,
             };
             match memory.index.dense(query).await {
