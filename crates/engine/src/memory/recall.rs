@@ -123,7 +123,14 @@ impl Engine {
     ) -> Result<Recollection, RecallError> {
         let began = self.clock.now();
         let question = ending(request.question.trim(), QUESTION_BYTES_MAX);
-        let (found, degraded) = self.search_legs(memory, &request).await?;
+        let (vector, degraded) = match memory.active() {
+            None => (None, None),
+            Some(embedder) => match self.embed_question(memory, &embedder, question, &request).await {
+                Ok(vector) => (Some((embedder.id, vector)), None),
+                Err(reason) => (None, Some(reason)),
+            },
+        };
+        let (found, dense_fault) = legs(memory, question, vector, &request.scope, &request.filter).await?;
         let mut candidates = fuse(&found, &memory.settings.weights);
         let ids: Vec<MemoryId> = candidates.iter().map(|candidate| candidate.id).collect();
         let records = memory.store.memories_of(&request.scope, &ids, began).await?;
@@ -136,28 +143,7 @@ impl Engine {
             .into_iter()
             .filter_map(|candidate| records.remove(&candidate.id).map(|record| (candidate, record)))
             .collect();
-        Ok(choose(ranked, &request, question, degraded, (began, self.clock.now())))
-    }
-
-    /// What each leg finds of a question, not joined yet, and why the words alone were searched where meaning was to be too.
-    ///
-    /// # Errors
-    /// As [`Engine::recall`].
-    pub async fn search_legs(
-        self: &Arc<Self>,
-        memory: &Memory,
-        request: &RecallRequest<'_>,
-    ) -> Result<(Found, Option<String>), RecallError> {
-        let question = ending(request.question.trim(), QUESTION_BYTES_MAX);
-        let (vector, degraded) = match memory.active() {
-            None => (None, None),
-            Some(embedder) => match self.embed_question(memory, &embedder, question, request).await {
-                Ok(vector) => (Some((embedder.id, vector)), None),
-                Err(reason) => (None, Some(reason)),
-            },
-        };
-        let (found, dense_fault) = legs(memory, question, vector, &request.scope, &request.filter).await?;
-        Ok((found, degraded.or(dense_fault)))
+        Ok(choose(ranked, &request, question, degraded.or(dense_fault), (began, self.clock.now())))
     }
 
     async fn embed_question(
