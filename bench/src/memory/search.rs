@@ -20,7 +20,9 @@ use super::{Data, Searched, Spread};
 use crate::measure::percentile;
 use crate::proc_stat;
 
-const TIMED: u64 = 1_000;
+/// Fewer where a few memories are searched to try it out.
+const TIMED_MAX: u64 = 1_000;
+const TIMED_MIN: u64 = 100;
 const COMPARED: u64 = 100;
 const FIRST: usize = 10;
 /// What each leg gives, as recall asks for it.
@@ -44,7 +46,8 @@ pub(super) async fn search(folder: &Path, data: Data, memories: u64) -> Result<S
         scopes.get(user).cloned().context("there is no user")
     };
     let (mut dense, mut sparse, mut together) = (Vec::new(), Vec::new(), Vec::new());
-    for number in 0..WARM_UP + TIMED {
+    let timed = (memories / 20).clamp(TIMED_MIN, TIMED_MAX);
+    for number in 0..WARM_UP + timed {
         let (scope, words, vector) = (scope_of(number)?, corpus::question(number), vectors.of_question(number)?);
         let query = dense_query(embedder, &scope, vector.clone(), Representation::Text, LEG_CANDIDATES);
         let begun = Instant::now();
