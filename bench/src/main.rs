@@ -8,6 +8,7 @@ mod history;
 mod load;
 mod machine;
 mod measure;
+mod memory;
 mod nginx;
 mod proc_stat;
 mod report;
@@ -51,6 +52,12 @@ enum Command {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// Fill a data folder with memories; a process of its own, so that its memory is nobody else's
+    #[command(hide = true)]
+    MemoryFill(memory::PartArgs),
+    /// Search them
+    #[command(hide = true)]
+    MemorySearch(memory::PartArgs),
 }
 
 /// What is measured, and for how long.
@@ -74,6 +81,9 @@ struct Plan {
     /// How many observations are stored before traces are read; 0 leaves traces out
     #[arg(long, default_value_t = 1_000_000)]
     observations: u64,
+    /// How many memories are searched; 0 leaves memory out
+    #[arg(long, default_value_t = 100_000)]
+    memories: u64,
     /// Where the report is written
     #[arg(long, default_value = "bench/RESULTS.md")]
     out: PathBuf,
@@ -96,8 +106,15 @@ fn execute(cli: Cli) -> Result<()> {
             runtime.block_on(async { bare_proxy::serve(bind(listen).await?, upstream).await })
         }
         Some(Command::Upstream { listen }) => runtime.block_on(async { upstream::serve(bind(listen).await?).await }),
+        Some(Command::MemoryFill(args)) => tell(runtime.block_on(memory::fill_part(&args))),
+        Some(Command::MemorySearch(args)) => tell(runtime.block_on(memory::search_part(&args))),
         None => run(&runtime, cli.plan),
     }
+}
+
+fn tell(figures: Result<String>) -> Result<()> {
+    println!("{}", figures?);
+    Ok(())
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
@@ -117,6 +134,7 @@ fn run(runtime: &tokio::runtime::Runtime, plan: Plan) -> Result<()> {
             // A bounded load, whatever was typed.
             seconds: plan.seconds.clamp(0.2, 30.0),
             observations: plan.observations.min(5_000_000),
+            memories: plan.memories.min(1_000_000),
         },
     )?;
     let build = machine::Build {

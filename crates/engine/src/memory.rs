@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 use crate::traces::candidate;
 
 use quote::QuoteFormat;
-pub use recall::{Considered, RecallError, RecallRequest, Recollection};
+pub use recall::{Considered, Found, RecallError, RecallRequest, Recollection, legs};
 pub(crate) use remember::of_messages;
 pub use remember::scope_of;
 

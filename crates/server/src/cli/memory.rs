@@ -1,4 +1,13 @@
-//! `privet memory`: whether what is remembered and its index agree, and making the index again.
+//! `privet memory`: what is remembered, searched, shown, forgotten, carried and evaluated; whether it and its index agree, and making
+//! the index again.
+
+mod asking;
+mod browse;
+mod eval;
+mod exchange;
+mod line;
+mod make;
+mod search;
 
 use clap::{Args, Subcommand};
 use privet_domain::id::EmbedderId;
@@ -18,6 +27,20 @@ pub(super) struct MemoryArgs {
 
 #[derive(Subcommand)]
 enum MemoryCommand {
+    /// Find what fits a question
+    Search(search::SearchArgs),
+    /// List what is remembered, newest first
+    List(browse::ListArgs),
+    /// Show a memory with the texts that it had before
+    Show(browse::ShowArgs),
+    /// Delete a memory, or all of a user or of a conversation
+    Delete(browse::DeleteArgs),
+    /// Write what is remembered as JSON lines
+    Export(exchange::ExportArgs),
+    /// Remember what was exported; what is there already stays as it is
+    Import(exchange::ImportArgs),
+    /// Judge what is found: recall@k, nDCG@k and MRR by legs and languages, with intervals of 95 %
+    Eval(eval::EvalArgs),
     /// Compare what is remembered with its index, both ways; drift is exit code 1
     Check {
         /// Mend what differs; vectors that are missing are made by the server
@@ -29,23 +52,36 @@ enum MemoryCommand {
 }
 
 pub(super) async fn run(args: MemoryArgs) -> Result<(), Exit> {
-    let config = load(&args.common, None)?;
+    let common = &args.common;
+    match args.command {
+        MemoryCommand::Search(args) => Box::pin(search::run(common, args)).await,
+        MemoryCommand::List(args) => browse::list(common, args).await,
+        MemoryCommand::Show(args) => browse::show(common, args).await,
+        MemoryCommand::Delete(args) => browse::delete(common, args).await,
+        MemoryCommand::Export(args) => exchange::export(common, args).await,
+        MemoryCommand::Import(args) => exchange::import(common, args).await,
+        MemoryCommand::Eval(args) => Box::pin(eval::run(common, args)).await,
+        MemoryCommand::Check { repair } => check(common, repair, false).await,
+        MemoryCommand::Rebuild => check(common, true, true).await,
+    }
+}
+
+async fn check(common: &Common, repair: bool, words_anew: bool) -> Result<(), Exit> {
+    let config = load(common, None)?;
     let store = open_known_store(&config).await?;
     let embedders = store.embedders().await?;
     let active = embedders.into_iter().find(|embedder| embedder.state == EmbedderState::Active);
     // Without an embedder in the configuration no vector is missed.
     let has_embedder = config.memory.as_ref().is_some_and(|memory| memory.embedder.is_some());
     let embedder = active.filter(|_| has_embedder).map(|embedder| embedder.id);
-    match args.command {
-        MemoryCommand::Check { repair: false } => {}
-        MemoryCommand::Check { repair: true } => mend(&store, embedder).await?,
-        MemoryCommand::Rebuild => {
-            store.empty_keyword_index().await?;
-            mend(&store, embedder).await?;
-        }
+    if words_anew {
+        store.empty_keyword_index().await?;
+    }
+    if repair {
+        mend(&store, embedder).await?;
     }
     let check = store.check_memory(embedder).await?;
-    tell(&args.common, &check)?;
+    tell(common, &check)?;
     match check.drift.total() {
         0 => Ok(()),
         drift => Err(Exit::new(FAILURE, format!("drift {drift}: run privet memory check --repair"))),
