@@ -152,6 +152,11 @@ class Points(points_service_pb2_grpc.PointsServicer):
         return pb.GetResponse(result=[RestToGrpc.convert_retrieved_point(record) for record in records], time=NO_TIME)
 
     @answering
+    def Count(self, request):
+        counted = self.client.count(request.collection_name, count_filter=filter_of(request))
+        return pb.CountResponse(result=pb.CountResult(count=counted.count), time=NO_TIME)
+
+    @answering
     def Scroll(self, request):
         offset = GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None
         records, following = self.client.scroll(

@@ -6,6 +6,7 @@
 
 pub mod document;
 mod embedding;
+mod index;
 pub mod quote;
 mod recall;
 mod remember;
@@ -21,12 +22,13 @@ use privet_domain::memory::fusion::{Recency, Weights};
 use privet_domain::memory::pack::PackBudget;
 use privet_domain::memory::{ContentHash, Embedding, Memory as Record, MemoryId, NewMemory, Representation};
 use privet_domain::time::Timestamp;
-use privet_store::{EmbeddedIndex, Embedder, EmbedderState, MemoryUpdate, NewEmbedder, Store, StoreError};
+use privet_store::{Embedder, EmbedderState, MemoryUpdate, NewEmbedder, Store, StoreError};
 use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::traces::candidate;
 
+pub use index::{MemoryIndex, PrepareError};
 use quote::QuoteFormat;
 pub use recall::{Considered, RecallError, RecallRequest, Recollection};
 pub(crate) use remember::of_messages;
@@ -108,7 +110,7 @@ pub enum Vectors {
 pub struct Memory {
     pub(crate) settings: MemorySettings,
     pub(crate) store: Arc<Store>,
-    pub(crate) index: EmbeddedIndex,
+    pub(crate) index: MemoryIndex,
     active: RwLock<Option<Embedder>>,
     questions: Mutex<VecDeque<(ContentHash, Embedding)>>,
     /// Something was put into the outbox by this process.
@@ -118,7 +120,7 @@ pub struct Memory {
 impl Memory {
     /// The memory that this store keeps.
     #[must_use]
-    pub fn new(store: Arc<Store>, index: EmbeddedIndex, settings: MemorySettings) -> Self {
+    pub fn new(store: Arc<Store>, index: MemoryIndex, settings: MemorySettings) -> Self {
         Self { settings, store, index, active: RwLock::default(), questions: Mutex::default(), written: Notify::new() }
     }
 

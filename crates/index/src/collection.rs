@@ -8,10 +8,10 @@ use privet_domain::id::EmbedderId;
 use privet_domain::memory::IndexError;
 use qdrant_client::qdrant::payload_index_params::IndexParams;
 use qdrant_client::qdrant::{
-    BoolIndexParams, CollectionConfig, CreateCollection, CreateFieldIndexCollection, CreateVectorNameRequest,
-    DeleteVectorNameRequest, DenseVectorCreationConfig, Distance, FieldType, HnswConfigDiff, IntegerIndexParams,
-    KeywordIndexParams, Modifier, PayloadIndexParams, SparseVectorConfig, SparseVectorParams, UuidIndexParams,
-    create_vector_name_request, vectors_config,
+    BoolIndexParams, CollectionConfig, CountPoints, CreateCollection, CreateFieldIndexCollection,
+    CreateVectorNameRequest, DeleteVectorNameRequest, DenseVectorCreationConfig, Distance, FieldType, HnswConfigDiff,
+    IntegerIndexParams, KeywordIndexParams, Modifier, PayloadIndexParams, SparseVectorConfig, SparseVectorParams,
+    UuidIndexParams, create_vector_name_request, vectors_config,
 };
 use uuid::Uuid;
 
@@ -174,6 +174,22 @@ impl QdrantIndex {
             Err(failure) => return Err(failure.into()),
         }
         self.look().await
+    }
+
+    /// How many points the collection has: one for each memory, and one for each part of it.
+    ///
+    /// # Errors
+    /// When the server fails.
+    pub async fn points(&self) -> Result<u64, IndexError> {
+        self.ensure().await?;
+        let count = CountPoints {
+            collection_name: self.collection.to_string(),
+            exact: Some(true),
+            timeout: Some(READ_TIMEOUT.as_secs()),
+            ..CountPoints::default()
+        };
+        let answer = self.call(READ_TIMEOUT, self.client.count(count)).await?;
+        Ok(answer.result.map_or(0, |result| result.count))
     }
 
     /// Takes everything out of the collection, and the collection itself: it is made again when it is next needed.

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use privet_domain::time::{Clock as _, SystemClock};
+use privet_domain::memory::IndexError;
+use privet_domain::time::{Clock as _, SystemClock, Timestamp};
 use privet_engine::alerts::Alerts;
 use privet_engine::budget::{BudgetParts, BudgetRules, Budgets, Sharing};
 use privet_engine::keyring::Keyring;
-use privet_engine::memory::{Memory, Vectors};
+use privet_engine::memory::{Memory, MemoryIndex, MemorySettings, PrepareError, Vectors};
 use privet_engine::router::Router;
 use privet_engine::switchboard::Switchboard;
 use privet_engine::traces::{BookPricing, Export, Retention, Traces};
 use privet_engine::{Engine, EngineParts};
+use privet_index::QdrantIndex;
 use privet_providers::{Collector, HttpProvider, Provider, ProviderKind, Webhook};
 use privet_store::{Store, TraceStore, WriteSettings};
 use rustix::fs::Mode;
@@ -154,12 +156,10 @@ async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> 
     };
     let budgets = Budgets::start(budgets).await?;
     let switchboard = Switchboard::load(store.clone()).await?;
-    let index = store.embedded_index();
-    let memory = config.memory.clone().zip(index);
-    let memory = memory.map(|(settings, index)| Memory::new(store.clone(), index, settings));
-    if let Some(memory) = &memory {
-        greet_memory(memory.begin(clock.now()).await?);
-    }
+    let memory = match config.memory.clone() {
+        Some(settings) => Some(memory(store.clone(), settings, config, clock.now()).await?),
+        None => None,
+    };
     Ok(Engine::new(EngineParts {
         store,
         traces,
@@ -173,6 +173,36 @@ async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> 
         record: config.record,
         memory,
     }))
+}
+
+async fn memory(
+    store: Arc<Store>,
+    settings: MemorySettings,
+    config: &Config,
+    now: Timestamp,
+) -> anyhow::Result<Memory> {
+    let memory = Memory::new(store.clone(), memory_index(&store, config)?, settings);
+    greet_memory(memory.begin(now).await?);
+    match memory.prepare_index().await {
+        Err(PrepareError::Index(error @ IndexError::Unavailable(_))) => {
+            tracing::warn!(%error, "until it does, nothing is recalled, and what is said waits for the index");
+        }
+        prepared => prepared.context("memory's index cannot be used")?,
+    }
+    Ok(memory)
+}
+
+/// Inside SQLite, or on a server: beside PostgreSQL there is no other.
+pub(crate) fn memory_index(store: &Store, config: &Config) -> anyhow::Result<MemoryIndex> {
+    match (&config.qdrant, store.embedded_index()) {
+        (Some(qdrant), _) => Ok(MemoryIndex::Server(QdrantIndex::new(qdrant)?)),
+        (None, Some(index)) => Ok(MemoryIndex::Embedded(index)),
+        (None, None) => anyhow::bail!(
+            "with PostgreSQL, memory needs a Qdrant server for its index: set memory.qdrant_url, for example to \
+             \"http://127.0.0.1:6334\" (PRIVET_MEMORY_QDRANT_URL), or memory.enabled = \"false\" \
+             (PRIVET_MEMORY_ENABLED=false) to remember nothing"
+        ),
+    }
 }
 
 /// How memories are found.
