@@ -4,6 +4,7 @@
 //! outbox. `worker` follows the outbox and has vectors made by the embedder (`embedding`). `recall` searches, joins what the legs
 //! found, and packs what fits; `quote` writes it for a prompt.
 
+pub mod check;
 pub mod document;
 mod embedding;
 mod index;

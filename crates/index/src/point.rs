@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 
 use privet_domain::id::EmbedderId;
-use privet_domain::memory::{Candidate, IndexedMemory, IndexedPart, MemoryId, MemoryScope, Representation};
+use privet_domain::memory::{
+    Candidate, ContentHash, IndexedMemory, IndexedPart, MemoryId, MemoryScope, Representation,
+};
 use qdrant_client::qdrant::{
     DenseVector, NamedVectors, PointId, PointStruct, SparseVector, Value, Vector, Vectors, point_id, vector, vectors,
 };
@@ -118,6 +120,13 @@ pub(crate) fn hash(part: &IndexedPart) -> String {
     part.hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A hash as it stands in a payload.
+pub(crate) fn read_hash(text: &str) -> Option<ContentHash> {
+    let byte = |place: usize| u8::from_str_radix(text.get(place..place + 2)?, 16).ok();
+    let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(byte).collect();
+    ContentHash::from_bytes(&bytes?)
+}
+
 /// What was found, from its payload; `None` if it is damaged.
 pub(crate) fn candidate(payload: &HashMap<String, Value>, score: f64) -> Option<Candidate> {
     Some(Candidate {
@@ -159,7 +168,7 @@ mod tests {
     use std::collections::HashSet;
 
     use privet_domain::id::ProjectId;
-    use privet_domain::memory::{ContentHash, MemoryKind};
+    use privet_domain::memory::MemoryKind;
     use privet_domain::time::Timestamp;
 
     use super::*;
@@ -207,6 +216,13 @@ mod tests {
             }
             assert_eq!(uuid_of(Some(&head_id(memory.id))), Some(memory.id.as_uuid()));
         }
+    }
+
+    #[test]
+    fn a_hash_is_read_as_it_was_written() {
+        let memory = memory("a");
+        assert_eq!(read_hash(&hash(&memory.parts[0])), Some(memory.parts[0].hash));
+        assert_eq!((read_hash(""), read_hash("zz"), read_hash("0")), (None, None, None));
     }
 
     #[test]

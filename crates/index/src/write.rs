@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use privet_domain::id::EmbedderId;
-use privet_domain::memory::{IndexError, IndexedMemory, MemoryId};
+use privet_domain::memory::{ContentHash, Embedding, IndexError, IndexedMemory, MemoryId};
 use qdrant_client::qdrant::points_update_operation::{DeletePoints, Operation, PointStructList};
 use qdrant_client::qdrant::{
     Condition, Filter, GetPoints, PointStruct, PointsSelector, PointsUpdateOperation, Range, RetrievedPoint,
@@ -70,7 +70,11 @@ impl QdrantIndex {
     }
 
     async fn write_step(&self, mut memories: Vec<IndexedMemory>) -> Result<(), IndexError> {
-        let mut standing = self.standing(&memories).await?;
+        let ids: Vec<MemoryId> = memories.iter().map(|memory| memory.id).collect();
+        // Vectors are read of those embedders only whose vectors do not come anew.
+        let kept = self.embedders().into_iter().filter(|embedder| !point::comes_with_all(&memories, *embedder));
+        let kept: Vec<String> = kept.map(vector_name).collect();
+        let mut standing = self.standing(&ids, &kept).await?;
         memories.retain(|memory| standing.revisions.get(&memory.id).is_none_or(|held| *held <= memory.revision));
         if memories.is_empty() {
             return Ok(());
@@ -120,6 +124,29 @@ impl QdrantIndex {
         self.update(vec![delete(any(&newer, parts_before))]).await
     }
 
+    /// The vectors of an embedder that it holds of these memories, by the hash of their text: what is there need not be bought again.
+    ///
+    /// # Errors
+    /// When the server fails.
+    pub async fn known_vectors(
+        &self,
+        embedder: EmbedderId,
+        memories: &[MemoryId],
+    ) -> Result<HashMap<ContentHash, Embedding>, IndexError> {
+        let dimensions = self.dimensions(embedder).await?;
+        let name = vector_name(embedder);
+        let mut known = HashMap::new();
+        for memories in memories.chunks(STEP_MEMORIES) {
+            let standing = self.standing(memories, std::slice::from_ref(&name)).await?;
+            for held in standing.parts.into_values() {
+                let values = held.vectors.get(&name);
+                let embedding = values.and_then(|values| Embedding::new(values, dimensions).ok());
+                known.extend(point::read_hash(&held.hash).zip(embedding));
+            }
+        }
+        Ok(known)
+    }
+
     pub(crate) async fn erase(&self, memories: &[MemoryId]) -> Result<(), IndexError> {
         if memories.is_empty() {
             return Ok(());
@@ -146,23 +173,19 @@ impl QdrantIndex {
         Ok(())
     }
 
-    /// What is there of these memories. Vectors are read of those embedders only whose vectors do not come anew.
-    async fn standing(&self, memories: &[IndexedMemory]) -> Result<Standing, IndexError> {
-        let ids: Vec<MemoryId> = memories.iter().map(|memory| memory.id).collect();
-        let kept: Vec<EmbedderId> =
-            self.embedders().into_iter().filter(|embedder| !point::comes_with_all(memories, *embedder)).collect();
-        let names: Vec<String> = kept.into_iter().map(vector_name).collect();
+    /// What is there of these memories, with the vectors of these names.
+    async fn standing(&self, ids: &[MemoryId], names: &[String]) -> Result<Standing, IndexError> {
         let limit = if names.is_empty() { PAGE_POINTS } else { PAGE_VECTORS };
         let mut standing = Standing::default();
         let mut offset = None;
         loop {
             let request = ScrollPoints {
                 collection_name: self.collection.to_string(),
-                filter: Some(Filter::must([is_of_any(&ids)])),
+                filter: Some(Filter::must([is_of_any(ids)])),
                 offset,
                 limit: Some(limit),
                 with_payload: Some(WithPayloadSelector::from(vec![field::REVISION, field::HEAD, field::HASH])),
-                with_vectors: (!names.is_empty()).then(|| only(names.clone())),
+                with_vectors: (!names.is_empty()).then(|| only(names.to_vec())),
                 timeout: Some(READ_TIMEOUT.as_secs()),
                 ..ScrollPoints::default()
             };

@@ -36,11 +36,18 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 /// From a hit in memory to a long answer.
 const SECONDS_BUCKETS: [f64; 11] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
+/// Beside PostgreSQL there is no index but a server's.
+const NO_INDEX: &str = "with PostgreSQL, memory needs a Qdrant server for its index: set memory.qdrant_url, for example to \
+     \"http://127.0.0.1:6334\" (PRIVET_MEMORY_QDRANT_URL), or memory.enabled = \"false\" \
+     (PRIVET_MEMORY_ENABLED=false) to remember nothing";
+
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When the server cannot start.
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
+    let has_index = config.qdrant.is_some() || config.database.sqlite_file().is_some();
+    anyhow::ensure!(config.memory.is_none() || has_index, NO_INDEX);
     let _folder = claim_folder(&config)?;
     let store = Arc::new(Store::open(&config.database, config.durability).await?);
     let first_key = first_run::first_key(&store, &config).await?;
@@ -197,11 +204,7 @@ pub(crate) fn memory_index(store: &Store, config: &Config) -> anyhow::Result<Mem
     match (&config.qdrant, store.embedded_index()) {
         (Some(qdrant), _) => Ok(MemoryIndex::Server(QdrantIndex::new(qdrant)?)),
         (None, Some(index)) => Ok(MemoryIndex::Embedded(index)),
-        (None, None) => anyhow::bail!(
-            "with PostgreSQL, memory needs a Qdrant server for its index: set memory.qdrant_url, for example to \
-             \"http://127.0.0.1:6334\" (PRIVET_MEMORY_QDRANT_URL), or memory.enabled = \"false\" \
-             (PRIVET_MEMORY_ENABLED=false) to remember nothing"
-        ),
+        (None, None) => anyhow::bail!(NO_INDEX),
     }
 }
 

@@ -1,13 +1,15 @@
 //! Where memory is searched: inside SQLite, or on a Qdrant server beside PostgreSQL. Which one it is changes nothing above.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use privet_domain::id::EmbedderId;
 use privet_domain::memory::{
-    Candidate, DenseQuery, IndexError, IndexedMemory, IndexedVersion, MemoryId, SparseQuery, VectorIndex,
+    Candidate, ContentHash, DenseQuery, Embedding, IndexError, IndexedMemory, IndexedVersion, MemoryId, SparseQuery,
+    VectorIndex,
 };
 use privet_index::QdrantIndex;
-use privet_store::{EmbeddedIndex, EmbedderState, StoreError};
+use privet_store::{EmbeddedIndex, Embedder, EmbedderState, StoreError};
 
 use super::Memory;
 
@@ -49,6 +51,25 @@ impl Memory {
             }
         }
         Ok(())
+    }
+
+    /// The embedder's vectors of these memories' texts that are kept somewhere: in SQLite, or in the server's index.
+    pub(super) async fn known_vectors(
+        &self,
+        embedder: &Embedder,
+        memories: &[IndexedMemory],
+    ) -> Result<HashMap<ContentHash, Embedding>, PrepareError> {
+        match &self.index {
+            MemoryIndex::Embedded(_) => {
+                let hashes: Vec<ContentHash> =
+                    memories.iter().flat_map(|memory| &memory.parts).map(|part| part.hash).collect();
+                Ok(self.store.cached_vectors(embedder, &hashes).await?)
+            }
+            MemoryIndex::Server(index) => {
+                let ids: Vec<MemoryId> = memories.iter().map(|memory| memory.id).collect();
+                Ok(index.known_vectors(embedder.id, &ids).await?)
+            }
+        }
     }
 
     /// Tries to make the index ready until it is.

@@ -1,8 +1,11 @@
 //! `privet memory`: whether what is remembered and its index agree, and making the index again.
 
+mod on_server;
+
 use clap::{Args, Subcommand};
 use privet_domain::id::EmbedderId;
 use privet_domain::time::{Clock as _, SystemClock};
+use privet_engine::memory::check::Mending;
 use privet_store::{EmbedderState, MemoryCheck, Store};
 use serde_json::json;
 
@@ -24,13 +27,21 @@ enum MemoryCommand {
         #[arg(long)]
         repair: bool,
     },
-    /// Make the index of words again from what is remembered, and what is missing of the vectors
+    /// Make the index of words again from what is remembered, and what is missing of the vectors; on a Qdrant server everything
     Rebuild,
 }
 
 pub(super) async fn run(args: MemoryArgs) -> Result<(), Exit> {
     let config = load(&args.common, None)?;
     let store = open_known_store(&config).await?;
+    if let Some(qdrant) = &config.qdrant {
+        let mending = match args.command {
+            MemoryCommand::Check { repair: false } => Mending::Count,
+            MemoryCommand::Check { repair: true } => Mending::Differing,
+            MemoryCommand::Rebuild => Mending::Everything,
+        };
+        return Box::pin(on_server::check(&args.common, &store, qdrant, mending)).await;
+    }
     let embedders = store.embedders().await?;
     let active = embedders.into_iter().find(|embedder| embedder.state == EmbedderState::Active);
     // Without an embedder in the configuration no vector is missed.
