@@ -3,6 +3,7 @@
 //! not run.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may end in a panic")]
 
+mod drift;
 mod embedded;
 mod server;
 mod suite;

@@ -16,14 +16,14 @@ use crate::suite::{self, DIMENSIONS, Subject, embed, new_embedder, note, scopes}
 const URL: &str = "PRIVET_TEST_QDRANT_URL";
 
 /// A collection of one's own with the database that it follows.
-struct Bed {
-    subject: Subject<QdrantIndex>,
+pub(crate) struct Bed {
+    pub(crate) subject: Subject<QdrantIndex>,
     settings: QdrantSettings,
     _database: TestDatabase,
 }
 
 /// `None`, and a word of it, where there is no server.
-async fn bed() -> Option<Bed> {
+pub(crate) async fn bed() -> Option<Bed> {
     let Some(url) = std::env::var(URL).ok().filter(|url| !url.is_empty()) else {
         println!("NOT RUN: no Qdrant server; name one in {URL}, or run cargo xtask test, which starts a stand-in");
         return None;
@@ -41,7 +41,7 @@ async fn bed() -> Option<Bed> {
 
 impl Bed {
     /// What a failure leaves behind is told apart by its name.
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.subject.index.delete_all().await.unwrap();
     }
 }
