@@ -12,8 +12,8 @@ use privet_domain::memory::{ContentHash, Embedding, IndexError, IndexedMemory, M
 use privet_domain::scope::Scopes;
 use privet_store::{Embedder, EmbedderState, OutboxTask, ShownProject, StoreError};
 
-use super::Memory;
 use super::embedding::ToEmbed;
+use super::{Memory, PrepareError};
 use crate::Engine;
 use crate::keyring::Caller;
 use crate::traces::RequestTrace;
@@ -31,6 +31,15 @@ const PAUSE: Duration = Duration::from_secs(2);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Who pays for the vectors of what is remembered.
 const PAYER: &str = "memory";
+
+impl From<PrepareError> for StepError {
+    fn from(error: PrepareError) -> Self {
+        match error {
+            PrepareError::Index(error) => Self::Index(error),
+            PrepareError::Store(error) => Self::Store(error),
+        }
+    }
+}
 
 /// Why a step was not done.
 #[derive(Debug, thiserror::Error)]
@@ -138,8 +147,7 @@ impl Memory {
         embedder: &Embedder,
         memories: &mut [IndexedMemory],
     ) -> Result<(), StepError> {
-        let hashes: Vec<ContentHash> = memories.iter().flat_map(|memory| &memory.parts).map(|part| part.hash).collect();
-        let mut known: HashMap<ContentHash, Embedding> = self.store.cached_vectors(embedder, &hashes).await?;
+        let mut known: HashMap<ContentHash, Embedding> = self.known_vectors(embedder, memories).await?;
         let mut missing: HashMap<ProjectId, HashMap<ContentHash, String>> = HashMap::new();
         for memory in memories.iter() {
             for part in memory.parts.iter().filter(|part| !known.contains_key(&part.hash)) {

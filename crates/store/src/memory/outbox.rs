@@ -153,6 +153,26 @@ impl Store {
         Ok(OutboxDepth { tasks: tasks.unsigned_abs(), since: since.map(Timestamp::from_micros) })
     }
 
+    /// Those of these memories that wait in the outbox.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn waiting_in_outbox(&self, ids: &[MemoryId]) -> Result<Vec<MemoryId>, StoreError> {
+        let select = format!("SELECT memory_id FROM memory_outbox WHERE memory_id IN ({})", places(1));
+        let mut waiting = Vec::new();
+        for ids in ids.chunks(IDS_OF_A_QUERY) {
+            let rows: Vec<Uuid> = reading!(self, pool => {
+                let mut query = sqlx::query_scalar(AssertSqlSafe(select.as_str()));
+                for id in padded(ids) {
+                    query = query.bind(id.as_uuid());
+                }
+                query.fetch_all(pool).await
+            })?;
+            waiting.extend(rows.into_iter().map(MemoryId::from));
+        }
+        Ok(waiting)
+    }
+
     /// Those of these memories that are there, as the index is to hold them, without vectors. Of all projects: this is for the
     /// worker.
     ///

@@ -58,9 +58,9 @@ impl Asking {
     pub(super) async fn begin(common: &Common, has_meaning: bool) -> Result<Self, Exit> {
         let config = load(common, None)?;
         let store = Arc::new(open_known_store(&config).await?);
-        let off =
-            || Exit::new(FAILURE, "nothing is remembered here: memory.enabled is false, or the database is not SQLite");
-        let (settings, index) = config.memory.clone().zip(store.embedded_index()).ok_or_else(off)?;
+        let off = || Exit::new(FAILURE, "nothing is remembered here: memory.enabled is false");
+        let settings = config.memory.clone().ok_or_else(off)?;
+        let index = serve::memory_index(&store, &config)?;
         let every = MemorySettings { weights: all_legs(), ..settings.clone() };
         let memory = Memory::new(store.clone(), index, every);
         let meaning = match has_meaning {
@@ -75,7 +75,7 @@ impl Asking {
         self.meaning.as_ref().err().map(String::as_str)
     }
 
-    /// The vectors of questions; none where the words alone are searched.
+    /// The vectors of questions; none where the words alone are searched. Asked once: after it the engine of this process has ended.
     pub(super) async fn vectors(&self, project: ProjectId, questions: &[&str]) -> Result<Vec<Option<Embedding>>, Exit> {
         let Ok((embedder, source)) = &self.meaning else { return Ok(vec![None; questions.len()]) };
         let vectors = match source {
@@ -83,6 +83,7 @@ impl Asking {
                 let memory = engine.memory.as_ref().ok_or_else(|| Exit::new(FAILURE, "nothing is remembered here"))?;
                 let caller = payer(project);
                 let embedded = engine.embed_questions(memory, &caller, questions).await;
+                end(engine).await?;
                 embedded.map_err(|error| Exit::new(UNAVAILABLE, error.to_string()))?
             }
             Source::Server { config } => through_server(config, embedder, &self.settings, questions).await?,
@@ -108,6 +109,13 @@ impl Asking {
             Some(fault) => Err(unavailable(fault)),
         }
     }
+}
+
+/// As a server ends: calls are settled, and what was taken of the budgets is returned.
+pub(super) async fn end(engine: &Engine) -> Result<(), Exit> {
+    engine.drain().await;
+    engine.settle_last().await;
+    Ok(engine.budgets.retire().await?)
 }
 
 /// How meaning is searched, or why it is not.
