@@ -75,7 +75,7 @@ impl Asking {
         self.meaning.as_ref().err().map(String::as_str)
     }
 
-    /// The vectors of questions; none where the words alone are searched.
+    /// The vectors of questions; none where the words alone are searched. Asked once: after it the engine of this process has ended.
     pub(super) async fn vectors(&self, project: ProjectId, questions: &[&str]) -> Result<Vec<Option<Embedding>>, Exit> {
         let Ok((embedder, source)) = &self.meaning else { return Ok(vec![None; questions.len()]) };
         let vectors = match source {
@@ -83,6 +83,7 @@ impl Asking {
                 let memory = engine.memory.as_ref().ok_or_else(|| Exit::new(FAILURE, "nothing is remembered here"))?;
                 let caller = payer(project);
                 let embedded = engine.embed_questions(memory, &caller, questions).await;
+                end(engine).await?;
                 embedded.map_err(|error| Exit::new(UNAVAILABLE, error.to_string()))?
             }
             Source::Server { config } => through_server(config, embedder, &self.settings, questions).await?,
@@ -108,6 +109,13 @@ impl Asking {
             Some(fault) => Err(unavailable(fault)),
         }
     }
+}
+
+/// As a server ends: calls are settled, and what was taken of the budgets is returned.
+async fn end(engine: &Engine) -> Result<(), Exit> {
+    engine.drain().await;
+    engine.settle_last().await;
+    Ok(engine.budgets.retire().await?)
 }
 
 /// How meaning is searched, or why it is not.
