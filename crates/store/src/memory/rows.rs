@@ -172,14 +172,8 @@ pub(crate) trait MemoryRows {
     /// Their windows are made when their task is done: that is no work for whoever waits for an answer.
     async fn remember(&mut self, memories: &[&NewMemory], now: Timestamp) -> Result<HashSet<MemoryId>, sqlx::Error>;
 
-    /// Makes the windows of threads anew around where they have changed. Memories whose windows change are put into the outbox,
-    /// except those whose task is under way.
-    async fn rewindow(
-        &mut self,
-        threads: &Threads,
-        under_way: &HashSet<MemoryId>,
-        now: Timestamp,
-    ) -> Result<(), sqlx::Error>;
+    /// Makes the windows of threads anew around where they have changed. Gives the memories whose windows are others now.
+    async fn rewindow(&mut self, threads: &Threads) -> Result<Vec<(MemoryId, ProjectId)>, sqlx::Error>;
 
     /// Deletes memories with everything of them; [`MemoryRows::miss`] tells the others.
     async fn forget(&mut self, ids: &[MemoryId]) -> Result<u64, sqlx::Error>;
@@ -269,12 +263,8 @@ macro_rules! define_rows {
                 Ok(fresh)
             }
 
-            async fn rewindow(
-                &mut self,
-                threads: &Threads,
-                under_way: &HashSet<MemoryId>,
-                now: Timestamp,
-            ) -> Result<(), sqlx::Error> {
+            async fn rewindow(&mut self, threads: &Threads) -> Result<Vec<(MemoryId, ProjectId)>, sqlx::Error> {
+                let mut all = Vec::new();
                 for (thread, (first, last)) in threads {
                     if $is_shared {
                         sqlx::query(LOCK_CONVERSATION).bind(lock_key(thread.conversation)).execute(&mut *self).await?;
@@ -298,12 +288,9 @@ macro_rules! define_rows {
                     insert_parts!(self, $statements, &windows);
                     let changed: Vec<MemoryId> = windows.iter().map(|part| part.memory).collect();
                     self.revise(&changed).await?;
-                    let project = thread.scope.project;
-                    let queued: Vec<_> =
-                        changed.iter().filter(|id| !under_way.contains(id)).map(|id| (*id, project)).collect();
-                    self.enqueue(&queued, now).await?;
+                    all.extend(changed.into_iter().map(|id| (id, thread.scope.project)));
                 }
-                Ok(())
+                Ok(all)
             }
 
             async fn forget(&mut self, ids: &[MemoryId]) -> Result<u64, sqlx::Error> {
@@ -409,7 +396,8 @@ macro_rules! define_rows {
                 }
                 let queued: Vec<_> = gone.iter().map(|standing| (standing.memory, standing.project)).collect();
                 self.enqueue(&queued, now).await?;
-                self.rewindow(&threads, &HashSet::new(), now).await
+                let changed = self.rewindow(&threads).await?;
+                self.enqueue(&changed, now).await
             }
         }
     };
