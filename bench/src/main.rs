@@ -12,6 +12,7 @@ mod memory;
 mod nginx;
 mod proc_stat;
 mod report;
+mod retrieval;
 mod subject;
 mod traces;
 mod upstream;
@@ -52,6 +53,15 @@ enum Command {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// A model in a folder as a provider of embeddings
+    Embedder {
+        /// Where to listen
+        #[arg(long)]
+        listen: SocketAddr,
+        /// The model's folder, as sentence-transformers writes it
+        #[arg(long)]
+        model: PathBuf,
+    },
     /// Fill a data folder with memories; a process of its own, so that its memory is nobody else's
     #[command(hide = true)]
     MemoryFill(memory::PartArgs),
@@ -84,6 +94,9 @@ struct Plan {
     /// How many memories are searched; 0 leaves memory out
     #[arg(long, default_value_t = 100_000)]
     memories: u64,
+    /// Measure retrieval with this embedding model (`config.json`, `tokenizer.json`, `model.safetensors`); needs the feature `local-embedder`
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
     /// Where the report is written
     #[arg(long, default_value = "bench/RESULTS.md")]
     out: PathBuf,
@@ -106,6 +119,9 @@ fn execute(cli: Cli) -> Result<()> {
             runtime.block_on(async { bare_proxy::serve(bind(listen).await?, upstream).await })
         }
         Some(Command::Upstream { listen }) => runtime.block_on(async { upstream::serve(bind(listen).await?).await }),
+        Some(Command::Embedder { listen, model }) => {
+            runtime.block_on(async { retrieval::serve(bind(listen).await?, &model).await })
+        }
         Some(Command::MemoryFill(args)) => tell(runtime.block_on(memory::fill_part(&args))),
         Some(Command::MemorySearch(args)) => tell(runtime.block_on(memory::search_part(&args))),
         None => run(&runtime, cli.plan),
@@ -135,6 +151,7 @@ fn run(runtime: &tokio::runtime::Runtime, plan: Plan) -> Result<()> {
             seconds: plan.seconds.clamp(0.2, 30.0),
             observations: plan.observations.min(5_000_000),
             memories: plan.memories.min(1_000_000),
+            model: plan.model,
         },
     )?;
     let build = machine::Build {

@@ -12,6 +12,7 @@ use crate::load::{self, Form, Outcome};
 use crate::machine;
 use crate::memory::{self, MemoryFigures};
 use crate::proc_stat;
+use crate::retrieval::{self, Retrieval};
 use crate::subject::{Programs, Running, Subject};
 use crate::traces::{self, TraceFigures};
 use crate::upstream::EVENTS;
@@ -34,6 +35,7 @@ pub(crate) struct Plan {
     pub(crate) seconds: f64,
     pub(crate) observations: u64,
     pub(crate) memories: u64,
+    pub(crate) model: Option<PathBuf>,
 }
 
 /// All that was measured.
@@ -44,6 +46,7 @@ pub(crate) struct Measured {
     pub(crate) subjects: Vec<Figures>,
     pub(crate) traces: Option<TraceFigures>,
     pub(crate) memory: Vec<MemoryFigures>,
+    pub(crate) retrieval: Option<Retrieval>,
 }
 
 /// One subject's turns.
@@ -119,7 +122,8 @@ pub(crate) fn measure(runtime: &Runtime, plan: &Plan) -> Result<Measured> {
         0 => Vec::new(),
         memories => memory::measure(runtime, &programs, upstream.address, memories)?,
     };
-    Ok(Measured { rounds: plan.rounds, seconds: plan.seconds, fsync, subjects, traces, memory })
+    let retrieval = plan.model.as_ref().map(|model| retrieval::measure(&programs, model)).transpose()?;
+    Ok(Measured { rounds: plan.rounds, seconds: plan.seconds, fsync, subjects, traces, memory, retrieval })
 }
 
 fn take_turn(runtime: &Runtime, figures: &mut Figures, server: &Running, duration: Duration) {

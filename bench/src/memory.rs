@@ -19,6 +19,7 @@ use crate::load::Connection;
 use crate::measure::percentile;
 use crate::proc_stat;
 use crate::subject::{Programs, Running};
+pub(crate) use corpus::Random;
 use corpus::{DIMENSIONS, Lie, Vectors};
 pub(crate) use fill::{MODEL, PROVIDER};
 
@@ -87,7 +88,7 @@ pub(crate) struct Spread {
 /// How a memory was filled.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Filled {
-    pub(crate) representations: u64,
+    pub(crate) vectors: u64,
     /// Memories written with their words.
     pub(crate) written_per_second: f64,
     /// Memories whose windows and vectors were written after that, without the time to make the vectors.

@@ -120,6 +120,13 @@ impl Running {
         Ok(Self { address, child: Some(child), _folder: None })
     }
 
+    /// Starts an embedder over a model.
+    pub(crate) fn embedder(programs: &Programs<'_>, model: &Path) -> Result<Self> {
+        let mut command = Command::new(programs.bench);
+        let (child, address) = start(command.args(["embedder", "--listen", "127.0.0.1:0", "--model"]).arg(model))?;
+        Ok(Self { address, child: Some(child), _folder: None })
+    }
+
     /// Starts a subject in front of the upstream.
     pub(crate) fn start(subject: Subject, programs: &Programs<'_>, upstream: SocketAddr) -> Result<Self> {
         let folder = tempfile::tempdir_in(programs.scratch).context("no temporary folder")?;

@@ -91,7 +91,6 @@ pub(super) async fn fill(folder: &Path, data: Data, memories: u64) -> Result<Fil
     let written = begun.elapsed();
     let begun = Instant::now();
     let vectors = Vectors::new(data.lie(), memories);
-    let mut representations = 0;
     let mut made = Duration::ZERO;
     loop {
         let tasks = opened.store.claim_outbox(STEP, LEASE, now()).await?;
@@ -110,7 +109,6 @@ pub(super) async fn fill(folder: &Path, data: Data, memories: u64) -> Result<Fil
                     _ => vectors.of_text(number)?,
                 };
                 part.vectors = vec![(opened.embedder, vector)];
-                representations += 1;
             }
         }
         made += making.elapsed();
@@ -118,9 +116,10 @@ pub(super) async fn fill(folder: &Path, data: Data, memories: u64) -> Result<Fil
         opened.store.acknowledge_outbox(&tasks).await?;
     }
     let indexed = begun.elapsed().saturating_sub(made);
+    let coverage = opened.store.coverage(opened.embedder).await?;
     opened.store.close().await;
     Ok(Filled {
-        representations,
+        vectors: coverage.map_or(0, |coverage| coverage.with_vector),
         written_per_second: memories as f64 / written.as_secs_f64(),
         indexed_per_second: memories as f64 / indexed.as_secs_f64(),
     })

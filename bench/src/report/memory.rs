@@ -44,7 +44,7 @@ pub(super) fn table(memory: &[MemoryFigures]) -> String {
     line(&mut text, &cells("---", &|_| "--:".to_owned()));
     let spread = |spread: Spread| format!("{:.2} / {:.2}", spread.p50_ms, spread.p99_ms);
     for row in [
-        cells("Vectors", &|figures| figures.filled.representations.to_string()),
+        cells("Vectors", &|figures| figures.filled.vectors.to_string()),
         cells("Vectors of texts, p50 / p99 ms", &|figures| spread(figures.searched.dense)),
         cells("Words of texts, p50 / p99 ms", &|figures| spread(figures.searched.sparse)),
         cells("All legs of a recall, p50 / p99 ms", &|figures| spread(figures.searched.together)),

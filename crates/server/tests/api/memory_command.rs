@@ -249,10 +249,14 @@ async fn meaning_is_searched_beside_a_server_and_without_one() {
     assert_eq!(stand.chat(crate::stand::ask("openai/gpt-4o-mini", "hello")).await.status, 200);
 
     stand.server.terminate().await.unwrap();
+    let usage = ["usage", "--user", "memory", "--json", "--data", &data];
+    let calls = json_of(&run(&usage, &[]).await)["calls"].as_u64().unwrap();
     let alone = (json_of(&run(&search, &environment).await), json_of(&run(&eval, &environment).await));
     assert_eq!(
         (alone.0["items"][0]["id"].as_str(), &alone.0["words_alone"]),
         (beside.0["items"][0]["id"].as_str(), &Value::Null)
     );
     assert_eq!(alone.1["settings"], beside.1["settings"], "the same questions find the same");
+    let calls_then = json_of(&run(&usage, &[]).await)["calls"].as_u64().unwrap();
+    assert_eq!(calls_then, calls + 2, "the ledger has the call of each command");
 }

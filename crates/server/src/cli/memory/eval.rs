@@ -19,11 +19,12 @@ use super::browse::find_project;
 use super::make;
 use crate::cli::{Common, Exit, FAILURE, USAGE};
 
-const LANGUAGE: &str = "language";
+/// Questions are judged together by these.
+const GROUPS: [&str; 2] = ["language", "group"];
 
 #[derive(Args)]
 pub(super) struct EvalArgs {
-    /// Lines of `{"query", "expected": [ids], "language"?, "user"?}`
+    /// Lines of `{"query", "expected": [ids], "language"?, "group"?, "user"?}`
     file: PathBuf,
     #[arg(long, default_value = DEFAULT_PROJECT)]
     project: String,
@@ -115,6 +116,9 @@ pub(super) struct CaseLine {
     pub(super) expected: Vec<MemoryId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) language: Option<String>,
+    /// Any word by which questions are to be judged together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) group: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<String>,
 }
@@ -153,7 +157,9 @@ pub(super) async fn run(common: &Common, args: EvalArgs) -> Result<(), Exit> {
         unknown += expected.len() - there.len().min(expected.len());
         let vector = vectors.next().flatten();
         let found = asking.legs(&case.query, vector, &scope, &MemoryFilter::default()).await?;
-        let groups = case.language.iter().map(|language| (LANGUAGE.to_owned(), language.clone())).collect::<Vec<_>>();
+        let groups = GROUPS.iter().zip([&case.language, &case.group]);
+        let groups = groups.filter_map(|(group, value)| Some(((*group).to_owned(), value.clone()?)));
+        let groups: Vec<(String, String)> = groups.collect();
         let known = times(&asking, &scope, &found).await?;
         for (setting, judged) in settings.iter().zip(&mut by_setting) {
             let found = ranked(*setting, &asking.settings, &found, &known);

@@ -79,6 +79,7 @@ fn cases(memories: &[Memory], user: &str, count: usize, seed: u64) -> Vec<CaseLi
         query: blanked(memory, seed),
         expected: same.get(memory.text.as_str()).cloned().unwrap_or_default(),
         language: None,
+        group: None,
         user: Some(user.to_owned()),
     };
     chosen.into_iter().take(count).map(|(_, memory)| case(memory)).collect()

@@ -3,7 +3,7 @@
 use privet_domain::memory::evaluation::{Difference, Interval, Summary};
 use serde_json::{Value, json};
 
-use super::{Evaluated, LANGUAGE};
+use super::{Evaluated, GROUPS};
 use crate::cli::{Common, Exit, print_json};
 
 pub(super) fn tell(common: &Common, evaluated: &[Evaluated], k: usize, words_alone: Option<&str>) -> Result<(), Exit> {
@@ -24,12 +24,10 @@ pub(super) fn tell(common: &Common, evaluated: &[Evaluated], k: usize, words_alo
     for one in evaluated {
         println!("{:<14} {}", one.setting.name(), figures(&one.report.all));
     }
-    let languages: Vec<&(String, String)> = first.report.groups.keys().filter(|(group, _)| group == LANGUAGE).collect();
-    for language in languages {
-        let cases = first.report.groups.get(language).map_or(0, |summary| summary.cases);
-        println!("\n{} ({cases} questions)", language.1);
+    for (group, summary) in &first.report.groups {
+        println!("\n{} ({} questions)", group.1, summary.cases);
         for one in evaluated {
-            if let Some(summary) = one.report.groups.get(language) {
+            if let Some(summary) = one.report.groups.get(group) {
                 println!("{:<14} {}", one.setting.name(), figures(summary));
             }
         }
@@ -66,17 +64,15 @@ fn difference(of: &Difference) -> String {
 }
 
 fn setting(one: &Evaluated) -> Value {
-    let languages: serde_json::Map<String, Value> = one
-        .report
-        .groups
-        .iter()
-        .filter(|((group, _), _)| group == LANGUAGE)
-        .map(|((_, language), summary)| (language.clone(), shown(summary)))
-        .collect();
+    let of_group = |name: &str| -> serde_json::Map<String, Value> {
+        let own = one.report.groups.iter().filter(|((group, _), _)| group == name);
+        own.map(|((_, value), summary)| (value.clone(), shown(summary))).collect()
+    };
+    let [languages, groups] = GROUPS.map(of_group);
     let against = one.against_first.as_ref().map(|comparison| {
         json!({"recall": gained(&comparison.recall), "ndcg": gained(&comparison.ndcg), "mrr": gained(&comparison.mrr)})
     });
-    json!({"name": one.setting.name(), "all": shown(&one.report.all), "languages": languages, "against_first": against})
+    json!({"name": one.setting.name(), "all": shown(&one.report.all), "languages": languages, "groups": groups, "against_first": against})
 }
 
 fn shown(summary: &Summary) -> Value {
