@@ -14,6 +14,8 @@ mod langfuse;
 mod lesson;
 mod lesson_traces;
 mod limits_address;
+mod memory;
+mod memory_at_scale;
 mod money;
 mod openai;
 mod openai_stream;

@@ -105,7 +105,8 @@ async fn an_embedder_that_fails_costs_the_meaning_and_never_the_answer() {
     assert_eq!(second.status, 200, "{second:?}");
     assert!(recalled(&stand.sent().body).unwrap().1.contains("Filemon"));
     let trace = stand.get(&format!("/api/public/traces/{}", second.header("x-privet-trace-id").unwrap())).await.json();
-    let step = trace["observations"].as_array().unwrap().iter().find(|step| step["type"] == "RETRIEVER").unwrap().clone();
+    let step =
+        trace["observations"].as_array().unwrap().iter().find(|step| step["type"] == "RETRIEVER").unwrap().clone();
     assert!(step["statusMessage"].as_str().unwrap().contains("by words alone"), "{step}");
     let search = stand.memories(Method::POST, "/search", json!({"query": "cat"})).await.json();
     assert!(search["degraded"].is_string() && !search["items"].as_array().unwrap().is_empty(), "{search}");
@@ -151,10 +152,12 @@ async fn memories_are_added_found_changed_listed_and_forgotten() {
     assert_eq!(stand.found(json!({"query": "door", "user": "ada"})).await, ["The office door code is 4711."]);
     assert_eq!(stand.found(json!({"query": "door", "user": "ada", "kind": "note"})).await, [""; 0]);
     assert_eq!(stand.found(json!({"query": "noon", "user": "ada", "until": "2026-01-03T00:00:00Z"})).await.len(), 1);
-    let explained = stand.memories(Method::POST, "/search", json!({"query": "door", "user": "ada", "explain": true})).await;
+    let explained =
+        stand.memories(Method::POST, "/search", json!({"query": "door", "user": "ada", "explain": true})).await;
     assert_eq!(explained.json()["items"][0]["explain"]["reason"], "chosen", "{explained:?}");
 
-    let changed = stand.memories(Method::PATCH, &format!("/{id}"), json!({"text": "The office door code is 0815."})).await;
+    let changed =
+        stand.memories(Method::PATCH, &format!("/{id}"), json!({"text": "The office door code is 0815."})).await;
     assert_eq!((changed.status, &changed.json()["version"]), (200, &json!(2)), "{changed:?}");
     assert_eq!(changed.json()["metadata"], json!({"a": 1}));
     let history = stand.memories(Method::GET, &format!("/{id}/history"), Value::Null).await.json();
@@ -164,7 +167,10 @@ async fn memories_are_added_found_changed_listed_and_forgotten() {
     let page = stand.memories(Method::GET, "?user=ada&limit=1", Value::Null).await.json();
     let next = page["next_cursor"].as_str().unwrap();
     let rest = stand.memories(Method::GET, &format!("?user=ada&limit=1&cursor={next}"), Value::Null).await.json();
-    assert_eq!((page["data"][0]["id"].as_str(), &rest["data"][0]["text"]), (Some(id.as_str()), &json!("Lunch is at noon.")));
+    assert_eq!(
+        (page["data"][0]["id"].as_str(), &rest["data"][0]["text"]),
+        (Some(id.as_str()), &json!("Lunch is at noon."))
+    );
 
     assert_eq!(stand.memories(Method::DELETE, "", Value::Null).await.status, 400, "whose?");
     let deleted = stand.memories(Method::DELETE, "?user=ada", Value::Null).await;
@@ -201,7 +207,9 @@ async fn a_document_is_cut_and_its_pieces_are_found_with_their_place() {
     let found = stand.memories(Method::POST, "/search", json!({"query": "parking behind the house"})).await.json();
     let place = found["items"][0]["title"].as_str().unwrap_or_default();
     assert!(place.contains("Handbook"), "{found}");
-    for wrong in [json!({"type": "pdf", "content": "no pdf"}), json!({"type": "doc", "content": "x"}), json!({"type": "text"})] {
+    for wrong in
+        [json!({"type": "pdf", "content": "no pdf"}), json!({"type": "doc", "content": "x"}), json!({"type": "text"})]
+    {
         assert_eq!(Answer::of(request(wrong.clone())).await.status, 400, "{wrong}");
     }
 }
