@@ -109,8 +109,13 @@ impl Memory {
         }
         if self.settings.embedder.is_some() {
             for embedder in self.store.embedders().await? {
-                if embedder.state != EmbedderState::Old {
-                    self.embed_memories(engine, &embedder, &mut memories).await?;
+                if embedder.state != EmbedderState::Old
+                    && let Err(error) = self.embed_memories(engine, &embedder, &mut memories).await
+                {
+                    if self.index.is_given_words() {
+                        self.index.put(memories).await?;
+                    }
+                    return Err(error);
                 }
             }
         }

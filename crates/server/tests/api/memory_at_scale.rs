@@ -21,13 +21,17 @@ struct Scaled {
 
 /// `None`, and a word of it, where there is no Qdrant server.
 async fn scaled() -> Option<Scaled> {
+    scaled_with(WITH_EMBEDDER).await
+}
+
+async fn scaled_with(toml: &str) -> Option<Scaled> {
     let Some(qdrant) = std::env::var("PRIVET_TEST_QDRANT_URL").ok().filter(|url| !url.is_empty()) else {
         println!("NOT RUN: no Qdrant server; name one in PRIVET_TEST_QDRANT_URL, or run cargo xtask test");
         return None;
     };
     let (database, mock) = (fresh_database().await, MockUpstream::start().await);
     let collection = format!("privet-test-{}", uuid::Uuid::now_v7());
-    let builder = builder(&mock).config_toml(WITH_EMBEDDER).database_url(&database.url).qdrant(&qdrant, &collection);
+    let builder = builder(&mock).config_toml(toml).database_url(&database.url).qdrant(&qdrant, &collection);
     let stand = Stand { mock, server: builder.start().await, client: client() };
     Some(Scaled { stand, database, qdrant, collection })
 }
@@ -42,8 +46,9 @@ impl Scaled {
             ("PRIVET_MEMORY_QDRANT_COLLECTION", &self.collection),
         ];
         let output = run(&[arguments, &["--data", &data]].concat(), &environment).await;
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8(said).unwrap())
+        let succeeded = output.status.success();
+        let said = if succeeded { output.stdout } else { [output.stdout, output.stderr].concat() };
+        (succeeded, String::from_utf8(said).unwrap())
     }
 
     async fn search(&self, query: &str) -> Value {
@@ -98,6 +103,18 @@ async fn what_was_said_is_recalled_from_the_server_by_its_user_alone_and_deletin
     let deleted = scaled.stand.request(reqwest::Method::DELETE, &format!("/api/memories/{id}"));
     assert!([200, 204].contains(&Answer::of(deleted).await.status));
     scaled.until("grey Filemon", |items| items.iter().all(|item| item["id"] != id)).await;
+}
+
+#[tokio::test]
+async fn an_embedder_that_fails_leaves_the_words_to_find_by() {
+    let toml = "[memory]\nembedder = \"broken/text-embedding-3-small\"\n[providers.broken]\nbase_url = \"http://127.0.0.1:9/v1\"\n";
+    let Some(scaled) = scaled_with(toml).await else { return };
+    let key = scaled.stand.server.key().to_owned();
+    scaled.said_to_provider(&key, "My cat is called Filemon and he is grey.").await;
+    let found = scaled.until("grey cat", |items| !items.is_empty()).await;
+    assert!(found["degraded"].is_string(), "{found}");
+    let sent = scaled.said_to_provider(&key, "Tell me about my cat").await;
+    assert!(sent.contains("Filemon"), "{sent}");
 }
 
 #[tokio::test]
