@@ -26,7 +26,7 @@ async fn scaled() -> Option<Scaled> {
 
 async fn scaled_with(toml: &str) -> Option<Scaled> {
     let Some(qdrant) = std::env::var("PRIVET_TEST_QDRANT_URL").ok().filter(|url| !url.is_empty()) else {
-        println!("NOT RUN: no Qdrant server; name one in PRIVET_TEST_QDRANT_URL, or run cargo xtask test");
+        eprintln!("NOT RUN: no Qdrant server; name one in PRIVET_TEST_QDRANT_URL, or run cargo xtask test");
         return None;
     };
     let (database, mock) = (fresh_database().await, MockUpstream::start().await);
@@ -77,7 +77,7 @@ impl Scaled {
             self.stand.client.post(url).bearer_auth(key).header("content-type", "application/json").body(body);
         let answer = Answer::of(request).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        self.stand.sent().body.to_string()
+        self.stand.sent_chat().body.to_string()
     }
 }
 
