@@ -8,10 +8,10 @@ use privet_domain::id::EmbedderId;
 use privet_domain::memory::IndexError;
 use qdrant_client::qdrant::payload_index_params::IndexParams;
 use qdrant_client::qdrant::{
-    BoolIndexParams, CollectionConfig, CountPoints, CreateCollection, CreateFieldIndexCollection,
-    CreateVectorNameRequest, DeleteVectorNameRequest, DenseVectorCreationConfig, Distance, FieldType, HnswConfigDiff,
-    IntegerIndexParams, KeywordIndexParams, Modifier, PayloadIndexParams, SparseVectorConfig, SparseVectorParams,
-    UuidIndexParams, create_vector_name_request, vectors_config,
+    CollectionConfig, CountPoints, CreateCollection, CreateFieldIndexCollection, CreateVectorNameRequest,
+    DeleteVectorNameRequest, DenseVectorCreationConfig, Distance, FieldType, HnswConfigDiff, IntegerIndexParams,
+    KeywordIndexParams, Modifier, PayloadIndexParams, SparseVectorConfig, SparseVectorParams, UuidIndexParams,
+    create_vector_name_request, vectors_config,
 };
 use uuid::Uuid;
 
@@ -207,7 +207,7 @@ impl QdrantIndex {
 }
 
 /// What is filtered by has an index. Only the owner's gives edges to the graph: the other filters narrow what an owner has.
-fn payload_indexes() -> [(&'static str, FieldType, IndexParams); 8] {
+fn payload_indexes() -> [(&'static str, FieldType, IndexParams); 7] {
     let uuid = |tenant: bool| {
         let params =
             UuidIndexParams { is_tenant: Some(tenant), enable_hnsw: Some(tenant), ..UuidIndexParams::default() };
@@ -225,7 +225,6 @@ fn payload_indexes() -> [(&'static str, FieldType, IndexParams); 8] {
             ..IntegerIndexParams::default()
         })
     };
-    let flag = BoolIndexParams { enable_hnsw: Some(false), ..BoolIndexParams::default() };
     [
         (field::OWNER, FieldType::Uuid, uuid(true)),
         (field::MEMORY, FieldType::Uuid, uuid(false)),
@@ -234,7 +233,6 @@ fn payload_indexes() -> [(&'static str, FieldType, IndexParams); 8] {
         (field::REPRESENTATION, FieldType::Keyword, keyword()),
         (field::CREATED_AT, FieldType::Integer, range()),
         (field::REVISION, FieldType::Integer, range()),
-        (field::HEAD, FieldType::Bool, IndexParams::BoolIndexParams(flag)),
     ]
 }
 

@@ -23,13 +23,11 @@ pub(crate) mod field {
     pub(crate) const MEMORY: &str = "memory";
     /// Its revision.
     pub(crate) const REVISION: &str = "revision";
-    /// Whether the point is a memory's head.
-    pub(crate) const HEAD: &str = "head";
     /// The conversation, if it belongs to one.
     pub(crate) const CONVERSATION: &str = "conversation";
     /// What the memory is.
     pub(crate) const KIND: &str = "kind";
-    /// Which representation it is.
+    /// Which representation it is, or that it is a head.
     pub(crate) const REPRESENTATION: &str = "representation";
     /// The representation's number in the database.
     pub(crate) const NUMBER: &str = "number";
@@ -39,6 +37,8 @@ pub(crate) mod field {
     pub(crate) const HASH: &str = "hash";
 }
 
+/// What a head has as its representation. It has no owner, by which every search asks.
+pub(crate) const HEAD: &str = "head";
 /// The name of the words' vector.
 pub(crate) const WORDS: &str = "words";
 /// What is mixed into an owner's hash.
@@ -83,7 +83,7 @@ pub(crate) fn head(memory: MemoryId, revision: i64) -> PointStruct {
     let payload = HashMap::from([
         (field::MEMORY.to_owned(), Value::from(memory.to_string())),
         (field::REVISION.to_owned(), Value::from(revision)),
-        (field::HEAD.to_owned(), Value::from(true)),
+        (field::REPRESENTATION.to_owned(), Value::from(HEAD)),
     ]);
     PointStruct { id: Some(head_id(memory)), payload, vectors: Some(named(HashMap::new())) }
 }
@@ -135,6 +135,11 @@ pub(crate) fn candidate(payload: &HashMap<String, Value>, score: f64) -> Option<
         representation: text(payload, field::REPRESENTATION)?.parse::<Representation>().ok()?,
         score,
     })
+}
+
+/// Whether it is the payload of a head.
+pub(crate) fn is_head(payload: &HashMap<String, Value>) -> bool {
+    text(payload, field::REPRESENTATION) == Some(HEAD)
 }
 
 pub(crate) fn text<'a>(payload: &'a HashMap<String, Value>, field: &str) -> Option<&'a str> {

@@ -84,7 +84,7 @@ impl QdrantIndex {
         let Some(next) = next.filter(|_| limit > 0) else { return Ok(Vec::new()) };
         let request = ScrollPoints {
             collection_name: self.collection.to_string(),
-            filter: Some(Filter::must([Condition::matches(field::HEAD, true)])),
+            filter: Some(Filter::must([is_head()])),
             offset: Some(point::point_id(next)),
             limit: Some(limit),
             with_payload: Some(WithPayloadSelector::from(vec![field::REVISION])),
@@ -100,6 +100,10 @@ impl QdrantIndex {
         };
         Ok(answer.result.iter().filter_map(version).collect())
     }
+}
+
+pub(crate) fn is_head() -> Condition {
+    Condition::matches(field::REPRESENTATION, point::HEAD.to_owned())
 }
 
 /// The best first, equals in the order of their memory and number, so that every index tells them alike.

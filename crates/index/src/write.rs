@@ -20,7 +20,7 @@ use crate::QdrantIndex;
 use crate::call::{READ_TIMEOUT, WRITE_TIMEOUT};
 use crate::collection::vector_name;
 use crate::point::{self, field};
-use crate::search::dense_vectors;
+use crate::search::{dense_vectors, is_head};
 
 /// One request writes so many memories.
 const STEP_MEMORIES: usize = 64;
@@ -184,7 +184,11 @@ impl QdrantIndex {
                 filter: Some(Filter::must([is_of_any(ids)])),
                 offset,
                 limit: Some(limit),
-                with_payload: Some(WithPayloadSelector::from(vec![field::REVISION, field::HEAD, field::HASH])),
+                with_payload: Some(WithPayloadSelector::from(vec![
+                    field::REVISION,
+                    field::REPRESENTATION,
+                    field::HASH,
+                ])),
                 with_vectors: (!names.is_empty()).then(|| only(names.to_vec())),
                 timeout: Some(READ_TIMEOUT.as_secs()),
                 ..ScrollPoints::default()
@@ -201,7 +205,7 @@ impl QdrantIndex {
 
 impl Standing {
     fn add(&mut self, point: RetrievedPoint) {
-        if point.payload.contains_key(field::HEAD) {
+        if point::is_head(&point.payload) {
             self.revisions.extend(revision_of_head(&point));
             return;
         }
@@ -240,11 +244,7 @@ fn up_to(revision: i64) -> Condition {
 /// The parts of a memory that an older revision had.
 fn parts_before(memory: MemoryId, revision: i64) -> Filter {
     let older = Condition::range(field::REVISION, Range { lt: Some(revision as f64), ..Range::default() });
-    Filter {
-        must: vec![is_of(memory), older],
-        must_not: vec![Condition::matches(field::HEAD, true)],
-        ..Filter::default()
-    }
+    Filter { must: vec![is_of(memory), older], must_not: vec![is_head()], ..Filter::default() }
 }
 
 fn any(memories: &[(MemoryId, i64)], filter: impl Fn(MemoryId, i64) -> Filter) -> Filter {

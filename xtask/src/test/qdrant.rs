@@ -1,7 +1,7 @@
 //! The Qdrant server that memory's index is tested on: one that the environment names, or else a stand-in.
 //!
-//! The stand-in (`tests/qdrant/stand_in.py`) is the local mode of Qdrant's client for Python behind Qdrant's gRPC: what the requests
-//! mean is tested with it, and neither the real server's graph and payload indexes nor what it keeps on disk.
+//! The stand-in (`tests/qdrant/stand_in.py`) is Qdrant's storage engine in a process of Python, behind the gRPC that we use: what the
+//! requests mean is tested with it, and neither the server's own checks nor replicas nor what it survives.
 
 use std::process::Command;
 

@@ -36,6 +36,13 @@ pub enum MemoryIndex {
     Server(QdrantIndex),
 }
 
+impl MemoryIndex {
+    /// Whether words come into it by being put: then they must not wait for vectors.
+    pub(super) fn is_given_words(&self) -> bool {
+        matches!(self, Self::Server(_))
+    }
+}
+
 impl Memory {
     /// Makes a server's index ready for the vectors of every embedder in use. What is inside SQLite is ready.
     ///

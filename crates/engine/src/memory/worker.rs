@@ -92,7 +92,7 @@ impl Memory {
 
     /// Does some of what waits. Gives whether there may be more to do.
     async fn step(&self, engine: &Arc<Engine>) -> Result<bool, StepError> {
-        if self.settings.embedder.is_none() {
+        if self.settings.embedder.is_none() && !self.index.is_given_words() {
             return Ok(self.store.weave_outbox(STEP, engine.clock.now()).await? == STEP as usize);
         }
         let tasks = self.index_some(engine).await?;
@@ -131,7 +131,8 @@ impl Memory {
         }
         // An embedder that fails holds up no other one's vectors.
         let mut failure = None;
-        for embedder in self.store.embedders().await?.iter().filter(|embedder| embedder.state != EmbedderState::Old) {
+        let known = if self.settings.embedder.is_some() { self.store.embedders().await? } else { Vec::new() };
+        for embedder in known.iter().filter(|embedder| embedder.state != EmbedderState::Old) {
             if let Err(error) = self.embed_memories(engine, embedder, &mut memories).await {
                 failure = Some(error);
             }

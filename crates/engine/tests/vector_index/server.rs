@@ -25,7 +25,7 @@ pub(crate) struct Bed {
 /// `None`, and a word of it, where there is no server.
 pub(crate) async fn bed() -> Option<Bed> {
     let Some(url) = std::env::var(URL).ok().filter(|url| !url.is_empty()) else {
-        println!("NOT RUN: no Qdrant server; name one in {URL}, or run cargo xtask test, which starts a stand-in");
+        eprintln!("NOT RUN: no Qdrant server; name one in {URL}, or run cargo xtask test, which starts a stand-in");
         return None;
     };
     let api_key = std::env::var("PRIVET_TEST_QDRANT_API_KEY").ok().map(SecretString::from);
