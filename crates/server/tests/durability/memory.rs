@@ -222,7 +222,7 @@ async fn reindexing_goes_on_over_kills_while_everything_is_found_and_written() {
         "the cost first: {message}"
     );
     // Each call takes a while, so that there is something to interrupt.
-    stand.mock.script_model(LARGE, Behaviour::new().first_byte_delay_ms(150));
+    stand.mock.script_model(LARGE, Behaviour::new().first_byte_delay_ms(700));
     for _ in 0..3 {
         let name = format!("openai/{LARGE}");
         let mut following =

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use privet_domain::memory::VectorIndex as _;
 use privet_domain::money::Nanos;
 use privet_domain::time::{Clock as _, SystemClock, Timestamp};
@@ -22,7 +22,7 @@ const BYTES_PER_TOKEN: u64 = 4;
 const POLL: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
-#[group(id = "what", required = true, multiple = false, args = ["embedder", "finish", "cancel"])]
+#[command(group = ArgGroup::new("what").required(true).args(["embedder", "finish", "cancel"]))]
 pub(super) struct ReindexArgs {
     /// Make the vectors of this embedder, and use them when all are there
     #[arg(long, value_name = "PROVIDER/MODEL")]
