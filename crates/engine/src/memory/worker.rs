@@ -69,6 +69,10 @@ impl Memory {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the memory's outbox waits");
+                    // A server that has lost its collection is given it again.
+                    if let Err(error) = self.prepare_index().await {
+                        tracing::debug!(%error, "the index is not ready");
+                    }
                     PAUSE
                 }
             };

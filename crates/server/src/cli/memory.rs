@@ -27,7 +27,7 @@ enum MemoryCommand {
         #[arg(long)]
         repair: bool,
     },
-    /// Make the index of words again from what is remembered, and what is missing of the vectors; on a Qdrant server everything
+    /// Make the index of words again from what is remembered, and what is missing of the vectors
     Rebuild,
 }
 
