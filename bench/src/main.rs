@@ -8,9 +8,11 @@ mod history;
 mod load;
 mod machine;
 mod measure;
+mod memory;
 mod nginx;
 mod proc_stat;
 mod report;
+mod retrieval;
 mod subject;
 mod traces;
 mod upstream;
@@ -51,6 +53,21 @@ enum Command {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// A model in a folder as a provider of embeddings
+    Embedder {
+        /// Where to listen
+        #[arg(long)]
+        listen: SocketAddr,
+        /// The model's folder, as sentence-transformers writes it
+        #[arg(long)]
+        model: PathBuf,
+    },
+    /// Fill a data folder with memories; a process of its own, so that its memory is nobody else's
+    #[command(hide = true)]
+    MemoryFill(memory::PartArgs),
+    /// Search them
+    #[command(hide = true)]
+    MemorySearch(memory::PartArgs),
 }
 
 /// What is measured, and for how long.
@@ -74,6 +91,12 @@ struct Plan {
     /// How many observations are stored before traces are read; 0 leaves traces out
     #[arg(long, default_value_t = 1_000_000)]
     observations: u64,
+    /// How many memories are searched; 0 leaves memory out
+    #[arg(long, default_value_t = 100_000)]
+    memories: u64,
+    /// Measure retrieval with this embedding model (`config.json`, `tokenizer.json`, `model.safetensors`); needs the feature `local-embedder`
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
     /// Where the report is written
     #[arg(long, default_value = "bench/RESULTS.md")]
     out: PathBuf,
@@ -96,8 +119,18 @@ fn execute(cli: Cli) -> Result<()> {
             runtime.block_on(async { bare_proxy::serve(bind(listen).await?, upstream).await })
         }
         Some(Command::Upstream { listen }) => runtime.block_on(async { upstream::serve(bind(listen).await?).await }),
+        Some(Command::Embedder { listen, model }) => {
+            runtime.block_on(async { retrieval::serve(bind(listen).await?, &model).await })
+        }
+        Some(Command::MemoryFill(args)) => tell(runtime.block_on(memory::fill_part(&args))),
+        Some(Command::MemorySearch(args)) => tell(runtime.block_on(memory::search_part(&args))),
         None => run(&runtime, cli.plan),
     }
+}
+
+fn tell(figures: Result<String>) -> Result<()> {
+    println!("{}", figures?);
+    Ok(())
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
@@ -117,6 +150,8 @@ fn run(runtime: &tokio::runtime::Runtime, plan: Plan) -> Result<()> {
             // A bounded load, whatever was typed.
             seconds: plan.seconds.clamp(0.2, 30.0),
             observations: plan.observations.min(5_000_000),
+            memories: plan.memories.min(1_000_000),
+            model: plan.model,
         },
     )?;
     let build = machine::Build {

@@ -10,7 +10,9 @@ use tokio::runtime::Runtime;
 use crate::history::{self, Kept};
 use crate::load::{self, Form, Outcome};
 use crate::machine;
+use crate::memory::{self, MemoryFigures};
 use crate::proc_stat;
+use crate::retrieval::{self, Retrieval};
 use crate::subject::{Programs, Running, Subject};
 use crate::traces::{self, TraceFigures};
 use crate::upstream::EVENTS;
@@ -32,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) rounds: u16,
     pub(crate) seconds: f64,
     pub(crate) observations: u64,
+    pub(crate) memories: u64,
+    pub(crate) model: Option<PathBuf>,
 }
 
 /// All that was measured.
@@ -41,6 +45,8 @@ pub(crate) struct Measured {
     pub(crate) fsync: Option<Duration>,
     pub(crate) subjects: Vec<Figures>,
     pub(crate) traces: Option<TraceFigures>,
+    pub(crate) memory: Vec<MemoryFigures>,
+    pub(crate) retrieval: Option<Retrieval>,
 }
 
 /// One subject's turns.
@@ -112,7 +118,12 @@ pub(crate) fn measure(runtime: &Runtime, plan: &Plan) -> Result<Measured> {
         0 => None,
         observations => Some(traces::measure(runtime, &programs, upstream.address, observations)?),
     };
-    Ok(Measured { rounds: plan.rounds, seconds: plan.seconds, fsync, subjects, traces })
+    let memory = match plan.memories {
+        0 => Vec::new(),
+        memories => memory::measure(runtime, &programs, upstream.address, memories)?,
+    };
+    let retrieval = plan.model.as_ref().map(|model| retrieval::measure(&programs, model)).transpose()?;
+    Ok(Measured { rounds: plan.rounds, seconds: plan.seconds, fsync, subjects, traces, memory, retrieval })
 }
 
 fn take_turn(runtime: &Runtime, figures: &mut Figures, server: &Running, duration: Duration) {

@@ -1,5 +1,8 @@
 //! The report as Markdown: the goals with what was found, the figures of all subjects, and how they came about.
 
+mod memory;
+mod retrieval;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -20,6 +23,8 @@ const INGESTION_RSS_MIB_MAX: f64 = 150.0;
 const READ_MS_MAX: f64 = 20.0;
 const TURN_BYTES_MAX: f64 = 1_024.0;
 const RSS_IDLE_MIB_MAX: f64 = 30.0;
+/// Of a chat that is remembered, as a multiple of one that is not.
+const MEMORY_RATIO_MAX: f64 = 1.1;
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// The whole report.
@@ -31,10 +36,12 @@ pub(crate) fn markdown(machine: &Machine, build: &Build, measured: &Measured) ->
     let summaries: Vec<Summary<'_>> = measured.subjects.iter().map(|figures| Summary::of(figures, measured)).collect();
     for part in [
         machine_table(machine, build, measured),
-        goals_table(&summaries, measured.traces.as_ref()),
+        goals_table(&summaries, measured),
         figures_table(&summaries),
         history_table(&summaries),
         measured.traces.as_ref().map(trace_table).unwrap_or_default(),
+        memory::table(&measured.memory),
+        retrieval::table(measured.retrieval.as_ref()),
         method(measured),
     ] {
         text.push_str(&part);
@@ -101,7 +108,7 @@ fn machine_table(machine: &Machine, build: &Build, measured: &Measured) -> Strin
     text
 }
 
-fn goals_table(summaries: &[Summary<'_>], traces: Option<&TraceFigures>) -> String {
+fn goals_table(summaries: &[Summary<'_>], measured: &Measured) -> String {
     let find = |subject: Subject| summaries.iter().find(|summary| summary.figures.subject == subject);
     let mut text = String::from("\n## Goals\n\n| Goal | Found | |\n|---|---|---|\n");
     let bare = find(Subject::BareProxy).and_then(|summary| summary.cpu_us_per_request);
@@ -129,7 +136,10 @@ fn goals_table(summaries: &[Summary<'_>], traces: Option<&TraceFigures>) -> Stri
     let name = format!("Traces: CPU per request at most {CPU_RATIO_OF_TRACES_MAX:.1}× that without");
     let met = ratio.map(|ratio| ratio <= CPU_RATIO_OF_TRACES_MAX);
     goal_line(&mut text, name, ratio.map(|ratio| format!("{ratio:.2}×")), met);
-    trace_goals(&mut text, traces);
+    trace_goals(&mut text, measured.traces.as_ref());
+    remembering_goals(&mut text, summaries);
+    memory::goals(&mut text, &measured.memory);
+    retrieval::goals(&mut text, measured.retrieval.as_ref());
     let rss = find(Subject::Privet).and_then(|summary| summary.figures.rss_idle_bytes).map(|bytes| bytes as f64 / MIB);
     let name = format!("Idle memory at most {RSS_IDLE_MIB_MAX:.0} MiB");
     goal_line(&mut text, name, rss.map(|rss| format!("{rss:.1} MiB")), rss.map(|rss| rss <= RSS_IDLE_MIB_MAX));
@@ -140,6 +150,20 @@ fn goals_table(summaries: &[Summary<'_>], traces: Option<&TraceFigures>) -> Stri
     }
     goal_line(&mut text, "No lost message".to_owned(), lost.map(|lost| lost.to_string()), lost.map(|lost| lost == 0));
     text
+}
+
+/// What remembering adds to a chat: processor time, and the time until a paced request is answered.
+fn remembering_goals(text: &mut String, summaries: &[Summary<'_>]) {
+    let find = |subject: Subject| summaries.iter().find(|summary| summary.figures.subject == subject);
+    let pair = find(Subject::PrivetFull).zip(find(Subject::PrivetForgetful));
+    let p50 = |summary: &Summary<'_>| median(summary.figures.turns.iter().map(|turn| micros(turn.p50)).collect());
+    let cpu = pair.and_then(|(own, without)| Some(own.cpu_us_per_request? / without.cpu_us_per_request?));
+    let latency = pair.and_then(|(own, without)| Some(p50(own)? / p50(without)?));
+    for (name, ratio) in [("CPU per request", cpu), ("p50 of a chat", latency)] {
+        let name = format!("Memory: {name} at most {MEMORY_RATIO_MAX:.1}× that without");
+        let met = ratio.map(|ratio| ratio <= MEMORY_RATIO_MAX);
+        goal_line(text, name, ratio.map(|ratio| format!("{ratio:.2}×")), met);
+    }
 }
 
 fn trace_goals(text: &mut String, traces: Option<&TraceFigures>) {
@@ -265,7 +289,7 @@ fn method(measured: &Measured) -> String {
         "\n## Method\n\n\
          The load, the subject and the upstream share the machine's cores, so requests per second are those of all three \
          together; processor time is the subject's alone (user and kernel, from `/proc`). The upstream answers the same at once; \
-         its streams have 20 events, 5 ms apart. A request is a new thread of about 1 KiB in two messages. In the rows with limits and budgets every gate is on and never closes, the model has its price, and each call is charged to three budgets; in the others the model costs nothing and no limit is on. Every subject takes \
+         its streams have 20 events, 5 ms apart. A request is a new thread of about 1 KiB in two messages. In the row without memory nothing is remembered; in the others every message is, and found by its words. In the rows with limits and budgets every gate is on and never closes, the model has its price, and each call is charged to three budgets; in the others the model costs nothing and no limit is on. Every subject takes \
          its turn in each of {rounds} rounds, {seconds} s for each of three loads: {CONNECTIONS} connections asking as fast as they are \
          answered; {RATE_PER_SECOND} requests per second, for the latency added to that of the upstream asked directly; and \
          {CONNECTIONS} connections streaming. Figures are medians of the rounds. Memory is resident memory, for nginx summed over its \
@@ -351,7 +375,19 @@ mod tests {
             date: "2026-01-01".into(),
         };
         let build = Build { binary_bytes: Some(10 * 1024 * 1024), cold: None };
-        markdown(&machine, &build, &Measured { rounds: 3, seconds: 1.0, fsync: None, subjects, traces: None })
+        markdown(
+            &machine,
+            &build,
+            &Measured {
+                rounds: 3,
+                seconds: 1.0,
+                fsync: None,
+                subjects,
+                traces: None,
+                memory: Vec::new(),
+                retrieval: None,
+            },
+        )
     }
 
     #[test]

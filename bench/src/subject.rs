@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::memory::{MODEL, PROVIDER};
 use crate::nginx;
 
 /// The key that every request carries; Privet alone checks it.
@@ -35,6 +36,8 @@ pub(crate) enum Subject {
     Privet,
     /// Privet with history, durable against the machine's failure
     PrivetFull,
+    /// Privet with history, durable against the machine's failure, that remembers nothing
+    PrivetForgetful,
     /// Privet with history, durable against the process's failure
     PrivetProcess,
     /// Privet that keeps no history, with prices, limits and budgets: holds durable against the machine's failure
@@ -46,12 +49,13 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Direct,
         Self::Nginx,
         Self::BareProxy,
         Self::Privet,
         Self::PrivetLimited,
+        Self::PrivetForgetful,
         Self::PrivetFull,
         Self::PrivetFullLimited,
         Self::PrivetTraced,
@@ -60,7 +64,14 @@ impl Subject {
 
     /// Whether it keeps what it is told.
     pub(crate) const fn keeps_history(self) -> bool {
-        matches!(self, Self::PrivetFull | Self::PrivetProcess | Self::PrivetFullLimited | Self::PrivetTraced)
+        matches!(
+            self,
+            Self::PrivetFull
+                | Self::PrivetForgetful
+                | Self::PrivetProcess
+                | Self::PrivetFullLimited
+                | Self::PrivetTraced
+        )
     }
 
     /// Whether it is Privet in one of its forms.
@@ -77,6 +88,7 @@ impl fmt::Display for Subject {
             Self::BareProxy => "bare proxy",
             Self::Privet => "Privet, no history",
             Self::PrivetFull => "Privet, history, `full`",
+            Self::PrivetForgetful => "Privet, history, `full`, without memory",
             Self::PrivetProcess => "Privet, history, `process`",
             Self::PrivetLimited => "Privet, no history, limits and budgets",
             Self::PrivetFullLimited => "Privet, history, `full`, limits and budgets",
@@ -108,6 +120,13 @@ impl Running {
         Ok(Self { address, child: Some(child), _folder: None })
     }
 
+    /// Starts an embedder over a model.
+    pub(crate) fn embedder(programs: &Programs<'_>, model: &Path) -> Result<Self> {
+        let mut command = Command::new(programs.bench);
+        let (child, address) = start(command.args(["embedder", "--listen", "127.0.0.1:0", "--model"]).arg(model))?;
+        Ok(Self { address, child: Some(child), _folder: None })
+    }
+
     /// Starts a subject in front of the upstream.
     pub(crate) fn start(subject: Subject, programs: &Programs<'_>, upstream: SocketAddr) -> Result<Self> {
         let folder = tempfile::tempdir_in(programs.scratch).context("no temporary folder")?;
@@ -121,6 +140,7 @@ impl Running {
             )?,
             Subject::Privet => start_privet(programs, folder.path(), upstream, Settings::STATELESS)?,
             Subject::PrivetFull => start_privet(programs, folder.path(), upstream, Settings::FULL)?,
+            Subject::PrivetForgetful => start_privet(programs, folder.path(), upstream, Settings::FULL.forgetful())?,
             Subject::PrivetProcess => start_privet(programs, folder.path(), upstream, Settings::PROCESS)?,
             Subject::PrivetLimited => start_privet(programs, folder.path(), upstream, Settings::STATELESS.limited())?,
             Subject::PrivetFullLimited => start_privet(programs, folder.path(), upstream, Settings::FULL.limited())?,
@@ -134,6 +154,19 @@ impl Running {
     /// Starts Privet for traces in a folder that stays when it stops. Nothing else is kept, nothing is limited.
     pub(crate) fn traces(programs: &Programs<'_>, folder: &Path, upstream: SocketAddr) -> Result<Self> {
         let (child, address) = start_privet(programs, folder, upstream, Settings::STATELESS.traced())?;
+        Ok(Self { address, child: Some(child), _folder: None })
+    }
+
+    /// Starts Privet on a data folder with memories, whose vectors the upstream makes.
+    pub(crate) fn memory(
+        programs: &Programs<'_>,
+        folder: &Path,
+        upstream: SocketAddr,
+        dimensions: usize,
+    ) -> Result<Self> {
+        let memory = Memory::Embedded(dimensions);
+        let settings = Settings { memory, ..Settings::STATELESS };
+        let (child, address) = start_privet(programs, folder, upstream, settings)?;
         Ok(Self { address, child: Some(child), _folder: None })
     }
 
@@ -169,12 +202,38 @@ struct Settings {
     limited: bool,
     /// Whether requests leave traces.
     traced: bool,
+    memory: Memory,
+}
+
+/// What is remembered, and how it is found.
+#[derive(Clone, Copy)]
+enum Memory {
+    Off,
+    /// As it is without a word in the configuration: by words.
+    Default,
+    /// By words and by vectors of so many dimensions.
+    Embedded(usize),
+}
+
+impl Memory {
+    fn toml(self) -> String {
+        match self {
+            Self::Off => "[memory]\nenabled = \"false\"\n\n".to_owned(),
+            Self::Default => String::new(),
+            Self::Embedded(dimensions) => {
+                format!("[memory]\nembedder = \"{PROVIDER}/{MODEL}\"\ndimensions = {dimensions}\n\n")
+            }
+        }
+    }
 }
 
 impl Settings {
-    const STATELESS: Self = Self { durability: "full", record: "none", limited: false, traced: false };
-    const FULL: Self = Self { durability: "full", record: "all", limited: false, traced: false };
-    const PROCESS: Self = Self { durability: "process", record: "all", limited: false, traced: false };
+    const STATELESS: Self =
+        Self { durability: "full", record: "none", limited: false, traced: false, memory: Memory::Default };
+    const FULL: Self =
+        Self { durability: "full", record: "all", limited: false, traced: false, memory: Memory::Default };
+    const PROCESS: Self =
+        Self { durability: "process", record: "all", limited: false, traced: false, memory: Memory::Default };
 
     const fn limited(self) -> Self {
         Self { limited: true, ..self }
@@ -182,6 +241,10 @@ impl Settings {
 
     const fn traced(self) -> Self {
         Self { traced: true, ..self }
+    }
+
+    const fn forgetful(self) -> Self {
+        Self { memory: Memory::Off, ..self }
     }
 
     /// Every gate is on, and none ever closes.
@@ -199,14 +262,15 @@ fn start_privet(
     programs: &Programs<'_>,
     folder: &Path,
     upstream: SocketAddr,
-    Settings { durability, record, limited, traced }: Settings,
+    Settings { durability, record, limited, traced, memory }: Settings,
 ) -> Result<(Child, SocketAddr)> {
     let file = folder.join("privet.toml");
     let (prices, limits) =
         if limited { ("", Settings::LIMITS) } else { ("prices = \"prices.toml\"\n", Settings::NO_LIMITS) };
     let text = format!(
         "durability = \"{durability}\"\n{prices}\n[server]\nlisten = \"127.0.0.1:0\"\n\n[history]\nrecord = \"{record}\"\n\n\
-         [traces]\nrequests = {traced}\nkeep = \"forever\"\n\n{limits}"
+         [traces]\nrequests = {traced}\nkeep = \"forever\"\n\n{memory}{limits}",
+        memory = memory.toml(),
     );
     fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
     fs::write(folder.join("prices.toml"), Settings::NO_PRICE).context("the prices cannot be written")?;

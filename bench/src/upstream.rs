@@ -17,6 +17,7 @@ use memchr::memmem;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::bare_proxy::accept;
+use crate::memory::embeddings_answer;
 
 /// Events of a streamed answer that carry a choice.
 pub(crate) const EVENTS: u32 = 20;
@@ -36,7 +37,13 @@ async fn serve_connection(stream: TcpStream) {
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
+    let embeds = request.uri().path().ends_with("/embeddings");
     let body = request.into_body().collect().await?.to_bytes();
+    if embeds {
+        // What cannot be read is answered with nothing, which Privet tells as a fault.
+        let answer = embeddings_answer(&body).unwrap_or_default();
+        return Ok(Response::new(Full::new(Bytes::from(answer)).boxed_unsync()));
+    }
     let asks = |what: &str| memmem::find(&body, what.as_bytes()).is_some();
     let streamed = asks("\"stream\":true") || asks("\"stream\": true");
     let (content_type, body) = if streamed {

@@ -20,7 +20,10 @@ pub(crate) fn bench(workspace: &Workspace, args: &Args) -> Result<()> {
         install::debian_package("nginx-light", "nginx, a proxy to compare with,")?;
     }
     process::run(workspace.cargo().args(["build", "--release", "--package", "privet-server", "--bin", "privet"]))?;
-    process::run(workspace.cargo().args(["build", "--release", "--package", "privet-bench"]))?;
+    // A model is wanted by those alone who name one: it would double the time of the build.
+    let is_model_named = args.bench.iter().any(|argument| argument.starts_with("--model"));
+    let features: &[&str] = if is_model_named { &["--features", "local-embedder"] } else { &[] };
+    process::run(workspace.cargo().args(["build", "--release", "--package", "privet-bench"]).args(features))?;
     process::run(
         Command::new(workspace.target.join("release").join("privet-bench"))
             .current_dir(&workspace.root)

@@ -4,6 +4,7 @@
 //! outbox. `worker` follows the outbox and has vectors made by the embedder (`embedding`). `recall` searches, joins what the legs
 //! found, and packs what fits; `quote` writes it for a prompt.
 
+mod backfill;
 pub mod check;
 pub mod document;
 mod embedding;
@@ -17,7 +18,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use privet_domain::id::ProjectId;
+use privet_domain::id::{EmbedderId, ProjectId};
 use privet_domain::memory::embedder::{EmbedLimits, Prefixes};
 use privet_domain::memory::fusion::{Recency, Weights};
 use privet_domain::memory::pack::PackBudget;
@@ -31,7 +32,7 @@ use crate::traces::candidate;
 
 pub use index::{MemoryIndex, PrepareError};
 use quote::QuoteFormat;
-pub use recall::{Considered, RecallError, RecallRequest, Recollection};
+pub use recall::{Considered, Found, RecallError, RecallRequest, Recollection, legs};
 pub(crate) use remember::of_messages;
 pub use remember::scope_of;
 
@@ -113,6 +114,8 @@ pub struct Memory {
     pub(crate) store: Arc<Store>,
     pub(crate) index: MemoryIndex,
     active: RwLock<Option<Embedder>>,
+    /// The embedder whose vectors this process makes of what was there before it, and when it last noted how far it is.
+    backfilled: Mutex<Option<(EmbedderId, Timestamp)>>,
     questions: Mutex<VecDeque<(ContentHash, Embedding)>>,
     /// Something was put into the outbox by this process.
     pub(crate) written: Notify,
@@ -122,7 +125,15 @@ impl Memory {
     /// The memory that this store keeps.
     #[must_use]
     pub fn new(store: Arc<Store>, index: MemoryIndex, settings: MemorySettings) -> Self {
-        Self { settings, store, index, active: RwLock::default(), questions: Mutex::default(), written: Notify::new() }
+        Self {
+            settings,
+            store,
+            index,
+            active: RwLock::default(),
+            backfilled: Mutex::default(),
+            questions: Mutex::default(),
+            written: Notify::new(),
+        }
     }
 
     /// Sees which embedder is active; the first that the configuration names becomes it.
@@ -138,6 +149,7 @@ impl Memory {
             None => self.first(wanted, now).await?,
         };
         *self.active.write().unwrap_or_else(PoisonError::into_inner) = Some(active.clone());
+        self.store.resume_embedder(active.id, now).await?;
         let is_wanted = (&active.provider, &active.model, active.dimensions)
             == (&wanted.provider, &wanted.model, wanted.dimensions);
         Ok(if is_wanted { Vectors::Of(active) } else { Vectors::Other(active) })
@@ -202,9 +214,21 @@ impl Memory {
             return Ok(());
         }
         let known = self.store.embedders().await?;
+        if let MemoryIndex::Embedded(index) = &self.index {
+            let used = known.iter().filter(|embedder| embedder.state != EmbedderState::Old);
+            index.keep_codes(&used.map(|embedder| embedder.id).collect::<Vec<_>>());
+        }
         let active = known.into_iter().find(|embedder| embedder.state == EmbedderState::Active);
         *self.active.write().unwrap_or_else(PoisonError::into_inner) = active;
         Ok(())
+    }
+
+    fn backfilled(&self) -> Option<(EmbedderId, Timestamp)> {
+        *self.backfilled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_backfill(&self, embedder: EmbedderId, at: Timestamp) {
+        *self.backfilled.lock().unwrap_or_else(PoisonError::into_inner) = Some((embedder, at));
     }
 
     fn known_question(&self, hash: ContentHash) -> Option<Embedding> {

@@ -131,7 +131,7 @@ enum Command {
     Seed(seed::SeedArgs),
     /// Erase everything of a user, and print a receipt; or list the receipts
     Erase(erase::EraseArgs),
-    /// Check what is remembered against its index, or make the index again
+    /// Search, list, carry and evaluate what is remembered, and check its index
     Memory(memory::MemoryArgs),
     /// Attack a server of its own on this machine, and show what holds
     Drill {

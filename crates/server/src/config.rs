@@ -7,7 +7,7 @@ mod error;
 mod langfuse;
 mod layers;
 mod limits;
-mod memory;
+pub(crate) mod memory;
 mod prices;
 mod providers;
 mod setting;

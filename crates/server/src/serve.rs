@@ -98,7 +98,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// The data folder, made if missing and claimed by this process until the file is dropped.
-fn claim_folder(config: &Config) -> anyhow::Result<std::fs::File> {
+pub(crate) fn claim_folder(config: &Config) -> anyhow::Result<std::fs::File> {
     let data = &config.data;
     make_private_folder(data).with_context(|| format!("cannot make the data folder {}", data.display()))?;
     let path = data.join("server.lock");
@@ -119,14 +119,15 @@ pub(crate) fn make_private_folder(path: &std::path::Path) -> std::io::Result<()>
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-async fn open_traces(config: &Config) -> anyhow::Result<Arc<TraceStore>> {
+pub(crate) async fn open_traces(config: &Config) -> anyhow::Result<Arc<TraceStore>> {
     let pricing = Arc::new(BookPricing::new(config.prices.clone()));
     let settings = WriteSettings { exports: config.traces.export.is_some() };
     let store = TraceStore::open(&config.database, settings, pricing, Arc::new(SystemClock)).await?;
     Ok(Arc::new(store))
 }
 
-async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> anyhow::Result<Arc<Engine>> {
+/// Everything that answers. It takes the budgets of the database: with SQLite only who has claimed the folder may make one.
+pub(crate) async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> anyhow::Result<Arc<Engine>> {
     let mut providers = Vec::with_capacity(config.providers.len());
     let mut clients: Vec<(Duration, reqwest::Client)> = Vec::new();
     for settings in &config.providers {

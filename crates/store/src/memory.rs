@@ -13,10 +13,9 @@ mod record;
 pub(crate) mod rows;
 mod statements;
 mod vector;
+mod weave;
 mod window;
 mod words;
-
-use std::collections::HashSet;
 
 use privet_domain::id::{ConversationId, DocumentId, ProjectId};
 use privet_domain::memory::{Memory, MemoryId, MemoryScope, NewMemory, NewRepresentation};
@@ -26,20 +25,18 @@ use sqlx::types::Uuid;
 
 pub use check::{MemoryCheck, MemoryDrift};
 pub use embedded::EmbeddedIndex;
-pub use embedder::{Embedder, EmbedderState, NewEmbedder};
+pub use embedder::{EMBEDDER_COMPLETE, Embedder, EmbedderState, NewEmbedder};
 pub use list::{FormerText, MemoryCursor, MemoryList, MemoryPage};
 pub use outbox::{OutboxDepth, OutboxTask};
-pub use vector::Coverage;
+pub use vector::{Coverage, MissingTexts};
 
 use crate::db::{Store, reading, writing};
 use crate::error::StoreError;
 use change::{Former, MemoryChange as _};
-use rows::{MemoryRows as _, STANDING_OF, Standing, StandingRow, Threads, touch};
+use rows::{MemoryRows as _, Standing, StandingRow};
 
 /// So many memories are deleted in one transaction: their words are taken out of the index one by one.
 const STEP_MEMORIES: i64 = 25;
-/// Of so many the windows are made in one transaction.
-const STEP_WINDOWS: usize = 8;
 
 /// What is to change of a memory. What is `None` stays.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,30 +72,6 @@ impl Store {
     pub async fn add_memories(&self, memories: &[NewMemory], now: Timestamp) -> Result<usize, StoreError> {
         let memories: Vec<&NewMemory> = memories.iter().collect();
         Ok(writing!(self, conn => conn.remember(&memories, now).await?.len()))
-    }
-
-    /// Makes the windows of these memories and of those beside them, in small steps: the first thing to be done of a task. What
-    /// changes beside them is put into the outbox.
-    ///
-    /// # Errors
-    /// When the database fails: what was made until then is.
-    pub async fn weave_windows(&self, memories: &[MemoryId], now: Timestamp) -> Result<(), StoreError> {
-        for memories in memories.chunks(STEP_WINDOWS) {
-            let under_way: HashSet<MemoryId> = memories.iter().copied().collect();
-            writing!(self, conn => {
-                let mut threads = Threads::new();
-                for memory in memories {
-                    let standing: Option<StandingRow> =
-                        sqlx::query_as(STANDING_OF).bind(memory.as_uuid()).fetch_optional(&mut *conn).await?;
-                    let Some(standing) = standing.map(Standing::from) else { continue };
-                    if let Some(thread) = standing.thread {
-                        touch(&mut threads, thread, standing.seq);
-                    }
-                }
-                conn.rewindow(&threads, &under_way, now).await?;
-            });
-        }
-        Ok(())
     }
 
     /// Changes a memory. A text that differs is a new version; the old one stays in the history.

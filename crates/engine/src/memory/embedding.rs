@@ -9,7 +9,7 @@ use privet_domain::time::Timestamp;
 use privet_providers::embedder::{EmbeddingModel, failure, read_batch, write_batch};
 use privet_store::Embedder;
 
-use super::MemorySettings;
+use super::{Memory, MemorySettings};
 use crate::Engine;
 use crate::completion::CompletionError;
 use crate::embedding::EmbeddingsCommand;
@@ -26,6 +26,23 @@ pub(super) struct ToEmbed<'a> {
 }
 
 impl Engine {
+    /// The vectors of questions, in their order, by the embedder that recall uses. Many at once, as an evaluation asks.
+    ///
+    /// # Errors
+    /// When the embedder fails, or none is active.
+    pub async fn embed_questions(
+        self: &Arc<Self>,
+        memory: &Memory,
+        caller: &Caller,
+        questions: &[&str],
+    ) -> Result<Vec<Embedding>, EmbedError> {
+        let active = memory.active();
+        let embedder = active.ok_or_else(|| EmbedError::SetUp { reason: "no embedder is active".to_owned() })?;
+        let (purpose, trace) = (Purpose::Query, RequestTrace::default());
+        let to_embed = ToEmbed { caller, embedder: &embedder, purpose, texts: questions, trace };
+        self.embed_texts(&memory.settings, to_embed).await
+    }
+
     /// The vectors of texts, in their order. Several calls, where one does not take all.
     pub(super) async fn embed_texts(
         self: &Arc<Self>,

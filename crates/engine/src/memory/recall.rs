@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use privet_domain::id::EmbedderId;
 use privet_domain::memory::embedder::Purpose;
 use privet_domain::memory::fusion::{Candidate, Hit, Leg, LegHits, Method, fuse, rank_by_age};
 use privet_domain::memory::pack::{LiveThread, Offer, PackBudget, Reason, Verdict, pack};
@@ -125,11 +126,11 @@ impl Engine {
         let (vector, degraded) = match memory.active() {
             None => (None, None),
             Some(embedder) => match self.embed_question(memory, &embedder, question, &request).await {
-                Ok(vector) => (Some((embedder, vector)), None),
+                Ok(vector) => (Some((embedder.id, vector)), None),
                 Err(reason) => (None, Some(reason)),
             },
         };
-        let (found, dense_fault) = legs(memory, question, vector, &request).await?;
+        let (found, dense_fault) = legs(memory, question, vector, &request.scope, &request.filter).await?;
         let mut candidates = fuse(&found, &memory.settings.weights);
         let ids: Vec<MemoryId> = candidates.iter().map(|candidate| candidate.id).collect();
         let records = memory.store.memories_of(&request.scope, &ids, began).await?;
@@ -174,14 +175,19 @@ impl Engine {
     }
 }
 
-type Found = Vec<LegHits<MemoryId, Representation>>;
+/// What each leg found, before it is joined.
+pub type Found = Vec<LegHits<MemoryId, Representation>>;
 
-/// What each leg finds. The words must be searched; a search by meaning that fails is told.
-async fn legs(
+/// What each leg that has a weight finds. The words must be searched; a search by meaning that fails is told.
+///
+/// # Errors
+/// When the search by words fails.
+pub async fn legs(
     memory: &Memory,
     question: &str,
-    vector: Option<(Embedder, Embedding)>,
-    request: &RecallRequest<'_>,
+    vector: Option<(EmbedderId, Embedding)>,
+    scope: &MemoryScope,
+    filter: &MemoryFilter,
 ) -> Result<(Found, Option<String>), RecallError> {
     let mut found: Found = Vec::new();
     let mut add = |method, candidates: Vec<privet_domain::memory::Candidate>| {
@@ -203,8 +209,8 @@ async fn legs(
         let query = SparseQuery {
             words: question.to_owned(),
             representation: Some(representation),
-            scope: request.scope.clone(),
-            filter: request.filter.clone(),
+            scope: scope.clone(),
+            filter: filter.clone(),
             limit: memory.settings.leg_candidates,
         };
         add(Method::Sparse, memory.index.sparse(query).await?);
@@ -214,11 +220,11 @@ async fn legs(
         let dense = Representation::ALL.into_iter().filter(|representation| has_weight(Method::Dense, *representation));
         for representation in dense {
             let query = DenseQuery {
-                embedder: embedder.id,
+                embedder,
                 vector: vector.clone(),
                 representation: Some(representation),
-                scope: request.scope.clone(),
-                filter: request.filter.clone(),
+                scope: scope.clone(),
+                filter: filter.clone(),
                 limit: memory.settings.leg_candidates,
             };
             match memory.index.dense(query).await {

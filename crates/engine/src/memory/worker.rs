@@ -24,8 +24,11 @@ const STEP: u32 = 64;
 const LEASE: Duration = Duration::from_secs(120);
 /// The outbox is looked at this often, where nothing is heard of it.
 const POLL: Duration = Duration::from_secs(1);
+/// What comes shortly after is done together with it.
+const GATHER: Duration = Duration::from_millis(200);
 /// After a failure of the embedder or the database.
 const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Who pays for the vectors of what is remembered.
 const PAYER: &str = "memory";
 
@@ -40,7 +43,7 @@ impl From<PrepareError> for StepError {
 
 /// Why a step was not done.
 #[derive(Debug, thiserror::Error)]
-enum StepError {
+pub(super) enum StepError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -49,48 +52,69 @@ enum StepError {
     Embed(#[from] EmbedError),
 }
 
+/// Tells of a failure; gives how long to wait: twice as long each time, or as long as the provider asks for.
+fn told(error: &StepError, failures: u32) -> Duration {
+    let pause = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(PAUSE_MAX);
+    let StepError::Embed(error) = error else {
+        tracing::warn!(%error, "the memory's outbox waits");
+        return pause;
+    };
+    metrics::counter!("privet_memory_embed_failures_total").increment(1);
+    tracing::warn!(%error, "memories wait for their vectors; they are found by their words meanwhile");
+    match error {
+        EmbedError::RateLimited { retry_after: Some(wait), .. } => (*wait).max(PAUSE),
+        _ => pause,
+    }
+}
+
 impl Memory {
     /// Follows the outbox until the future is dropped.
     pub async fn follow(&self, engine: &Arc<Engine>) {
+        let mut failures = 0;
         loop {
             let pause = match self.step(engine).await {
-                Ok(0) => {
-                    let _ = tokio::time::timeout(POLL, self.written.notified()).await;
-                    continue;
-                }
-                Ok(_) => continue,
-                Err(StepError::Embed(error)) => {
-                    metrics::counter!("privet_memory_embed_failures_total").increment(1);
-                    tracing::warn!(%error, "memories wait for their vectors; they are found by their words meanwhile");
-                    match error {
-                        EmbedError::RateLimited { retry_after: Some(wait), .. } => wait.max(PAUSE),
-                        _ => PAUSE,
+                Ok(is_more) => {
+                    failures = 0;
+                    if is_more {
+                        continue;
                     }
+                    let _ = tokio::time::timeout(POLL, self.written.notified()).await;
+                    GATHER
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the memory's outbox waits");
                     // A server that has lost its collection is given it again.
-                    if let Err(error) = self.prepare_index().await {
+                    if matches!(error, StepError::Index(_))
+                        && let Err(error) = self.prepare_index().await
+                    {
                         tracing::debug!(%error, "the index is not ready");
                     }
-                    PAUSE
+                    failures += 1;
+                    told(&error, failures)
                 }
             };
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Does some of what waits; how many tasks were taken.
-    async fn step(&self, engine: &Arc<Engine>) -> Result<usize, StepError> {
+    /// Does some of what waits. Gives whether there may be more to do.
+    async fn step(&self, engine: &Arc<Engine>) -> Result<bool, StepError> {
+        if self.settings.embedder.is_none() && !self.index.is_given_words() {
+            return Ok(self.store.weave_outbox(STEP, engine.clock.now()).await? == STEP as usize);
+        }
+        let tasks = self.index_some(engine).await?;
+        Ok(self.backfill(engine).await? || tasks == STEP as usize)
+    }
+
+    /// Does tasks of the outbox; gives how many.
+    async fn index_some(&self, engine: &Arc<Engine>) -> Result<usize, StepError> {
         let now = engine.clock.now();
         let tasks = self.store.claim_outbox(STEP, LEASE, now).await?;
+        // After the claim: then no embedder that is being built misses what was written before it was there.
+        self.follow_active().await?;
         if tasks.is_empty() {
             return Ok(0);
         }
-        // After the claim: then no embedder that is being built misses what was written before it was there.
-        self.follow_active().await?;
-        let done = self.index_tasks(engine, &tasks).await;
-        match done {
+        match self.index_tasks(engine, &tasks).await {
             Ok(()) => self.store.acknowledge_outbox(&tasks).await?,
             Err(error) => {
                 self.store.retry_outbox(&tasks, engine.clock.now()).await?;
@@ -111,24 +135,20 @@ impl Memory {
         if !gone.is_empty() {
             self.index.remove(&gone).await?;
         }
-        if self.settings.embedder.is_some() {
-            for embedder in self.store.embedders().await? {
-                if embedder.state != EmbedderState::Old
-                    && let Err(error) = self.embed_memories(engine, &embedder, &mut memories).await
-                {
-                    if self.index.is_given_words() {
-                        self.index.put(memories).await?;
-                    }
-                    return Err(error);
-                }
+        // An embedder that fails holds up no other one's vectors.
+        let mut failure = None;
+        let known = if self.settings.embedder.is_some() { self.store.embedders().await? } else { Vec::new() };
+        for embedder in known.iter().filter(|embedder| embedder.state != EmbedderState::Old) {
+            if let Err(error) = self.embed_memories(engine, embedder, &mut memories).await {
+                failure = Some(error);
             }
         }
         self.index.put(memories).await?;
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     /// Gives the memories the embedder's vectors, made or known already.
-    async fn embed_memories(
+    pub(super) async fn embed_memories(
         &self,
         engine: &Arc<Engine>,
         embedder: &Embedder,

@@ -68,24 +68,22 @@ pub(super) async fn run(args: ChatArgs) -> Result<(), Exit> {
     if let Err(error) = answers {
         return Err(unreachable(&url, &error));
     }
-    let (key, temporary) = key(&args, &config).await?;
+    let (key, temporary) = key(args.key.as_ref(), &config).await?;
     let mut session = Session { client, url, key, model: args.model, conversation: args.conversation };
     let outcome = match &args.message {
         Some(message) => session.ask(message).await,
         None => session.talk().await,
     };
-    if let Some(id) = temporary {
-        let store = open_store(&config).await?;
-        api_key::revoke(&store, &id, SystemClock.now()).await?;
-    }
+    revoke(&config, temporary).await?;
     if let (Ok(()), Some(id)) = (&outcome, &session.conversation) {
         eprintln!("Continue with: privet chat --conversation {id}");
     }
     outcome
 }
 
-async fn key(args: &ChatArgs, config: &Config) -> Result<(SecretString, Option<String>), Exit> {
-    if let Some(key) = &args.key {
+/// The key that was given or is configured; else one that [`revoke`] ends.
+pub(super) async fn key(given: Option<&String>, config: &Config) -> Result<(SecretString, Option<String>), Exit> {
+    if let Some(key) = given {
         return Ok((SecretString::from(key.clone()), None));
     }
     if let Some(key) = &config.personal_api_key {
@@ -100,6 +98,15 @@ async fn key(args: &ChatArgs, config: &Config) -> Result<(SecretString, Option<S
     let created = api_key::create(&open_store(config).await?, &request, now).await?;
     tokio::time::sleep(keyring::POLL_INTERVAL + Duration::from_millis(50)).await;
     Ok((created.token, Some(created.key.id.to_string())))
+}
+
+/// Ends a key that was made for a while.
+pub(super) async fn revoke(config: &Config, temporary: Option<String>) -> Result<(), Exit> {
+    if let Some(id) = temporary {
+        let store = open_store(config).await?;
+        api_key::revoke(&store, &id, SystemClock.now()).await?;
+    }
+    Ok(())
 }
 
 impl Session {

@@ -1,15 +1,21 @@
-//! `privet memory`: whether what is remembered and its index agree, and making the index again.
+//! `privet memory`: what is remembered, searched, shown, forgotten, carried and evaluated; whether it and its index agree, and making
+//! the index again.
 
+mod asking;
+mod browse;
+mod check;
+mod eval;
+mod exchange;
+mod line;
+mod make;
 mod on_server;
+mod reindex;
+mod search;
 
 use clap::{Args, Subcommand};
-use privet_domain::id::EmbedderId;
-use privet_domain::time::{Clock as _, SystemClock};
 use privet_engine::memory::check::Mending;
-use privet_store::{EmbedderState, MemoryCheck, Store};
-use serde_json::json;
 
-use super::{Common, Exit, FAILURE, load, open_known_store, print_json};
+use super::{Common, Exit};
 
 #[derive(Args)]
 pub(super) struct MemoryArgs {
@@ -21,6 +27,20 @@ pub(super) struct MemoryArgs {
 
 #[derive(Subcommand)]
 enum MemoryCommand {
+    /// Find what fits a question
+    Search(search::SearchArgs),
+    /// List what is remembered, newest first
+    List(browse::ListArgs),
+    /// Show a memory with the texts that it had before
+    Show(browse::ShowArgs),
+    /// Delete a memory, or all of a user or of a conversation
+    Delete(browse::DeleteArgs),
+    /// Write what is remembered as JSON lines
+    Export(exchange::ExportArgs),
+    /// Remember what was exported; what is there already stays as it is
+    Import(exchange::ImportArgs),
+    /// Judge what is found: recall@k, nDCG@k and MRR by legs and languages, with intervals of 95 %
+    Eval(eval::EvalArgs),
     /// Compare what is remembered with its index, both ways; drift is exit code 1
     Check {
         /// Mend what differs; vectors that are missing are made by the server
@@ -29,67 +49,23 @@ enum MemoryCommand {
     },
     /// Make the index of words again from what is remembered, and what is missing of the vectors
     Rebuild,
+    /// Make the vectors of all that is remembered by another embedder, while recall goes on with the one before
+    Reindex(reindex::ReindexArgs),
 }
 
 pub(super) async fn run(args: MemoryArgs) -> Result<(), Exit> {
-    let config = load(&args.common, None)?;
-    let store = open_known_store(&config).await?;
-    if let Some(qdrant) = &config.qdrant {
-        let mending = match args.command {
-            MemoryCommand::Check { repair: false } => Mending::Count,
-            MemoryCommand::Check { repair: true } => Mending::Differing,
-            MemoryCommand::Rebuild => Mending::Everything,
-        };
-        return Box::pin(on_server::check(&args.common, &store, qdrant, mending)).await;
-    }
-    let embedders = store.embedders().await?;
-    let active = embedders.into_iter().find(|embedder| embedder.state == EmbedderState::Active);
-    // Without an embedder in the configuration no vector is missed.
-    let has_embedder = config.memory.as_ref().is_some_and(|memory| memory.embedder.is_some());
-    let embedder = active.filter(|_| has_embedder).map(|embedder| embedder.id);
+    let common = &args.common;
     match args.command {
-        MemoryCommand::Check { repair: false } => {}
-        MemoryCommand::Check { repair: true } => mend(&store, embedder).await?,
-        MemoryCommand::Rebuild => {
-            store.empty_keyword_index().await?;
-            mend(&store, embedder).await?;
-        }
+        MemoryCommand::Search(args) => Box::pin(search::run(common, args)).await,
+        MemoryCommand::List(args) => browse::list(common, args).await,
+        MemoryCommand::Show(args) => browse::show(common, args).await,
+        MemoryCommand::Delete(args) => browse::delete(common, args).await,
+        MemoryCommand::Export(args) => exchange::export(common, args).await,
+        MemoryCommand::Import(args) => exchange::import(common, args).await,
+        MemoryCommand::Eval(args) => Box::pin(eval::run(common, args)).await,
+        MemoryCommand::Check { repair: false } => check::run(common, Mending::Count).await,
+        MemoryCommand::Check { repair: true } => check::run(common, Mending::Differing).await,
+        MemoryCommand::Rebuild => check::run(common, Mending::Everything).await,
+        MemoryCommand::Reindex(args) => Box::pin(reindex::run(common, args)).await,
     }
-    let check = store.check_memory(embedder).await?;
-    tell(&args.common, &check)?;
-    match check.drift.total() {
-        0 => Ok(()),
-        drift => Err(Exit::new(FAILURE, format!("drift {drift}: run privet memory check --repair"))),
-    }
-}
-
-async fn mend(store: &Store, embedder: Option<EmbedderId>) -> Result<(), Exit> {
-    while store.repair_memory(embedder, SystemClock.now()).await? > 0 {}
-    Ok(())
-}
-
-fn tell(common: &Common, check: &MemoryCheck) -> Result<(), Exit> {
-    if common.json {
-        return print_json(&json!({
-            "memories": check.memories, "representations": check.representations, "drift": check.drift,
-            "drift_total": check.drift.total(), "outbox": check.outbox.tasks,
-        }));
-    }
-    println!("memories         {}", check.memories);
-    println!("representations  {}", check.representations);
-    println!("in the outbox    {}", check.outbox.tasks);
-    println!("drift            {}", check.drift.total());
-    let drift = &check.drift;
-    for (name, count) in [
-        ("without text", drift.without_text),
-        ("without words", drift.without_words),
-        ("words of nothing", drift.words_of_nothing),
-        ("without a vector", drift.without_vector),
-        ("vectors of nothing", drift.vectors_of_nothing),
-    ] {
-        if count > 0 {
-            println!("  {name}: {count}");
-        }
-    }
-    Ok(())
 }

@@ -43,7 +43,7 @@ pub(super) fn memory(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Option<M
     let embedder = match model {
         None => None,
         Some((provider, model)) => {
-            let known = KNOWN_DIMENSIONS.iter().find(|(name, _)| *name == model).map(|(_, dimensions)| *dimensions);
+            let known = known_dimensions(&model);
             let missing = || {
                 let remedy = "say how many dimensions its vectors have: memory.dimensions".to_owned();
                 ConfigError::value(&embedder.origin, "memory.embedder", &embedder.text, remedy)
@@ -104,7 +104,13 @@ fn enabled(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "write true or false".to_owned())
 }
 
-fn model(text: &str) -> Result<Option<(String, String)>, String> {
+/// The dimensions of a model that is well known.
+pub(crate) fn known_dimensions(model: &str) -> Option<usize> {
+    KNOWN_DIMENSIONS.iter().find(|(name, _)| *name == model).map(|(_, dimensions)| *dimensions)
+}
+
+/// `None` where nothing is named.
+pub(crate) fn model(text: &str) -> Result<Option<(String, String)>, String> {
     if text.is_empty() {
         return Ok(None);
     }

@@ -21,6 +21,7 @@ mod lesson_traces;
 mod limits_address;
 mod memory;
 mod memory_at_scale;
+mod memory_command;
 mod money;
 mod openai;
 mod openai_stream;

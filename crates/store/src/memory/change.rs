@@ -1,7 +1,5 @@
 //! Changing a memory inside a transaction.
 
-use std::collections::HashSet;
-
 use privet_domain::id::ProjectId;
 use privet_domain::memory::{Memory, MemoryId};
 use privet_domain::time::Timestamp;
@@ -91,7 +89,8 @@ macro_rules! define_change {
                 self.revise(&[id]).await?;
                 self.enqueue(&[(id, project)], now).await?;
                 if let Some(thread) = Thread::of(new.kind, new.conversation, &new.scope).filter(|_| is_new_text) {
-                    self.rewindow(&Threads::from([(thread, (new.seq, new.seq))]), &HashSet::new(), now).await?;
+                    let changed = self.rewindow(&Threads::from([(thread, (new.seq, new.seq))])).await?;
+                    self.enqueue(&changed, now).await?;
                 }
                 Ok(new)
             }

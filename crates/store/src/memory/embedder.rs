@@ -8,8 +8,11 @@ use privet_domain::time::Timestamp;
 use serde::Serialize;
 use sqlx::types::Uuid;
 
-use crate::db::{Store, reading, writing};
+use crate::db::{Db, Store, reading, writing};
 use crate::error::StoreError;
+
+/// The progress of an embedder that has vectors of all that was there before it.
+pub const EMBEDDER_COMPLETE: i64 = i64::MAX;
 
 /// What an embedder is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -82,13 +85,18 @@ pub struct Embedder {
     pub dimensions: usize,
     /// What it is for.
     pub state: EmbedderState,
-    /// Up to this number of representations its vectors were made when they were not made with what was written.
+    /// Of representations up to this number its vectors are made, of those that were there before it; [`EMBEDDER_COMPLETE`] when
+    /// that is done.
     pub progress: i64,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its state or progress last changed.
     pub updated_at: Timestamp,
 }
+
+const FIRST_WITHOUT_VECTOR: &str = "SELECT MIN(r.number) FROM memory_representations r WHERE NOT EXISTS ( \
+     SELECT 1 FROM memory_vectors v WHERE v.content_hash = r.content_hash AND v.embedder_id = $1) \
+     AND NOT EXISTS (SELECT 1 FROM memory_outbox o WHERE o.memory_id = r.memory_id)";
 
 #[derive(sqlx::FromRow)]
 struct EmbedderRow {
@@ -218,6 +226,61 @@ impl Store {
             }
         });
         Ok(())
+    }
+
+    /// Takes on the making of an embedder's vectors: of several servers that saw it in the same state one. `false` if another was
+    /// faster.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim_embedder(&self, seen: &Embedder, now: Timestamp) -> Result<bool, StoreError> {
+        let claimed = writing!(self, conn => {
+            sqlx::query("UPDATE embedders SET updated_at = $3 WHERE id = $1 AND updated_at = $2")
+                .bind(seen.id.as_uuid())
+                .bind(seen.updated_at.as_micros())
+                .bind(now.as_micros())
+                .execute(&mut *conn)
+                .await?
+                .rows_affected()
+        });
+        Ok(claimed == 1)
+    }
+
+    /// Lets an active embedder's vectors be made from the first on that is missing: while none was named, texts came without.
+    /// Nothing changes with PostgreSQL, where the index knows what is missing.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn resume_embedder(&self, id: EmbedderId, now: Timestamp) -> Result<(), StoreError> {
+        let Db::Sqlite(sqlite) = &*self.db else { return Ok(()) };
+        let missing: Option<i64> =
+            sqlx::query_scalar(FIRST_WITHOUT_VECTOR).bind(id.as_uuid()).fetch_one(&sqlite.readers).await?;
+        let Some(missing) = missing else { return Ok(()) };
+        sqlx::query(
+            "UPDATE embedders SET progress_number = $2, updated_at = $3 WHERE id = $1 AND progress_number > $2",
+        )
+        .bind(id.as_uuid())
+        .bind(missing - 1)
+        .bind(now.as_micros())
+        .execute(&sqlite.writer)
+        .await?;
+        Ok(())
+    }
+
+    /// Gives up an embedder that is being built; what it made is kept until it is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is unknown or not being built.
+    pub async fn retire_embedder(&self, id: EmbedderId, now: Timestamp) -> Result<(), StoreError> {
+        let changed = writing!(self, conn => {
+            sqlx::query("UPDATE embedders SET state = 'old', updated_at = $2 WHERE id = $1 AND state = 'building'")
+                .bind(id.as_uuid())
+                .bind(now.as_micros())
+                .execute(&mut *conn)
+                .await?
+                .rows_affected()
+        });
+        if changed == 1 { Ok(()) } else { Err(StoreError::NotFound) }
     }
 
     /// Lets an old embedder's vectors be made again, from the beginning on: what was written since has none.

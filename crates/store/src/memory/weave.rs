@@ -1,0 +1,104 @@
+//! Windows: texts between their neighbours, made after the commit, for they are no work for whoever waits for an answer.
+
+use std::collections::HashSet;
+
+use privet_domain::id::ProjectId;
+use privet_domain::memory::MemoryId;
+use privet_domain::time::Timestamp;
+use sqlx::types::Uuid;
+use sqlx::{PgConnection, SqliteConnection};
+
+use super::rows::{MemoryRows, Standing, StandingRow, Threads, touch};
+use super::statements;
+use crate::db::{Store, writing};
+use crate::error::StoreError;
+use crate::statements::chunks;
+
+/// Of so many memories the windows are made in one transaction.
+const STEP_WINDOWS: usize = 8;
+
+/// Making windows, on either database.
+trait Weave: MemoryRows {
+    /// Makes the windows of memories and of those beside them; gives those whose windows are others now.
+    async fn weave(&mut self, memories: &[MemoryId]) -> Result<Vec<(MemoryId, ProjectId)>, sqlx::Error>;
+
+    /// Takes tasks out of the outbox whose memories cannot have changed since they were read in the same transaction.
+    async fn done(&mut self, tasks: &[(i64, Uuid)]) -> Result<(), sqlx::Error>;
+}
+
+/// The same for both databases.
+macro_rules! define_weave {
+    ($connection:ty, $statements:expr) => {
+        impl Weave for $connection {
+            async fn weave(&mut self, memories: &[MemoryId]) -> Result<Vec<(MemoryId, ProjectId)>, sqlx::Error> {
+                let mut threads = Threads::new();
+                for memories in chunks(memories) {
+                    let mut select = sqlx::query_as::<_, StandingRow>($statements.standings(memories.len()));
+                    for memory in memories {
+                        select = select.bind(memory.as_uuid());
+                    }
+                    for standing in select.fetch_all(&mut *self).await?.into_iter().map(Standing::from) {
+                        if let Some(thread) = standing.thread {
+                            touch(&mut threads, thread, standing.seq);
+                        }
+                    }
+                }
+                self.rewindow(&threads).await
+            }
+
+            async fn done(&mut self, tasks: &[(i64, Uuid)]) -> Result<(), sqlx::Error> {
+                for tasks in chunks(tasks) {
+                    let mut delete = sqlx::query($statements.acknowledge(tasks.len()));
+                    for (seq, _) in tasks {
+                        delete = delete.bind(*seq);
+                    }
+                    delete.execute(&mut *self).await?;
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+define_weave!(SqliteConnection, statements::SQLITE);
+define_weave!(PgConnection, statements::POSTGRES);
+
+impl Store {
+    /// Makes the windows of these memories and of those beside them, in small steps: the first thing to be done of a task. What
+    /// changes beside them is put into the outbox.
+    ///
+    /// # Errors
+    /// When the database fails: what was made until then is.
+    pub async fn weave_windows(&self, memories: &[MemoryId], now: Timestamp) -> Result<(), StoreError> {
+        for memories in memories.chunks(STEP_WINDOWS) {
+            let under_way: HashSet<MemoryId> = memories.iter().copied().collect();
+            writing!(self, conn => {
+                let mut changed = conn.weave(memories).await?;
+                changed.retain(|(id, _)| !under_way.contains(id));
+                conn.enqueue(&changed, now).await?;
+            });
+        }
+        Ok(())
+    }
+
+    /// Does tasks of the outbox where no vectors are made and the index is in the database: windows are all that is left to do.
+    /// Gives how many tasks were done.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing is done.
+    pub async fn weave_outbox(&self, limit: u32, now: Timestamp) -> Result<usize, StoreError> {
+        Ok(writing!(self, conn => {
+            let tasks: Vec<(i64, Uuid)> = sqlx::query_as(
+                "SELECT seq, memory_id FROM memory_outbox WHERE due_at <= $1 ORDER BY due_at, seq LIMIT $2",
+            )
+            .bind(now.as_micros())
+            .bind(i64::from(limit))
+            .fetch_all(&mut *conn)
+            .await?;
+            let memories: Vec<MemoryId> = tasks.iter().map(|(_, memory)| MemoryId::from(*memory)).collect();
+            conn.weave(&memories).await?;
+            conn.done(&tasks).await?;
+            tasks.len()
+        }))
+    }
+}
