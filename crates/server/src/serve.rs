@@ -189,6 +189,10 @@ async fn memory(
     config: &Config,
     now: Timestamp,
 ) -> anyhow::Result<Memory> {
+    if !store.is_shared() {
+        // Whoever claimed tasks before is dead.
+        store.release_outbox(now).await?;
+    }
     let memory = Memory::new(store.clone(), memory_index(&store, config)?, settings);
     greet_memory(memory.begin(now).await?);
     match memory.prepare_index().await {

@@ -154,6 +154,20 @@ impl Store {
         Ok(())
     }
 
+    /// Makes every task due: what claimed them is dead, and what failed may go now. For the one server of a SQLite file, at its start.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn release_outbox(&self, now: Timestamp) -> Result<(), StoreError> {
+        writing!(self, conn => {
+            sqlx::query("UPDATE memory_outbox SET due_at = $1 WHERE due_at > $1")
+                .bind(now.as_micros())
+                .execute(&mut *conn)
+                .await?;
+        });
+        Ok(())
+    }
+
     /// How much waits, and since when.
     ///
     /// # Errors
