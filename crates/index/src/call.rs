@@ -67,8 +67,11 @@ impl QdrantIndex {
                     Failure::Other(IndexError::Unavailable(format!("Qdrant took longer than {} s", timeout.as_secs())))
                 }
             };
-            if matches!(failure, Failure::Missing(_)) {
-                self.forget_collection();
+            match failure {
+                Failure::Missing(_) => self.forget_collection(),
+                // Perhaps for a vector that another process has taken away, or a collection that it has made again.
+                Failure::Other(IndexError::Refused(_)) => self.forget_embedders(),
+                Failure::Exists(_) | Failure::Other(_) => {}
             }
             Err(failure)
         }
@@ -77,6 +80,11 @@ impl QdrantIndex {
     /// What is known of the collection is asked anew.
     pub(crate) fn forget_collection(&self) {
         self.state.is_made.store(false, Ordering::Release);
+        self.forget_embedders();
+    }
+
+    /// Which embedders it has vectors of is asked anew.
+    fn forget_embedders(&self) {
         self.state.dimensions.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

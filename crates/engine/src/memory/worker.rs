@@ -82,6 +82,12 @@ impl Memory {
                     GATHER
                 }
                 Err(error) => {
+                    // A server that has lost its collection is given it again.
+                    if matches!(error, StepError::Index(_))
+                        && let Err(error) = self.prepare_index().await
+                    {
+                        tracing::debug!(%error, "the index is not ready");
+                    }
                     failures += 1;
                     told(&error, failures)
                 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use privet_index::{QdrantIndex, QdrantSettings};
 use privet_testkit::postgres::{TestDatabase, fresh_database};
 use privet_testkit::upstream::MockUpstream;
 use serde_json::{Value, json};
@@ -138,6 +139,21 @@ async fn check_finds_no_drift_and_a_lost_index_is_made_again() {
     assert!(agrees && told.contains("drift            0"), "{told}");
     // The server follows the outbox again, to its own collection.
     lost.until("grey cat", has_vector).await;
+}
+
+#[tokio::test]
+async fn a_collection_that_was_lost_under_a_running_server_is_made_again_and_filled_by_a_repair() {
+    let Some(scaled) = scaled().await else { return };
+    let has_vector = |items: &[Value]| items.iter().any(|item| item["explain"]["dense"].is_number());
+    let key = scaled.stand.server.key().to_owned();
+    scaled.said_to_provider(&key, "My cat is called Filemon and he is grey.").await;
+    scaled.until("grey cat", has_vector).await;
+    let settings = QdrantSettings { url: scaled.qdrant.clone(), api_key: None, collection: scaled.collection.clone() };
+    QdrantIndex::new(&settings).unwrap().delete_all().await.unwrap();
+    assert!(scaled.privet(&["memory", "check", "--repair"]).await.0);
+    scaled.until("grey cat", has_vector).await;
+    let (agrees, told) = scaled.privet(&["memory", "check"]).await;
+    assert!(agrees, "{told}");
 }
 
 #[tokio::test]
