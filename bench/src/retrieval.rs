@@ -27,6 +27,8 @@ const INDEX_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// The project in which the same turns stand as the lesson embeds them: bare, without who speaks.
 const BARE: &str = "bare";
+/// That of the turns as they are.
+const TURNS: &str = "default";
 /// The files of a set.
 const TURNS_FILE: &str = "conversations.jsonl";
 const QUESTIONS_FILE: &str = "questions.jsonl";
@@ -78,24 +80,31 @@ fn measure_set(programs: &Programs<'_>, model: &Path, embedder: SocketAddr, set:
     let bare_turns: Vec<Value> = set.turns.iter().map(bare_turn).collect();
     let bare_questions: Vec<Value> = set.questions.iter().map(bare_question).collect();
     let (bare_turns, bare_questions) = (file("bare-turns", &bare_turns)?, file("bare-questions", &bare_questions)?);
-    let server = Running::memory(programs, folder.path(), embedder, dimensions(model)?)?;
-    println!("retrieval: embedding {} turns, their windows, and the turns bare", set.turns.len());
-    memory(programs, folder.path(), embedder, &["import", &turns])?;
-    memory(programs, folder.path(), embedder, &["import", &bare_turns, "--project", BARE])?;
-    until_indexed(programs, folder.path(), embedder)?;
-    // Stopped, it leaves the folder to the commands that evaluate.
-    drop(server);
-    println!("retrieval: asking {} questions", set.questions.len());
-    let eval = ["eval", &questions, "--legs", LEGS, "--json"];
-    let lesson = ["eval", &bare_questions, "--project", BARE, "--legs", "dense", "--json"];
+    println!(
+        "retrieval: embedding {} turns and their windows, asking {} questions",
+        set.turns.len(),
+        set.questions.len()
+    );
+    let asked = |turns: &str, project: &str, questions: &str, legs: &str| {
+        let server = Running::memory(programs, folder.path(), embedder, dimensions(model)?)?;
+        memory(programs, folder.path(), embedder, &["import", turns, "--project", project])?;
+        until_indexed(programs, folder.path(), embedder)?;
+        // Stopped, it leaves the folder to the command that evaluates.
+        drop(server);
+        let eval = ["eval", questions, "--project", project, "--legs", legs, "--json"];
+        memory(programs, folder.path(), embedder, &eval)
+    };
+    // The bare turns come after that: how rare a word is, is counted over all that is in the database.
+    let evaluated = asked(&turns, TURNS, &questions, LEGS)?;
+    let lesson = asked(&bare_turns, BARE, &bare_questions, "dense")?;
     let name = model.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     Ok(Retrieval {
         folder: set.folder,
         turns: set.turns.len(),
         questions: set.questions.len(),
         model: name,
-        evaluated: memory(programs, folder.path(), embedder, &eval)?,
-        lesson: memory(programs, folder.path(), embedder, &lesson)?,
+        evaluated,
+        lesson,
     })
 }
 

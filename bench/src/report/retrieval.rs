@@ -46,8 +46,9 @@ fn about(set: &Retrieval) -> &'static str {
         None => {
             " They are **made from templates** with a fixed seed (`bench/src/retrieval/`): twelve conversations of thirty sessions, with facts of two \
              speakers (\"statement\"), corrections of them, small talk, and details that say nothing by themselves. A detail stands two turns after \
-             what it belongs to, one further than a window reaches: no setting finds it. Half of the questions are such, and most others are \
-             found by every setting, so the set tells little between them; it stays as it was first made."
+             what it belongs to, one further than a window reaches, so that \
+             hardly any setting finds one; most of the others are found by every setting. The set tells little between them, and stays as it was \
+             first made: to change it for a better figure would be tuning."
         }
         Some(_) => "",
     }
