@@ -3,6 +3,7 @@
 //! The build machine runs the same command. The first failure ends it.
 
 mod junit;
+mod qdrant;
 mod sdk;
 
 use std::io::{BufRead as _, BufReader};
@@ -14,6 +15,7 @@ use clap::ValueEnum;
 
 use crate::postgres::Running;
 use crate::test::junit::Count;
+use crate::test::qdrant::Qdrant;
 use crate::workspace::Workspace;
 use crate::{deny, install, process, tidy};
 
@@ -62,6 +64,9 @@ pub(crate) fn test(workspace: &Workspace, args: &Args) -> Result<()> {
     if total != Count::default() {
         println!("\n{total}");
     }
+    if Part::Rust.is_wanted(args) && qdrant::named().is_none() {
+        println!("{}", qdrant::NOT_A_SERVER);
+    }
     Ok(())
 }
 
@@ -90,16 +95,19 @@ fn lint(workspace: &Workspace) -> Result<Count> {
 fn test_rust(workspace: &Workspace) -> Result<Count> {
     step("cargo nextest is installed", || install::cargo_tool(workspace, "cargo-nextest"))?;
     let postgres = step("PostgreSQL is started", || Running::start(workspace))?;
+    let qdrant = step(qdrant::STEP, || Qdrant::start(workspace))?;
     let report = workspace.target.join("nextest").join("ci").join("junit.xml");
     let tests = step("cargo nextest run --workspace", || {
         process::run(
             workspace
                 .cargo()
                 .args(["nextest", "run", "--workspace", "--profile", "ci"])
-                .env("PRIVET_TEST_POSTGRES_URL", &postgres.url),
+                .env("PRIVET_TEST_POSTGRES_URL", &postgres.url)
+                .env(qdrant::URL, qdrant.url()),
         )?;
         junit::read(&report)
     })?;
+    println!("    {}", qdrant.told());
     let examples = step("cargo test --doc --workspace", || test_examples(workspace))?;
     Ok(tests + examples)
 }

@@ -11,7 +11,7 @@ use privet_domain::memory::fusion::fuse;
 use privet_domain::memory::{
     DenseQuery, Embedding, MemoryFilter, MemoryId, MemoryScope, Representation, SparseQuery, VectorIndex as _,
 };
-use privet_engine::memory::{Memory, MemorySettings, legs};
+use privet_engine::memory::{Memory, MemoryIndex, MemorySettings, legs};
 use privet_store::{EmbeddedIndex, Store};
 
 use super::corpus::{self, Vectors};
@@ -40,7 +40,7 @@ pub(super) async fn search(folder: &Path, data: Data, memories: u64) -> Result<S
     index.prepare(embedder, corpus::DIMENSIONS).await?;
     let loaded = begun.elapsed();
     let store = Arc::new(store);
-    let memory = Memory::new(store.clone(), index.clone(), MemorySettings::default());
+    let memory = Memory::new(store.clone(), MemoryIndex::Embedded(index.clone()), MemorySettings::default());
     let scope_of = |number: u64| {
         let user = usize::try_from(number.wrapping_mul(7_919) % data.users())?;
         scopes.get(user).cloned().context("there is no user")

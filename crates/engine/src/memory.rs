@@ -5,8 +5,10 @@
 //! found, and packs what fits; `quote` writes it for a prompt.
 
 mod backfill;
+pub mod check;
 pub mod document;
 mod embedding;
+mod index;
 pub mod quote;
 mod recall;
 mod remember;
@@ -22,12 +24,13 @@ use privet_domain::memory::fusion::{Recency, Weights};
 use privet_domain::memory::pack::PackBudget;
 use privet_domain::memory::{ContentHash, Embedding, Memory as Record, MemoryId, NewMemory, Representation};
 use privet_domain::time::Timestamp;
-use privet_store::{EmbeddedIndex, Embedder, EmbedderState, MemoryUpdate, NewEmbedder, Store, StoreError};
+use privet_store::{Embedder, EmbedderState, MemoryUpdate, NewEmbedder, Store, StoreError};
 use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::traces::candidate;
 
+pub use index::{MemoryIndex, PrepareError};
 use quote::QuoteFormat;
 pub use recall::{Considered, Found, RecallError, RecallRequest, Recollection, legs};
 pub(crate) use remember::of_messages;
@@ -109,7 +112,7 @@ pub enum Vectors {
 pub struct Memory {
     pub(crate) settings: MemorySettings,
     pub(crate) store: Arc<Store>,
-    pub(crate) index: EmbeddedIndex,
+    pub(crate) index: MemoryIndex,
     active: RwLock<Option<Embedder>>,
     /// The embedder whose vectors this process makes of what was there before it, and when it last noted how far it is.
     backfilled: Mutex<Option<(EmbedderId, Timestamp)>>,
@@ -121,7 +124,7 @@ pub struct Memory {
 impl Memory {
     /// The memory that this store keeps.
     #[must_use]
-    pub fn new(store: Arc<Store>, index: EmbeddedIndex, settings: MemorySettings) -> Self {
+    pub fn new(store: Arc<Store>, index: MemoryIndex, settings: MemorySettings) -> Self {
         Self {
             settings,
             store,
@@ -211,6 +214,10 @@ impl Memory {
             return Ok(());
         }
         let known = self.store.embedders().await?;
+        if let MemoryIndex::Embedded(index) = &self.index {
+            let used = known.iter().filter(|embedder| embedder.state != EmbedderState::Old);
+            index.keep_codes(&used.map(|embedder| embedder.id).collect::<Vec<_>>());
+        }
         let active = known.into_iter().find(|embedder| embedder.state == EmbedderState::Active);
         *self.active.write().unwrap_or_else(PoisonError::into_inner) = active;
         Ok(())

@@ -54,6 +54,7 @@ impl Beside {
         let own = engine.clone();
         tasks.spawn(async move {
             if let Some(memory) = &own.memory {
+                memory.until_index_is_ready().await;
                 memory.follow(&own).await;
             }
         });

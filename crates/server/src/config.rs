@@ -7,7 +7,7 @@ mod error;
 mod langfuse;
 mod layers;
 mod limits;
-mod memory;
+pub(crate) mod memory;
 mod prices;
 mod providers;
 mod setting;
@@ -26,6 +26,7 @@ use privet_domain::pricing::PriceBook;
 use privet_engine::RecordMode;
 use privet_engine::limits::LimitSettings;
 use privet_engine::memory::MemorySettings;
+use privet_index::QdrantSettings;
 use privet_providers::ProviderSettings;
 use privet_store::{Durability, Location};
 use secrecy::SecretString;
@@ -56,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) traces: TraceSettings,
     /// How memory works; `None` where nothing is remembered.
     pub(crate) memory: Option<MemorySettings>,
+    /// Where memory's index is, beside PostgreSQL.
+    pub(crate) qdrant: Option<QdrantSettings>,
     pub(crate) database: Location,
     pub(crate) durability: Durability,
     pub(crate) record: RecordMode,
@@ -139,9 +142,9 @@ impl Config {
         let langfuse = langfuse::langfuse(&layers, &mut shown)?;
         let providers = providers::configured(&layers, &mut shown)?;
         let aliases = providers::aliases(&layers, &mut shown)?;
-        let mut warnings: Vec<String> =
-            own_prices.iter().filter_map(|row| prices::without_provider(row, &providers)).collect();
-        let memory = memory::memory(&layers, &database, &mut shown, &mut warnings)?;
+        let warnings = own_prices.iter().filter_map(|row| prices::without_provider(row, &providers)).collect();
+        let memory = memory::memory(&layers, &mut shown)?;
+        let qdrant = memory::qdrant(&layers, &database, &mut shown)?;
         let default_model = providers::default_model(&default_model, &providers, &aliases)?;
         Ok(Self {
             data,
@@ -153,6 +156,7 @@ impl Config {
             alerts,
             traces,
             memory,
+            qdrant,
             database,
             durability,
             record,

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use privet_domain::time::{Clock as _, SystemClock};
+use privet_domain::memory::IndexError;
+use privet_domain::time::{Clock as _, SystemClock, Timestamp};
 use privet_engine::alerts::Alerts;
 use privet_engine::budget::{BudgetParts, BudgetRules, Budgets, Sharing};
 use privet_engine::keyring::Keyring;
-use privet_engine::memory::{Memory, Vectors};
+use privet_engine::memory::{Memory, MemoryIndex, MemorySettings, PrepareError, Vectors};
 use privet_engine::router::Router;
 use privet_engine::switchboard::Switchboard;
 use privet_engine::traces::{BookPricing, Export, Retention, Traces};
 use privet_engine::{Engine, EngineParts};
+use privet_index::QdrantIndex;
 use privet_providers::{Collector, HttpProvider, Provider, ProviderKind, Webhook};
 use privet_store::{Store, TraceStore, WriteSettings};
 use rustix::fs::Mode;
@@ -34,11 +36,18 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 /// From a hit in memory to a long answer.
 const SECONDS_BUCKETS: [f64; 11] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
+/// Beside PostgreSQL there is no index but a server's.
+const NO_INDEX: &str = "with PostgreSQL, memory needs a Qdrant server for its index: set memory.qdrant_url, for example to \
+     \"http://127.0.0.1:6334\" (PRIVET_MEMORY_QDRANT_URL), or memory.enabled = \"false\" \
+     (PRIVET_MEMORY_ENABLED=false) to remember nothing";
+
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When the server cannot start.
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
+    let has_index = config.qdrant.is_some() || config.database.sqlite_file().is_some();
+    anyhow::ensure!(config.memory.is_none() || has_index, NO_INDEX);
     let _folder = claim_folder(&config)?;
     let store = Arc::new(Store::open(&config.database, config.durability).await?);
     let first_key = first_run::first_key(&store, &config).await?;
@@ -155,12 +164,10 @@ pub(crate) async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &
     };
     let budgets = Budgets::start(budgets).await?;
     let switchboard = Switchboard::load(store.clone()).await?;
-    let index = store.embedded_index();
-    let memory = config.memory.clone().zip(index);
-    let memory = memory.map(|(settings, index)| Memory::new(store.clone(), index, settings));
-    if let Some(memory) = &memory {
-        greet_memory(memory.begin(clock.now()).await?);
-    }
+    let memory = match config.memory.clone() {
+        Some(settings) => Some(memory(store.clone(), settings, config, clock.now()).await?),
+        None => None,
+    };
     Ok(Engine::new(EngineParts {
         store,
         traces,
@@ -174,6 +181,36 @@ pub(crate) async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &
         record: config.record,
         memory,
     }))
+}
+
+async fn memory(
+    store: Arc<Store>,
+    settings: MemorySettings,
+    config: &Config,
+    now: Timestamp,
+) -> anyhow::Result<Memory> {
+    if !store.is_shared() {
+        // Whoever claimed tasks before is dead.
+        store.release_outbox(now).await?;
+    }
+    let memory = Memory::new(store.clone(), memory_index(&store, config)?, settings);
+    greet_memory(memory.begin(now).await?);
+    match memory.prepare_index().await {
+        Err(PrepareError::Index(error @ IndexError::Unavailable(_))) => {
+            tracing::warn!(%error, "until it does, nothing is recalled, and what is said waits for the index");
+        }
+        prepared => prepared.context("memory's index cannot be used")?,
+    }
+    Ok(memory)
+}
+
+/// Inside SQLite, or on a server: beside PostgreSQL there is no other.
+pub(crate) fn memory_index(store: &Store, config: &Config) -> anyhow::Result<MemoryIndex> {
+    match (&config.qdrant, store.embedded_index()) {
+        (Some(qdrant), _) => Ok(MemoryIndex::Server(QdrantIndex::new(qdrant)?)),
+        (None, Some(index)) => Ok(MemoryIndex::Embedded(index)),
+        (None, None) => anyhow::bail!(NO_INDEX),
+    }
 }
 
 /// How memories are found.

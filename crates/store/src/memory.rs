@@ -28,7 +28,7 @@ pub use embedded::EmbeddedIndex;
 pub use embedder::{EMBEDDER_COMPLETE, Embedder, EmbedderState, NewEmbedder};
 pub use list::{FormerText, MemoryCursor, MemoryList, MemoryPage};
 pub use outbox::{OutboxDepth, OutboxTask};
-pub use vector::Coverage;
+pub use vector::{Coverage, MissingTexts};
 
 use crate::db::{Store, reading, writing};
 use crate::error::StoreError;

@@ -96,9 +96,16 @@ impl PrivetBuilder {
         self
     }
 
-    /// Keeps the data in this PostgreSQL database, by `DATABASE_URL`.
+    /// Keeps the data in this PostgreSQL database, by `DATABASE_URL`. Nothing is remembered unless [`Self::qdrant`] follows.
     pub fn database_url(self, url: impl Into<String>) -> Self {
-        self.env("DATABASE_URL", url)
+        self.env("DATABASE_URL", url).env("PRIVET_MEMORY_ENABLED", "false")
+    }
+
+    /// Remembers, with the index in this collection of a Qdrant server.
+    pub fn qdrant(self, url: impl Into<String>, collection: impl Into<String>) -> Self {
+        self.env("PRIVET_MEMORY_ENABLED", "true")
+            .env("PRIVET_MEMORY_QDRANT_URL", url)
+            .env("PRIVET_MEMORY_QDRANT_COLLECTION", collection)
     }
 
     /// Starts the server and waits until it listens.

@@ -46,9 +46,14 @@ pub(super) struct Servers {
 
 /// Makes the virtual environment anew when the requirements have changed; returns its Python.
 pub(super) fn install_python(workspace: &Workspace, tests: PythonTests) -> Result<PathBuf> {
+    python_with(workspace, &workspace.root.join(tests.path()), &format!("sdk-{}", tests.folder))
+}
+
+/// A Python with what the folder's `requirements.txt` asks for, in a folder of this name in `target/`.
+pub(crate) fn python_with(workspace: &Workspace, folder: &Path, name: &str) -> Result<PathBuf> {
     process::require(&[("python3", "sudo apt-get install python3 python3-venv")])?;
-    let requirements = workspace.root.join(tests.path()).join("requirements.txt");
-    let folder = workspace.target.join(format!("sdk-{}", tests.folder));
+    let requirements = folder.join("requirements.txt");
+    let folder = workspace.target.join(name);
     let python = folder.join("bin").join("python");
     let installed = Installed { wanted: requirements, done: folder.join("requirements.installed.txt") };
     if installed.is_current()? {

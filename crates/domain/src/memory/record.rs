@@ -15,10 +15,11 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6d65_6d6f_7279_4f66_8072_6976_6574_000
 const CONTENT_CONTEXT: &str = "privet 2026-11 content of a memory's representation";
 
 impl MemoryId {
-    /// The memory of a message: the same at every attempt to make it.
+    /// The memory of a message has its id: the same at every attempt to make it, and in the order of time, so that rows written
+    /// together lie together.
     #[must_use]
     pub fn of_message(message: MessageId) -> Self {
-        Uuid::new_v5(&NAMESPACE, message.as_uuid().as_bytes()).into()
+        message.as_uuid().into()
     }
 
     /// The memory of a document's piece, counted from 0: the same at every attempt to make it.

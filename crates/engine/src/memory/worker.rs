@@ -12,8 +12,8 @@ use privet_domain::memory::{ContentHash, Embedding, IndexError, IndexedMemory, M
 use privet_domain::scope::Scopes;
 use privet_store::{Embedder, EmbedderState, OutboxTask, ShownProject, StoreError};
 
-use super::Memory;
 use super::embedding::ToEmbed;
+use super::{Memory, PrepareError};
 use crate::Engine;
 use crate::keyring::Caller;
 use crate::traces::RequestTrace;
@@ -31,6 +31,15 @@ const PAUSE: Duration = Duration::from_secs(2);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Who pays for the vectors of what is remembered.
 const PAYER: &str = "memory";
+
+impl From<PrepareError> for StepError {
+    fn from(error: PrepareError) -> Self {
+        match error {
+            PrepareError::Index(error) => Self::Index(error),
+            PrepareError::Store(error) => Self::Store(error),
+        }
+    }
+}
 
 /// Why a step was not done.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +92,7 @@ impl Memory {
 
     /// Does some of what waits. Gives whether there may be more to do.
     async fn step(&self, engine: &Arc<Engine>) -> Result<bool, StepError> {
-        if self.settings.embedder.is_none() {
+        if self.settings.embedder.is_none() && !self.index.is_given_words() {
             return Ok(self.store.weave_outbox(STEP, engine.clock.now()).await? == STEP as usize);
         }
         let tasks = self.index_some(engine).await?;
@@ -122,7 +131,8 @@ impl Memory {
         }
         // An embedder that fails holds up no other one's vectors.
         let mut failure = None;
-        for embedder in self.store.embedders().await?.iter().filter(|embedder| embedder.state != EmbedderState::Old) {
+        let known = if self.settings.embedder.is_some() { self.store.embedders().await? } else { Vec::new() };
+        for embedder in known.iter().filter(|embedder| embedder.state != EmbedderState::Old) {
             if let Err(error) = self.embed_memories(engine, embedder, &mut memories).await {
                 failure = Some(error);
             }
@@ -138,8 +148,7 @@ impl Memory {
         embedder: &Embedder,
         memories: &mut [IndexedMemory],
     ) -> Result<(), StepError> {
-        let hashes: Vec<ContentHash> = memories.iter().flat_map(|memory| &memory.parts).map(|part| part.hash).collect();
-        let mut known: HashMap<ContentHash, Embedding> = self.store.cached_vectors(embedder, &hashes).await?;
+        let mut known: HashMap<ContentHash, Embedding> = self.known_vectors(embedder, memories).await?;
         let mut missing: HashMap<ProjectId, HashMap<ContentHash, String>> = HashMap::new();
         for memory in memories.iter() {
             for part in memory.parts.iter().filter(|part| !known.contains_key(&part.hash)) {

@@ -3,19 +3,19 @@
 
 mod asking;
 mod browse;
+mod check;
 mod eval;
 mod exchange;
 mod line;
 mod make;
+mod on_server;
+mod reindex;
 mod search;
 
 use clap::{Args, Subcommand};
-use privet_domain::id::EmbedderId;
-use privet_domain::time::{Clock as _, SystemClock};
-use privet_store::{EmbedderState, MemoryCheck, Store};
-use serde_json::json;
+use privet_engine::memory::check::Mending;
 
-use super::{Common, Exit, FAILURE, load, open_known_store, print_json};
+use super::{Common, Exit};
 
 #[derive(Args)]
 pub(super) struct MemoryArgs {
@@ -47,8 +47,10 @@ enum MemoryCommand {
         #[arg(long)]
         repair: bool,
     },
-    /// Make the index of words again from what is remembered, and what is missing of the vectors
+    /// Make the index of words again from what is remembered, and what is missing of the vectors; on a Qdrant server everything
     Rebuild,
+    /// Make the vectors of all that is remembered by another embedder, while recall goes on with the one before
+    Reindex(reindex::ReindexArgs),
 }
 
 pub(super) async fn run(args: MemoryArgs) -> Result<(), Exit> {
@@ -61,60 +63,9 @@ pub(super) async fn run(args: MemoryArgs) -> Result<(), Exit> {
         MemoryCommand::Export(args) => exchange::export(common, args).await,
         MemoryCommand::Import(args) => exchange::import(common, args).await,
         MemoryCommand::Eval(args) => Box::pin(eval::run(common, args)).await,
-        MemoryCommand::Check { repair } => check(common, repair, false).await,
-        MemoryCommand::Rebuild => check(common, true, true).await,
+        MemoryCommand::Check { repair: false } => check::run(common, Mending::Count).await,
+        MemoryCommand::Check { repair: true } => check::run(common, Mending::Differing).await,
+        MemoryCommand::Rebuild => check::run(common, Mending::Everything).await,
+        MemoryCommand::Reindex(args) => Box::pin(reindex::run(common, args)).await,
     }
-}
-
-async fn check(common: &Common, repair: bool, words_anew: bool) -> Result<(), Exit> {
-    let config = load(common, None)?;
-    let store = open_known_store(&config).await?;
-    let embedders = store.embedders().await?;
-    let active = embedders.into_iter().find(|embedder| embedder.state == EmbedderState::Active);
-    // Without an embedder in the configuration no vector is missed.
-    let has_embedder = config.memory.as_ref().is_some_and(|memory| memory.embedder.is_some());
-    let embedder = active.filter(|_| has_embedder).map(|embedder| embedder.id);
-    if words_anew {
-        store.empty_keyword_index().await?;
-    }
-    if repair {
-        mend(&store, embedder).await?;
-    }
-    let check = store.check_memory(embedder).await?;
-    tell(common, &check)?;
-    match check.drift.total() {
-        0 => Ok(()),
-        drift => Err(Exit::new(FAILURE, format!("drift {drift}: run privet memory check --repair"))),
-    }
-}
-
-async fn mend(store: &Store, embedder: Option<EmbedderId>) -> Result<(), Exit> {
-    while store.repair_memory(embedder, SystemClock.now()).await? > 0 {}
-    Ok(())
-}
-
-fn tell(common: &Common, check: &MemoryCheck) -> Result<(), Exit> {
-    if common.json {
-        return print_json(&json!({
-            "memories": check.memories, "representations": check.representations, "drift": check.drift,
-            "drift_total": check.drift.total(), "outbox": check.outbox.tasks,
-        }));
-    }
-    println!("memories         {}", check.memories);
-    println!("representations  {}", check.representations);
-    println!("in the outbox    {}", check.outbox.tasks);
-    println!("drift            {}", check.drift.total());
-    let drift = &check.drift;
-    for (name, count) in [
-        ("without text", drift.without_text),
-        ("without words", drift.without_words),
-        ("words of nothing", drift.words_of_nothing),
-        ("without a vector", drift.without_vector),
-        ("vectors of nothing", drift.vectors_of_nothing),
-    ] {
-        if count > 0 {
-            println!("  {name}: {count}");
-        }
-    }
-    Ok(())
 }

@@ -8,11 +8,13 @@ use privet_domain::memory::pack::PackBudget;
 use privet_domain::time::parse_duration;
 use privet_engine::memory::quote::QuoteFormat;
 use privet_engine::memory::{EmbedderSettings, MemorySettings};
+use privet_index::{QdrantSettings, SettingsError};
 use privet_store::Location;
+use secrecy::SecretString;
 
 use super::error::ConfigError;
 use super::layers::Layers;
-use super::setting::{Shown, count};
+use super::setting::{Shown, Value, count};
 
 /// Models whose dimensions are known: those of OpenAI, Gemini, and what Ollama's library has most of.
 const KNOWN_DIMENSIONS: [(&str, usize); 8] = [
@@ -29,12 +31,7 @@ const KNOWN_DIMENSIONS: [(&str, usize); 8] = [
 const BYTES_PER_TOKEN: usize = 20;
 
 /// `None` where nothing is remembered.
-pub(super) fn memory(
-    layers: &Layers,
-    database: &Location,
-    shown: &mut Vec<Shown>,
-    warnings: &mut Vec<String>,
-) -> Result<Option<MemorySettings>, ConfigError> {
+pub(super) fn memory(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Option<MemorySettings>, ConfigError> {
     let mut value = |key: &str| layers.shown(key, shown);
     let enabled = value("memory.enabled").parse(enabled)?;
     let (embedder, dimensions) = (value("memory.embedder"), value("memory.dimensions"));
@@ -46,7 +43,7 @@ pub(super) fn memory(
     let embedder = match model {
         None => None,
         Some((provider, model)) => {
-            let known = KNOWN_DIMENSIONS.iter().find(|(name, _)| *name == model).map(|(_, dimensions)| *dimensions);
+            let known = known_dimensions(&model);
             let missing = || {
                 let remedy = "say how many dimensions its vectors have: memory.dimensions".to_owned();
                 ConfigError::value(&embedder.origin, "memory.embedder", &embedder.text, remedy)
@@ -55,21 +52,7 @@ pub(super) fn memory(
             Some(EmbedderSettings { name: embedder.text.clone(), provider, model, dimensions })
         }
     };
-    let is_sqlite = database.sqlite_file().is_some();
-    if !is_sqlite && enabled != Some(false) {
-        if enabled == Some(true) {
-            let remedy = "memory is kept in SQLite; with PostgreSQL set memory.enabled = \"false\"".to_owned();
-            return Err(ConfigError::value(
-                &layers.shown("memory.enabled", &mut Vec::new()).origin,
-                "memory.enabled",
-                "true",
-                remedy,
-            ));
-        }
-        warnings.push("nothing is remembered: memory is kept in SQLite, and the database is PostgreSQL".to_owned());
-    }
-    let remembers = enabled.unwrap_or(is_sqlite);
-    Ok(remembers.then(|| MemorySettings {
+    Ok(enabled.then(|| MemorySettings {
         embedder,
         budget: PackBudget {
             tokens_max: tokens,
@@ -83,14 +66,51 @@ pub(super) fn memory(
     }))
 }
 
-fn enabled(text: &str) -> Result<Option<bool>, String> {
-    match text {
-        "auto" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| "write \"auto\", true or false".to_owned()),
+/// Where the index is, if it is a Qdrant server.
+pub(super) fn qdrant(
+    layers: &Layers,
+    database: &Location,
+    shown: &mut Vec<Shown>,
+) -> Result<Option<QdrantSettings>, ConfigError> {
+    let mut value = |key: &str| layers.shown(key, shown);
+    let (url, api_key) = (value("memory.qdrant_url"), value("memory.qdrant_api_key"));
+    let collection = value("memory.qdrant_collection");
+    if url.text.is_empty() {
+        return Ok(None);
     }
+    let wrong =
+        |value: &Value, shown: &str, remedy: String| Err(ConfigError::value(&value.origin, &value.key, shown, remedy));
+    let settings = QdrantSettings {
+        url: url.text.clone(),
+        api_key: (!api_key.text.is_empty()).then(|| SecretString::from(api_key.text.as_str())),
+        collection: collection.text.clone(),
+    };
+    match settings.check() {
+        Ok(()) => {}
+        // The address may hold a password by mistake.
+        Err(error @ SettingsError::Url(_)) => return wrong(&url, "", error.to_string()),
+        Err(error @ SettingsError::Collection(_)) => return wrong(&collection, &collection.text, error.to_string()),
+        Err(error @ SettingsError::Key) => return wrong(&api_key, "(secret)", error.to_string()),
+    }
+    if database.sqlite_file().is_some() {
+        let remedy = "a Qdrant server goes with PostgreSQL (database_url); with SQLite the index is in privet.db: leave \
+                      memory.qdrant_url out";
+        return wrong(&url, &url.text, remedy.to_owned());
+    }
+    Ok(Some(settings))
 }
 
-fn model(text: &str) -> Result<Option<(String, String)>, String> {
+fn enabled(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "write true or false".to_owned())
+}
+
+/// The dimensions of a model that is well known.
+pub(crate) fn known_dimensions(model: &str) -> Option<usize> {
+    KNOWN_DIMENSIONS.iter().find(|(name, _)| *name == model).map(|(_, dimensions)| *dimensions)
+}
+
+/// `None` where nothing is named.
+pub(crate) fn model(text: &str) -> Result<Option<(String, String)>, String> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -118,4 +138,34 @@ fn half_life(text: &str) -> Result<Option<Recency>, String> {
     let half_life = parse_duration(text).filter(|time| *time >= Duration::from_secs(60));
     let recency = half_life.map(|half_life| Some(Recency { half_life, share: RECENCY_SHARE }));
     recency.ok_or_else(|| "write a time such as \"30d\", or \"off\"".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::load;
+
+    const POSTGRES: &str = "database_url = \"postgres://me:canary@db/x\"\n";
+
+    #[test]
+    fn memory_is_on_and_its_index_is_a_server_only_where_one_is_named() {
+        let config = load("", &[]).unwrap();
+        assert!(config.memory.is_some() && config.qdrant.is_none());
+        let config = load("[memory]\nenabled = \"false\"\n", &[]).unwrap();
+        assert!(config.memory.is_none());
+        let url = ("PRIVET_MEMORY_QDRANT_URL", "http://127.0.0.1:6334");
+        let config = load(POSTGRES, &[url, ("PRIVET_MEMORY_QDRANT_API_KEY", "canary-key")]).unwrap();
+        let qdrant = config.qdrant.as_ref().unwrap();
+        assert_eq!((qdrant.url.as_str(), qdrant.collection.as_str()), ("http://127.0.0.1:6334", "privet"));
+        let shown = format!("{config:?}");
+        assert!(qdrant.api_key.is_some() && !shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn what_cannot_be_a_qdrant_server_is_refused_with_what_is_right() {
+        let error = load(POSTGRES, &[("PRIVET_MEMORY_QDRANT_URL", "http://me:canary@host")]).unwrap_err();
+        assert!(error.contains("memory.qdrant_url") && error.contains("gRPC port"), "{error}");
+        assert!(!error.contains("canary"), "{error}");
+        let error = load("", &[("PRIVET_MEMORY_QDRANT_URL", "http://127.0.0.1:6334")]).unwrap_err();
+        assert!(error.contains("goes with PostgreSQL"), "{error}");
+    }
 }

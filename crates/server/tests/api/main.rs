@@ -1,7 +1,12 @@
 //! The whole product over HTTP and by its command line: the real binary, with a scripted provider behind it.
 //!
 //! One test binary, so that it links once. Durability under `kill -9` is tested elsewhere.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed, one that did not run says so"
+)]
 
 mod alerts;
 mod bad_input;
@@ -15,6 +20,7 @@ mod lesson;
 mod lesson_traces;
 mod limits_address;
 mod memory;
+mod memory_at_scale;
 mod memory_command;
 mod money;
 mod openai;

@@ -31,12 +31,6 @@ impl Stand {
         Answer::of(self.client.post(url).bearer_auth(key).header("content-type", "application/json").body(body)).await
     }
 
-    /// The last chat that the provider received: the worker may have asked for embeddings after it.
-    fn chatted(&self) -> Value {
-        let requests = self.mock.requests().into_iter().rev();
-        requests.map(|request| request.body).find(|body| body["messages"].is_array()).unwrap()
-    }
-
     async fn key_of(&self, user: &str) -> String {
         let output = self.privet(&["keys", "create", "--name", user, "--user", user]).await;
         assert!(output.status.success(), "{output:?}");
@@ -68,7 +62,7 @@ async fn say_and_ask_elsewhere(stand: &Stand) {
     assert_eq!(first.status, 200, "{first:?}");
     let second = stand.say_as(stand.server.key(), "Tell me about my cat").await;
     assert_eq!(second.status, 200, "{second:?}");
-    let (role, block) = recalled(&stand.chatted()).unwrap_or_else(|| panic!("{}", stand.chatted()));
+    let (role, block) = recalled(&stand.sent_chat().body).unwrap_or_else(|| panic!("{:?}", stand.sent_chat().body));
     assert_eq!(role, "user", "recalled texts are no orders");
     assert!(block.contains("Filemon") && block.contains("author=\"user\""), "{block}");
     assert!(!block.contains("Tell me about my cat"), "what is asked is in the thread: {block}");
@@ -82,7 +76,7 @@ async fn say_and_ask_elsewhere(stand: &Stand) {
     let (other, bob) = (stand.key_of_project("other").await, stand.key_of("bob").await);
     for key in [other, bob] {
         assert_eq!(stand.say_as(&key, "Tell me about my cat").await.status, 200);
-        assert_eq!(recalled(&stand.chatted()), None, "somebody else's");
+        assert_eq!(recalled(&stand.sent_chat().body), None, "somebody else's");
     }
 }
 
@@ -109,7 +103,7 @@ async fn an_embedder_that_fails_costs_the_meaning_and_never_the_answer() {
     assert_eq!(first.status, 200, "{first:?}");
     let second = stand.say_as(stand.server.key(), "Who is my cat?").await;
     assert_eq!(second.status, 200, "{second:?}");
-    assert!(recalled(&stand.chatted()).unwrap().1.contains("Filemon"));
+    assert!(recalled(&stand.sent_chat().body).unwrap().1.contains("Filemon"));
     let trace = stand.get(&format!("/api/public/traces/{}", second.header("x-privet-trace-id").unwrap())).await.json();
     let step =
         trace["observations"].as_array().unwrap().iter().find(|step| step["type"] == "RETRIEVER").unwrap().clone();
@@ -135,7 +129,7 @@ async fn fault_32_poisoned_memory_is_quoted_as_data_and_a_deleted_one_is_gone() 
     assert_eq!(made.status, 201, "{made:?}");
     stand.until_embedded("cat").await;
     assert_eq!(stand.say_as(stand.server.key(), "what of the cat?").await.status, 200);
-    let (role, block) = recalled(&stand.chatted()).unwrap();
+    let (role, block) = recalled(&stand.sent_chat().body).unwrap();
     assert_eq!((role.as_str(), block.matches("</recalled_memory>").count()), ("user", 1), "{block}");
     assert!(block.ends_with("</recalled_memory>"), "{block}");
     let id = made.json()["ids"][0].as_str().unwrap().to_owned();
@@ -236,6 +230,6 @@ async fn switched_off_nothing_is_remembered() {
     let stand = Stand::with_config("[memory]\nenabled = \"false\"\n").await;
     stand.say_as(stand.server.key(), "My cat is called Filemon.").await;
     stand.say_as(stand.server.key(), "Who is my cat?").await;
-    assert_eq!(recalled(&stand.chatted()), None);
+    assert_eq!(recalled(&stand.sent_chat().body), None);
     assert_eq!(stand.memories(Method::POST, "/search", json!({"query": "cat"})).await.status, 400);
 }

@@ -124,6 +124,11 @@ impl Stand {
         self.mock.requests().pop().unwrap()
     }
 
+    /// The last chat that the provider received: what is remembered is embedded beside it.
+    pub(crate) fn sent_chat(&self) -> RecordedRequest {
+        self.mock.requests().into_iter().rfind(|request| !request.path.contains("/embeddings")).unwrap()
+    }
+
     /// The messages of the last request that the provider received, as `ROLE: CONTENT`.
     ///
     /// The prompt that a new project has, and that `/api/chat` puts in front of every thread, is left out.

@@ -8,6 +8,7 @@ mod client;
 mod command_line;
 mod history;
 mod kill;
+mod memory;
 mod money;
 mod purse;
 mod traces;

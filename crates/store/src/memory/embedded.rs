@@ -49,6 +49,11 @@ impl Store {
 }
 
 impl EmbeddedIndex {
+    /// Keeps the codes of these embedders in memory and no others: the rest is read again if it is ever needed.
+    pub fn keep_codes(&self, embedders: &[EmbedderId]) {
+        self.shelves.keep(embedders);
+    }
+
     fn sqlite(&self) -> Result<&Sqlite, IndexError> {
         match &*self.db {
             Db::Sqlite(sqlite) => Ok(sqlite),

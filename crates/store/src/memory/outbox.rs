@@ -25,6 +25,9 @@ const CLAIM: &str = "UPDATE memory_outbox SET due_at = $2, attempts = attempts +
      SELECT seq FROM memory_outbox WHERE due_at <= $1 ORDER BY due_at, seq LIMIT $3) \
      RETURNING seq, generation, memory_id, project_id, attempts, created_at";
 const ACKNOWLEDGE: &str = "DELETE FROM memory_outbox WHERE seq = $1 AND generation = $2";
+/// Nobody has it any more: somebody else did it meanwhile.
+const AGAIN: &str = "INSERT INTO memory_outbox (memory_id, project_id, generation, attempts, due_at, created_at) \
+     VALUES ($1, $2, 1, 0, $3, $3) ON CONFLICT (memory_id) DO NOTHING";
 const RETRY: &str = "UPDATE memory_outbox SET due_at = $3 WHERE seq = $1 AND generation = $2";
 
 type TaskRow = (i64, i64, Uuid, Uuid, i64, i64);
@@ -111,14 +114,23 @@ impl Store {
         Ok(tasks)
     }
 
-    /// Takes tasks that are done out of the outbox. Those whose memory changed meanwhile stay, and are due.
+    /// Takes tasks that are done out of the outbox. Those whose memory changed meanwhile stay, and are due. One that somebody else
+    /// has done meanwhile comes again: who was late may have put into the index what the other had removed.
     ///
     /// # Errors
     /// When the database fails; the tasks are then due again after their lease.
     pub async fn acknowledge_outbox(&self, tasks: &[OutboxTask]) -> Result<(), StoreError> {
         writing!(self, conn => {
             for task in tasks {
-                sqlx::query(ACKNOWLEDGE).bind(task.seq).bind(task.generation).execute(&mut *conn).await?;
+                let done = sqlx::query(ACKNOWLEDGE).bind(task.seq).bind(task.generation).execute(&mut *conn).await?;
+                if done.rows_affected() == 0 {
+                    sqlx::query(AGAIN)
+                        .bind(task.memory.as_uuid())
+                        .bind(task.project.as_uuid())
+                        .bind(task.since.as_micros())
+                        .execute(&mut *conn)
+                        .await?;
+                }
             }
         });
         Ok(())
@@ -142,6 +154,20 @@ impl Store {
         Ok(())
     }
 
+    /// Makes every task due: what claimed them is dead, and what failed may go now. For the one server of a SQLite file, at its start.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn release_outbox(&self, now: Timestamp) -> Result<(), StoreError> {
+        writing!(self, conn => {
+            sqlx::query("UPDATE memory_outbox SET due_at = $1 WHERE due_at > $1")
+                .bind(now.as_micros())
+                .execute(&mut *conn)
+                .await?;
+        });
+        Ok(())
+    }
+
     /// How much waits, and since when.
     ///
     /// # Errors
@@ -151,6 +177,26 @@ impl Store {
             sqlx::query_as("SELECT COUNT(*), MIN(created_at) FROM memory_outbox").fetch_one(pool).await
         })?;
         Ok(OutboxDepth { tasks: tasks.unsigned_abs(), since: since.map(Timestamp::from_micros) })
+    }
+
+    /// Those of these memories that wait in the outbox.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn waiting_in_outbox(&self, ids: &[MemoryId]) -> Result<Vec<MemoryId>, StoreError> {
+        let select = format!("SELECT memory_id FROM memory_outbox WHERE memory_id IN ({})", places(1));
+        let mut waiting = Vec::new();
+        for ids in ids.chunks(IDS_OF_A_QUERY) {
+            let rows: Vec<Uuid> = reading!(self, pool => {
+                let mut query = sqlx::query_scalar(AssertSqlSafe(select.as_str()));
+                for id in padded(ids) {
+                    query = query.bind(id.as_uuid());
+                }
+                query.fetch_all(pool).await
+            })?;
+            waiting.extend(rows.into_iter().map(MemoryId::from));
+        }
+        Ok(waiting)
     }
 
     /// Those of these memories that are there, as the index is to hold them, without vectors. Of all projects: this is for the

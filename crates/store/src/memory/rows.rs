@@ -107,10 +107,6 @@ struct Neighbour {
 const STANDING: &str =
     "SELECT id, project_id, user_id, conversation_id, kind, seq FROM memories WHERE message_id = $1 ORDER BY id";
 
-/// One memory.
-pub(super) const STANDING_OF: &str =
-    "SELECT id, project_id, user_id, conversation_id, kind, seq FROM memories WHERE id = $1";
-
 /// The memories of a conversation.
 pub(crate) const OF_CONVERSATION: &str = "SELECT id, project_id, user_id, conversation_id, kind, seq FROM memories \
      WHERE project_id = $1 AND conversation_id = $2 ORDER BY id";
@@ -140,12 +136,17 @@ impl From<StandingRow> for Standing {
     }
 }
 
-/// The windows that a change between two places makes different from what they are.
-fn changed_windows(scope: &MemoryScope, rows: &[Neighbour], first: i64, last: i64) -> (Vec<Part>, Vec<MemoryId>) {
+/// Adds the windows that a change between two places makes different from what they are, and the memories that have others now.
+fn changed_windows(
+    scope: &MemoryScope,
+    rows: &[Neighbour],
+    (first, last): (i64, i64),
+    windows: &mut Vec<Part>,
+    replaced: &mut Vec<MemoryId>,
+) {
     let lines: Vec<String> = rows.iter().map(|row| line(row.name.as_deref(), row.role.as_deref(), &row.text)).collect();
     let begin = rows.partition_point(|row| row.seq < first).saturating_sub(1);
     let end = rows.partition_point(|row| row.seq <= last) + 1;
-    let (mut windows, mut replaced) = (Vec::new(), Vec::new());
     for (at, row) in rows.iter().enumerate().take(end).skip(begin) {
         let (Some(own), before) = (lines.get(at), at.checked_sub(1).and_then(|at| lines.get(at))) else { continue };
         let text = window(before.map(String::as_str), own, lines.get(at + 1).map(String::as_str));
@@ -157,7 +158,6 @@ fn changed_windows(scope: &MemoryScope, rows: &[Neighbour], first: i64, last: i6
         }
         windows.push(part);
     }
-    (windows, replaced)
 }
 
 /// The key of a conversation's lock.
@@ -264,7 +264,7 @@ macro_rules! define_rows {
             }
 
             async fn rewindow(&mut self, threads: &Threads) -> Result<Vec<(MemoryId, ProjectId)>, sqlx::Error> {
-                let mut all = Vec::new();
+                let (mut windows, mut replaced) = (Vec::new(), Vec::new());
                 for (thread, (first, last)) in threads {
                     if $is_shared {
                         sqlx::query(LOCK_CONVERSATION).bind(lock_key(thread.conversation)).execute(&mut *self).await?;
@@ -277,20 +277,21 @@ macro_rules! define_rows {
                         .bind(*last)
                         .fetch_all(&mut *self)
                         .await?;
-                    let (windows, replaced) = changed_windows(&thread.scope, &rows, *first, *last);
-                    for ids in chunks(&replaced) {
-                        let mut delete = sqlx::query($statements.drop_windows(ids.len()));
-                        for id in ids {
-                            delete = delete.bind(id.as_uuid());
-                        }
-                        delete.execute(&mut *self).await?;
-                    }
-                    insert_parts!(self, $statements, &windows);
-                    let changed: Vec<MemoryId> = windows.iter().map(|part| part.memory).collect();
-                    self.revise(&changed).await?;
-                    all.extend(changed.into_iter().map(|id| (id, thread.scope.project)));
+                    changed_windows(&thread.scope, &rows, (*first, *last), &mut windows, &mut replaced);
                 }
-                Ok(all)
+                for ids in chunks(&replaced) {
+                    let mut delete = sqlx::query($statements.drop_windows(ids.len()));
+                    for id in ids {
+                        delete = delete.bind(id.as_uuid());
+                    }
+                    delete.execute(&mut *self).await?;
+                }
+                insert_parts!(self, $statements, &windows);
+                let changed: Vec<(MemoryId, ProjectId)> =
+                    windows.iter().map(|part| (part.memory, part.project)).collect();
+                let ids: Vec<MemoryId> = changed.iter().map(|(id, _)| *id).collect();
+                self.revise(&ids).await?;
+                Ok(changed)
             }
 
             async fn forget(&mut self, ids: &[MemoryId]) -> Result<u64, sqlx::Error> {

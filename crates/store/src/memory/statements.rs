@@ -12,6 +12,8 @@ pub(super) struct Statements {
     forget: BySize,
     drop_windows: BySize,
     revise: BySize,
+    standings: BySize,
+    acknowledge: BySize,
 }
 
 pub(super) static SQLITE: LazyLock<Statements> = LazyLock::new(|| Statements::new(|_| "?".to_owned()));
@@ -49,6 +51,13 @@ impl Statements {
             drop_windows: sizes(|rows| {
                 format!("DELETE FROM memory_representations WHERE kind = 'window' AND memory_id IN ({})", ids(rows))
             }),
+            standings: sizes(|rows| {
+                format!(
+                    "SELECT id, project_id, user_id, conversation_id, kind, seq FROM memories WHERE id IN ({})",
+                    ids(rows)
+                )
+            }),
+            acknowledge: sizes(|rows| format!("DELETE FROM memory_outbox WHERE seq IN ({})", ids(rows))),
             revise: sizes(|rows| format!("UPDATE memories SET revision = revision + 1 WHERE id IN ({})", ids(rows))),
         }
     }
@@ -81,5 +90,15 @@ impl Statements {
     /// Counts a change of memories' representations.
     pub(super) fn revise(&'static self, rows: usize) -> &'static str {
         of_size(&self.revise, rows)
+    }
+
+    /// Where memories stand, by their ids.
+    pub(super) fn standings(&'static self, rows: usize) -> &'static str {
+        of_size(&self.standings, rows)
+    }
+
+    /// Takes tasks out of the outbox, by their places, in whatever state they are.
+    pub(super) fn acknowledge(&'static self, rows: usize) -> &'static str {
+        of_size(&self.acknowledge, rows)
     }
 }

@@ -19,7 +19,37 @@ pub struct Coverage {
     pub with_vector: u64,
 }
 
+/// Texts that are still to be embedded, each once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingTexts {
+    /// How many.
+    pub texts: u64,
+    /// How many bytes they have together.
+    pub bytes: u64,
+}
+
 impl Store {
+    /// What an embedder has no vectors of; everything if it is none yet, and always with PostgreSQL, where the index knows.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn missing_texts(&self, embedder: Option<EmbedderId>) -> Result<MissingTexts, StoreError> {
+        const TEXTS: &str = "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM ( \
+             SELECT content_hash, MAX(octet_length(text)) AS bytes FROM memory_representations GROUP BY content_hash) r";
+        let (texts, bytes): (i64, i64) = match &*self.db {
+            Db::Postgres(pool) => sqlx::query_as(TEXTS).fetch_one(pool).await?,
+            Db::Sqlite(sqlite) => {
+                let select = format!(
+                    "{TEXTS} WHERE NOT EXISTS (SELECT 1 FROM memory_vectors v WHERE v.content_hash = r.content_hash \
+                     AND v.embedder_id = $1)"
+                );
+                let embedder = embedder.map(EmbedderId::as_uuid).unwrap_or_default();
+                sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(embedder).fetch_one(&sqlite.readers).await?
+            }
+        };
+        Ok(MissingTexts { texts: texts.unsigned_abs(), bytes: bytes.unsigned_abs() })
+    }
+
     /// The vectors that an embedder made of texts with these hashes; those that are missing are to be made. Always empty with
     /// PostgreSQL, where vectors are the index's alone.
     ///

@@ -8,9 +8,11 @@ use privet_domain::time::Timestamp;
 use sqlx::types::Uuid;
 use sqlx::{PgConnection, SqliteConnection};
 
-use super::rows::{MemoryRows, STANDING_OF, Standing, StandingRow, Threads, touch};
+use super::rows::{MemoryRows, Standing, StandingRow, Threads, touch};
+use super::statements;
 use crate::db::{Store, writing};
 use crate::error::StoreError;
+use crate::statements::chunks;
 
 /// Of so many memories the windows are made in one transaction.
 const STEP_WINDOWS: usize = 8;
@@ -19,30 +21,47 @@ const STEP_WINDOWS: usize = 8;
 trait Weave: MemoryRows {
     /// Makes the windows of memories and of those beside them; gives those whose windows are others now.
     async fn weave(&mut self, memories: &[MemoryId]) -> Result<Vec<(MemoryId, ProjectId)>, sqlx::Error>;
+
+    /// Takes tasks out of the outbox whose memories cannot have changed since they were read in the same transaction.
+    async fn done(&mut self, tasks: &[(i64, Uuid)]) -> Result<(), sqlx::Error>;
 }
 
 /// The same for both databases.
 macro_rules! define_weave {
-    ($connection:ty) => {
+    ($connection:ty, $statements:expr) => {
         impl Weave for $connection {
             async fn weave(&mut self, memories: &[MemoryId]) -> Result<Vec<(MemoryId, ProjectId)>, sqlx::Error> {
                 let mut threads = Threads::new();
-                for memory in memories {
-                    let standing: Option<StandingRow> =
-                        sqlx::query_as(STANDING_OF).bind(memory.as_uuid()).fetch_optional(&mut *self).await?;
-                    let Some(standing) = standing.map(Standing::from) else { continue };
-                    if let Some(thread) = standing.thread {
-                        touch(&mut threads, thread, standing.seq);
+                for memories in chunks(memories) {
+                    let mut select = sqlx::query_as::<_, StandingRow>($statements.standings(memories.len()));
+                    for memory in memories {
+                        select = select.bind(memory.as_uuid());
+                    }
+                    for standing in select.fetch_all(&mut *self).await?.into_iter().map(Standing::from) {
+                        if let Some(thread) = standing.thread {
+                            touch(&mut threads, thread, standing.seq);
+                        }
                     }
                 }
                 self.rewindow(&threads).await
+            }
+
+            async fn done(&mut self, tasks: &[(i64, Uuid)]) -> Result<(), sqlx::Error> {
+                for tasks in chunks(tasks) {
+                    let mut delete = sqlx::query($statements.acknowledge(tasks.len()));
+                    for (seq, _) in tasks {
+                        delete = delete.bind(*seq);
+                    }
+                    delete.execute(&mut *self).await?;
+                }
+                Ok(())
             }
         }
     };
 }
 
-define_weave!(SqliteConnection);
-define_weave!(PgConnection);
+define_weave!(SqliteConnection, statements::SQLITE);
+define_weave!(PgConnection, statements::POSTGRES);
 
 impl Store {
     /// Makes the windows of these memories and of those beside them, in small steps: the first thing to be done of a task. What
@@ -78,9 +97,7 @@ impl Store {
             .await?;
             let memories: Vec<MemoryId> = tasks.iter().map(|(_, memory)| MemoryId::from(*memory)).collect();
             conn.weave(&memories).await?;
-            for (seq, _) in &tasks {
-                sqlx::query("DELETE FROM memory_outbox WHERE seq = $1").bind(seq).execute(&mut *conn).await?;
-            }
+            conn.done(&tasks).await?;
             tasks.len()
         }))
     }

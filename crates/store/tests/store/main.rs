@@ -26,4 +26,3 @@ mod trace_retention;
 mod traces;
 mod turns;
 mod usage;
-mod vector_index;

@@ -29,6 +29,7 @@ on_both_databases!(
     a_document_is_forgotten_in_small_steps,
     a_memory_stands_in_the_outbox_once_and_is_claimed_by_one,
     a_task_whose_memory_changed_while_it_was_done_is_done_again,
+    a_task_that_somebody_else_has_done_meanwhile_comes_again_once,
     a_task_that_failed_waits_longer_each_time,
     one_embedder_is_active_and_another_takes_its_place_at_once,
     every_memory_is_passed_when_all_are_indexed_anew,
@@ -436,6 +437,25 @@ async fn a_task_whose_memory_changed_while_it_was_done_is_done_again(bed: &Bed) 
     store.acknowledge_outbox(&claimed).await.unwrap();
     store.acknowledge_outbox(&again).await.unwrap();
     assert_eq!(store.outbox_depth().await.unwrap().tasks, 1);
+}
+
+/// A worker that was late may have put into the index what another has removed since: its task is done again by somebody.
+async fn a_task_that_somebody_else_has_done_meanwhile_comes_again_once(bed: &Bed) {
+    let store = bed.open().await;
+    let scope = MemoryScope::new(project(&store, "home").await, "ada");
+    let new = note(&scope, "x", 1);
+    store.add_memories(std::slice::from_ref(&new), at(1)).await.unwrap();
+    let late = store.claim_outbox(9, Duration::from_secs(5), at(2)).await.unwrap();
+    store.delete_memory(scope.project, new.id, at(3)).await.unwrap();
+    let removal = store.claim_outbox(9, Duration::from_secs(5), at(20)).await.unwrap();
+    assert_eq!(removal.iter().map(|task| task.memory).collect::<Vec<_>>(), [new.id]);
+    store.acknowledge_outbox(&removal).await.unwrap();
+    assert_eq!(store.outbox_depth().await.unwrap().tasks, 0);
+    store.acknowledge_outbox(&late).await.unwrap();
+    let again = store.claim_outbox(9, Duration::from_secs(5), at(20)).await.unwrap();
+    assert_eq!(again.iter().map(|task| task.memory).collect::<Vec<_>>(), [new.id]);
+    store.acknowledge_outbox(&again).await.unwrap();
+    assert_eq!(store.outbox_depth().await.unwrap().tasks, 0);
 }
 
 async fn a_task_that_failed_waits_longer_each_time(bed: &Bed) {

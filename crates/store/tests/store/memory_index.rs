@@ -11,9 +11,23 @@ use privet_domain::memory::{
 use privet_store::{EmbeddedIndex, EmbedderState, Forgotten, NewEmbedder, Store};
 
 use crate::bed::{Bed, at, project};
-use crate::vector_index::embed;
 
 const DIMENSIONS: usize = 64;
+
+/// A vector that depends on the words of a text: texts that share words are near each other.
+fn embed(text: &str, dimensions: usize) -> Embedding {
+    let mut values = vec![0.01_f32; dimensions];
+    for word in text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        let mut state = word
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        for value in &mut values {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *value += (state >> 40) as f32 / 16_777_216.0 - 0.5;
+        }
+    }
+    Embedding::new(&values, dimensions).unwrap()
+}
 
 struct Filled {
     store: Store,

@@ -58,9 +58,9 @@ impl Asking {
     pub(super) async fn begin(common: &Common, has_meaning: bool) -> Result<Self, Exit> {
         let config = load(common, None)?;
         let store = Arc::new(open_known_store(&config).await?);
-        let off =
-            || Exit::new(FAILURE, "nothing is remembered here: memory.enabled is false, or the database is not SQLite");
-        let (settings, index) = config.memory.clone().zip(store.embedded_index()).ok_or_else(off)?;
+        let off = || Exit::new(FAILURE, "nothing is remembered here: memory.enabled is false");
+        let settings = config.memory.clone().ok_or_else(off)?;
+        let index = serve::memory_index(&store, &config)?;
         let every = MemorySettings { weights: all_legs(), ..settings.clone() };
         let memory = Memory::new(store.clone(), index, every);
         let meaning = match has_meaning {
@@ -112,7 +112,7 @@ impl Asking {
 }
 
 /// As a server ends: calls are settled, and what was taken of the budgets is returned.
-async fn end(engine: &Engine) -> Result<(), Exit> {
+pub(super) async fn end(engine: &Engine) -> Result<(), Exit> {
     engine.drain().await;
     engine.settle_last().await;
     Ok(engine.budgets.retire().await?)

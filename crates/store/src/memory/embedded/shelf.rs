@@ -142,6 +142,10 @@ impl Shelves {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&embedder);
     }
 
+    pub(super) fn keep(&self, embedders: &[EmbedderId]) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|embedder, _| embedders.contains(embedder));
+    }
+
     /// Takes codes of all embedders away, after the commit.
     pub(super) fn remove_from_all(&self, remove: impl Fn(&mut CodeBook)) {
         let shelves: Vec<Arc<Shelf>> =

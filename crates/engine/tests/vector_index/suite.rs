@@ -1,5 +1,4 @@
-//! What every index of memory must do, whatever it is made of. The parts are functions over the trait, so that an index that is a
-//! server can be held to the same; here they are run on the one inside SQLite.
+//! What every index of memory must do, whatever it is made of: functions over the trait.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,18 +7,21 @@ use privet_domain::memory::{
     Candidate, DenseQuery, Embedding, IndexError, IndexedMemory, MemoryFilter, MemoryId, MemoryKind, MemoryScope,
     NewMemory, NewRepresentation, Representation, SparseQuery, VectorIndex,
 };
-use privet_store::{EmbeddedIndex, EmbedderState, MemoryUpdate, NewEmbedder, Store};
-
-use crate::bed::{Bed, at, project};
+use privet_domain::time::Timestamp;
+use privet_store::{EmbedderState, MemoryUpdate, NewEmbedder, Store};
 
 /// The dimensions of the suite's vectors.
-const DIMENSIONS: usize = 32;
+pub(crate) const DIMENSIONS: usize = 32;
 
 /// An index under test with the store that it follows.
 pub(crate) struct Subject<I> {
     pub(crate) store: Store,
     pub(crate) index: I,
     pub(crate) embedder: EmbedderId,
+}
+
+pub(crate) fn at(second: i64) -> Timestamp {
+    Timestamp::from_micros(1_700_000_000_000_000 + second * 1_000_000)
 }
 
 /// A vector that depends on the words of a text: texts that share words are near each other.
@@ -39,7 +41,7 @@ pub(crate) fn embed(text: &str, dimensions: usize) -> Embedding {
 
 impl<I: VectorIndex> Subject<I> {
     /// Does what a worker does: takes the outbox and makes the index follow.
-    async fn follow(&self) {
+    pub(crate) async fn follow(&self) {
         let tasks =
             self.store.claim_outbox(1_000_000, std::time::Duration::from_secs(60), at(1_000_000)).await.unwrap();
         let ids: Vec<MemoryId> = tasks.iter().map(|task| task.memory).collect();
@@ -51,7 +53,7 @@ impl<I: VectorIndex> Subject<I> {
         self.store.acknowledge_outbox(&tasks).await.unwrap();
     }
 
-    async fn embedded(&self, ids: &[MemoryId]) -> Vec<IndexedMemory> {
+    pub(crate) async fn embedded(&self, ids: &[MemoryId]) -> Vec<IndexedMemory> {
         let mut memories = self.store.memories_to_index(ids).await.unwrap();
         for part in memories.iter_mut().flat_map(|memory| &mut memory.parts) {
             part.vectors = vec![(self.embedder, embed(&part.text, DIMENSIONS))];
@@ -59,12 +61,12 @@ impl<I: VectorIndex> Subject<I> {
         memories
     }
 
-    async fn keep(&self, memories: &[NewMemory]) {
+    pub(crate) async fn keep(&self, memories: &[NewMemory]) {
         self.store.add_memories(memories, at(1)).await.unwrap();
         self.follow().await;
     }
 
-    fn sparse_query(&self, scope: &MemoryScope, words: &str) -> SparseQuery {
+    pub(crate) fn sparse_query(&self, scope: &MemoryScope, words: &str) -> SparseQuery {
         SparseQuery {
             words: words.to_owned(),
             representation: None,
@@ -74,7 +76,7 @@ impl<I: VectorIndex> Subject<I> {
         }
     }
 
-    fn dense_query(&self, scope: &MemoryScope, text: &str) -> DenseQuery {
+    pub(crate) fn dense_query(&self, scope: &MemoryScope, text: &str) -> DenseQuery {
         DenseQuery {
             embedder: self.embedder,
             vector: embed(text, DIMENSIONS),
@@ -85,11 +87,11 @@ impl<I: VectorIndex> Subject<I> {
         }
     }
 
-    async fn sparse(&self, scope: &MemoryScope, words: &str) -> Vec<MemoryId> {
+    pub(crate) async fn sparse(&self, scope: &MemoryScope, words: &str) -> Vec<MemoryId> {
         memories(&self.index.sparse(self.sparse_query(scope, words)).await.unwrap())
     }
 
-    async fn dense(&self, scope: &MemoryScope, text: &str) -> Vec<MemoryId> {
+    pub(crate) async fn dense(&self, scope: &MemoryScope, text: &str) -> Vec<MemoryId> {
         memories(&self.index.dense(self.dense_query(scope, text)).await.unwrap())
     }
 }
@@ -102,12 +104,13 @@ fn memories(candidates: &[Candidate]) -> Vec<MemoryId> {
     candidates.iter().map(|candidate| candidate.memory).collect()
 }
 
-fn note(scope: &MemoryScope, text: &str) -> NewMemory {
+pub(crate) fn note(scope: &MemoryScope, text: &str) -> NewMemory {
     NewMemory::new(MemoryId::new(), scope.clone(), MemoryKind::Note, text, at(1))
 }
 
-async fn scopes(store: &Store) -> [MemoryScope; 4] {
-    let (home, other) = (project(store, "home").await, project(store, "other").await);
+pub(crate) async fn scopes(store: &Store) -> [MemoryScope; 4] {
+    let project = async |name| store.ensure_project(name, at(0)).await.unwrap().id;
+    let (home, other) = (project("home").await, project("other").await);
     let scope = |project: ProjectId, user: &str| MemoryScope::new(project, user);
     [scope(home, "ada"), scope(home, "bob"), scope(home, ""), scope(other, "ada")]
 }
@@ -433,52 +436,27 @@ pub(crate) async fn no_operation_lets_anybody_find_what_is_not_its_own(
     assert_eq!(counts.len(), scopes.len(), "each had memories");
 }
 
-async fn new_embedder(store: &Store, name: &str, dimensions: usize, state: EmbedderState) -> EmbedderId {
+pub(crate) async fn new_embedder(store: &Store, name: &str, dimensions: usize, state: EmbedderState) -> EmbedderId {
     let new =
         NewEmbedder { name: name.to_owned(), provider: "test".to_owned(), model: name.to_owned(), dimensions, state };
     store.create_embedder(&new, at(0)).await.unwrap().id
 }
 
-/// The index inside SQLite.
-async fn embedded(bed: &Bed) -> Subject<EmbeddedIndex> {
-    let store = bed.open().await;
-    let index = store.embedded_index().unwrap();
-    let embedder = new_embedder(&store, "first", DIMENSIONS, EmbedderState::Active).await;
-    Subject { store, index, embedder }
-}
-
-macro_rules! on_the_embedded_index {
-    ($($part:ident),+ $(,)?) => {
-        mod embedded_index {
-            $(#[tokio::test]
-            async fn $part() {
-                let bed = $crate::bed::Bed::sqlite();
-                super::$part(&super::embedded(&bed).await).await;
-            })+
-        }
+/// Gives a macro the names of all cases.
+macro_rules! for_every_case {
+    ($cases:ident) => {
+        $cases!(
+            what_is_kept_is_found_in_its_own_scope_only,
+            what_fits_better_comes_first,
+            filters_let_pass_what_they_name,
+            each_representation_is_searched_alone_or_all_together,
+            any_text_is_a_query,
+            the_index_follows_changes_and_repeats_are_harmless,
+            what_it_holds_is_listed_in_pages,
+            a_vector_of_another_dimension_or_embedder_is_refused,
+            embedders_stand_beside_each_other,
+        );
     };
 }
 
-on_the_embedded_index!(
-    what_is_kept_is_found_in_its_own_scope_only,
-    what_fits_better_comes_first,
-    filters_let_pass_what_they_name,
-    each_representation_is_searched_alone_or_all_together,
-    any_text_is_a_query,
-    the_index_follows_changes_and_repeats_are_harmless,
-    what_it_holds_is_listed_in_pages,
-    a_vector_of_another_dimension_or_embedder_is_refused,
-    embedders_stand_beside_each_other,
-);
-
-#[tokio::test]
-async fn ten_thousand_operations_of_two_tenants_find_no_foreign_id_in_the_embedded_index() {
-    let bed = Bed::sqlite();
-    let subject = embedded(&bed).await;
-    no_operation_lets_anybody_find_what_is_not_its_own(&subject, 10_000).await;
-}
-
-#[tokio::test]
-async fn postgres_has_no_embedded_index() {
-    assert!(Bed::postgres().await.open().await.embedded_index().is_none());
-}
+pub(crate) use for_every_case;

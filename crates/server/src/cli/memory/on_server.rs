@@ -1,0 +1,60 @@
+//! `privet memory check` and `rebuild` where the index is on a Qdrant server: what it has is compared with the database.
+
+use privet_domain::time::{Clock as _, SystemClock};
+use privet_engine::memory::check::{IndexDrift, Mending, compare};
+use privet_index::{QdrantIndex, QdrantSettings};
+use privet_store::{MemoryCheck, Store};
+use serde_json::json;
+
+use super::super::{CONFIGURATION, Common, Exit, FAILURE, print_json};
+
+/// Compares, after mending what is to be mended. What has to be written anew goes into the outbox, which a running server follows.
+pub(super) async fn check(
+    common: &Common,
+    store: &Store,
+    settings: &QdrantSettings,
+    mending: Mending,
+) -> Result<(), Exit> {
+    let index = QdrantIndex::new(settings).map_err(|error| Exit::new(CONFIGURATION, error.to_string()))?;
+    if mending != Mending::Count {
+        while store.repair_memory(None, SystemClock.now()).await? > 0 {}
+        compared(store, &index, mending).await?;
+    }
+    let drift = compared(store, &index, Mending::Count).await?;
+    let check = store.check_memory(None).await?;
+    tell(common, &check, drift)?;
+    match check.drift.total() + drift.total() {
+        0 => Ok(()),
+        drift => Err(Exit::new(FAILURE, format!("drift {drift}: run privet memory check --repair"))),
+    }
+}
+
+async fn compared(store: &Store, index: &QdrantIndex, mending: Mending) -> Result<IndexDrift, Exit> {
+    let compared = compare(store, index, mending, SystemClock.now()).await;
+    compared.map_err(|error| Exit::new(FAILURE, error.to_string()))
+}
+
+fn tell(common: &Common, check: &MemoryCheck, drift: IndexDrift) -> Result<(), Exit> {
+    let total = check.drift.total() + drift.total();
+    if common.json {
+        return print_json(&json!({
+            "memories": check.memories, "representations": check.representations, "drift": check.drift,
+            "index": drift, "drift_total": total, "outbox": check.outbox.tasks,
+        }));
+    }
+    println!("memories         {}", check.memories);
+    println!("representations  {}", check.representations);
+    println!("in the outbox    {}", check.outbox.tasks);
+    println!("drift            {total}");
+    for (name, count) in [
+        ("without text", check.drift.without_text),
+        ("missing in the index", drift.missing),
+        ("outdated in the index", drift.outdated),
+        ("orphans of the index", drift.orphans),
+    ] {
+        if count > 0 {
+            println!("  {name}: {count}");
+        }
+    }
+    Ok(())
+}
