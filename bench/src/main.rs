@@ -97,6 +97,10 @@ struct Plan {
     /// Measure retrieval with this embedding model (`config.json`, `tokenizer.json`, `model.safetensors`); needs the feature `local-embedder`
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// Further conversations to measure retrieval in: a folder with `conversations.jsonl` as `privet memory export` writes it, and
+    /// `questions.jsonl` as `privet memory eval` reads it
+    #[arg(long, value_name = "DIR", requires = "model")]
+    conversations: Vec<PathBuf>,
     /// Where the report is written
     #[arg(long, default_value = "bench/RESULTS.md")]
     out: PathBuf,
@@ -152,6 +156,7 @@ fn run(runtime: &tokio::runtime::Runtime, plan: Plan) -> Result<()> {
             observations: plan.observations.min(5_000_000),
             memories: plan.memories.min(1_000_000),
             model: plan.model,
+            conversations: plan.conversations,
         },
     )?;
     let build = machine::Build {

@@ -36,6 +36,7 @@ pub(crate) struct Plan {
     pub(crate) observations: u64,
     pub(crate) memories: u64,
     pub(crate) model: Option<PathBuf>,
+    pub(crate) conversations: Vec<PathBuf>,
 }
 
 /// All that was measured.
@@ -46,7 +47,7 @@ pub(crate) struct Measured {
     pub(crate) subjects: Vec<Figures>,
     pub(crate) traces: Option<TraceFigures>,
     pub(crate) memory: Vec<MemoryFigures>,
-    pub(crate) retrieval: Option<Retrieval>,
+    pub(crate) retrieval: Vec<Retrieval>,
 }
 
 /// One subject's turns.
@@ -122,7 +123,10 @@ pub(crate) fn measure(runtime: &Runtime, plan: &Plan) -> Result<Measured> {
         0 => Vec::new(),
         memories => memory::measure(runtime, &programs, upstream.address, memories)?,
     };
-    let retrieval = plan.model.as_ref().map(|model| retrieval::measure(&programs, model)).transpose()?;
+    let retrieval = match &plan.model {
+        Some(model) => retrieval::measure(&programs, model, &plan.conversations)?,
+        None => Vec::new(),
+    };
     Ok(Measured { rounds: plan.rounds, seconds: plan.seconds, fsync, subjects, traces, memory, retrieval })
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn markdown(machine: &Machine, build: &Build, measured: &Measured) ->
         history_table(&summaries),
         measured.traces.as_ref().map(trace_table).unwrap_or_default(),
         memory::table(&measured.memory),
-        retrieval::table(measured.retrieval.as_ref()),
+        retrieval::tables(&measured.retrieval),
         method(measured),
     ] {
         text.push_str(&part);
@@ -139,7 +139,7 @@ fn goals_table(summaries: &[Summary<'_>], measured: &Measured) -> String {
     trace_goals(&mut text, measured.traces.as_ref());
     remembering_goals(&mut text, summaries);
     memory::goals(&mut text, &measured.memory);
-    retrieval::goals(&mut text, measured.retrieval.as_ref());
+    retrieval::goals(&mut text, &measured.retrieval);
     let rss = find(Subject::Privet).and_then(|summary| summary.figures.rss_idle_bytes).map(|bytes| bytes as f64 / MIB);
     let name = format!("Idle memory at most {RSS_IDLE_MIB_MAX:.0} MiB");
     goal_line(&mut text, name, rss.map(|rss| format!("{rss:.1} MiB")), rss.map(|rss| rss <= RSS_IDLE_MIB_MAX));
@@ -385,7 +385,7 @@ mod tests {
                 subjects,
                 traces: None,
                 memory: Vec::new(),
-                retrieval: None,
+                retrieval: Vec::new(),
             },
         )
     }
