@@ -84,7 +84,7 @@ impl Stand {
         let different = number(&mut database, "SELECT COUNT(DISTINCT text) FROM memories WHERE role = 'user'").await;
         assert_eq!((texts, different), (self.said as i64, self.said as i64));
         let windows = number(&mut database, "SELECT COUNT(*) FROM memory_representations WHERE kind = 'window'").await;
-        assert_eq!(windows, number(&mut database, "SELECT COUNT(*) FROM memories").await);
+        assert_eq!(windows, number(&mut database, "SELECT COUNT(*) FROM memories WHERE kind = 'message'").await);
         let check = self.privet(&["memory", "check", "--json"]).await;
         assert_eq!(json_of(&check)["drift_total"], 0, "{check:?}");
         let question = json!({"query": format!("parcel number {}", self.said), "explain": true, "limit": 1});
