@@ -70,7 +70,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when the project, or the message that a memory is made of, does not exist; then nothing is kept.
     pub async fn add_memories(&self, memories: &[NewMemory], now: Timestamp) -> Result<usize, StoreError> {
-        let memories: Vec<&NewMemory> = memories.iter().collect();
+        let memories: Vec<_> = memories.iter().map(|memory| (memory, now)).collect();
         Ok(writing!(self, conn => conn.remember(&memories, now).await?.len()))
     }
 

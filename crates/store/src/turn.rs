@@ -1,6 +1,8 @@
 //! Turns: what the client said before the provider is asked, what the model answered before the client is told.
 //! When they are committed is the writer's to decide.
 
+use std::time::Duration;
+
 use privet_domain::id::{ConversationId, MessageId, ProjectId};
 use privet_domain::memory::NewMemory;
 use privet_domain::time::Timestamp;
@@ -8,7 +10,7 @@ use sqlx::types::Uuid;
 use sqlx::{PgConnection, SqliteConnection};
 
 use crate::conversation::MessageStatus;
-use crate::memory::rows::MemoryRows as _;
+use crate::memory::rows::{MemoryRows as _, RememberedFrom};
 use crate::statements::{self, chunks};
 use crate::writer::Write;
 
@@ -92,6 +94,8 @@ pub(crate) enum TurnWrite {
     Withdraw(TurnWithdrawal),
 }
 
+/// So long the memory of a question waits for the answer, unless that comes before.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
 /// Takes a message back, unless something was said after its turn.
 const WITHDRAW_MESSAGE: &str = "DELETE FROM messages WHERE id = $1 AND NOT EXISTS \
      (SELECT 1 FROM messages later WHERE later.conversation_id = $2 AND later.seq > $3)";
@@ -202,16 +206,16 @@ fn message_rows<'a>(writes: &[&'a TurnWrite]) -> Vec<MessageRow<'a>> {
     rows
 }
 
-/// What is remembered of the turns, and when the last of them was.
-fn memories<'a>(writes: &[&'a TurnWrite]) -> (Vec<&'a NewMemory>, Timestamp) {
+/// What is remembered of the turns, and when the last of them was. What was asked waits for its answer, which stands in its window.
+fn memories<'a>(writes: &[&'a TurnWrite]) -> (Vec<RememberedFrom<'a>>, Timestamp) {
     let of_turn = |write: &&'a TurnWrite| match write {
-        TurnWrite::Start(turn) => Some((&turn.memories, turn.at)),
-        TurnWrite::Finish(turn) => Some((&turn.memories, turn.at)),
+        TurnWrite::Start(turn) => Some((&turn.memories, turn.at, turn.at.after(ANSWER_WAIT))),
+        TurnWrite::Finish(turn) => Some((&turn.memories, turn.at, turn.at)),
         TurnWrite::Withdraw(_) => None,
     };
     let turns = || writes.iter().filter_map(of_turn);
-    let at = turns().map(|(_, at)| at).max().unwrap_or(Timestamp::from_micros(0));
-    (turns().flat_map(|(memories, _)| memories).collect(), at)
+    let at = turns().map(|(_, at, _)| at).max().unwrap_or(Timestamp::from_micros(0));
+    (turns().flat_map(|(memories, _, due)| memories.iter().map(move |memory| (memory, due))).collect(), at)
 }
 
 /// A new conversation has its time already; one that goes on is touched when the answer comes.

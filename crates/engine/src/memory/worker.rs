@@ -128,7 +128,9 @@ impl Memory {
 
     async fn index_tasks(&self, engine: &Arc<Engine>, tasks: &[OutboxTask]) -> Result<(), StepError> {
         let ids: Vec<MemoryId> = tasks.iter().map(|task| task.memory).collect();
-        self.store.weave_windows(&ids, engine.clock.now()).await?;
+        if self.store.weave_windows(&ids, engine.clock.now()).await? {
+            self.written.notify_one();
+        }
         let mut memories = self.store.memories_to_index(&ids).await?;
         let there: HashSet<MemoryId> = memories.iter().map(|memory| memory.id).collect();
         let gone: Vec<MemoryId> = ids.into_iter().filter(|id| !there.contains(id)).collect();

@@ -28,6 +28,9 @@ const NEIGHBOURHOOD: &str = "SELECT m.id, m.seq, m.name, m.role, m.text, w.conte
          AND project_id = $2 AND user_id = $3 AND kind = 'message' AND seq > $5 ORDER BY seq LIMIT 2) later), $5) \
      ORDER BY m.seq, m.id";
 
+/// The role of a message that answers the one before it.
+const ANSWERS: &str = "assistant";
+
 /// Whoever changes messages of a conversation sees all that others changed in it; with SQLite the one writing connection does that.
 const LOCK_CONVERSATION: &str = "SELECT pg_advisory_xact_lock($1)";
 
@@ -149,7 +152,10 @@ fn changed_windows(
     let end = rows.partition_point(|row| row.seq <= last) + 1;
     for (at, row) in rows.iter().enumerate().take(end).skip(begin) {
         let (Some(own), before) = (lines.get(at), at.checked_sub(1).and_then(|at| lines.get(at))) else { continue };
-        let text = window(before.map(String::as_str), own, lines.get(at + 1).map(String::as_str));
+        // What is said to an answer says little of it, and would make its window anew at each turn.
+        let is_answer = row.role.as_deref() == Some(ANSWERS);
+        let after = lines.get(at + 1).filter(|_| !is_answer);
+        let text = window(before.map(String::as_str), own, after.map(String::as_str));
         let part = Part::new(row.id.into(), scope, Representation::Window, 0, text);
         match row.content_hash.as_deref() {
             Some(hash) if hash == part.hash.as_bytes() => continue,
@@ -166,11 +172,18 @@ fn lock_key(conversation: ConversationId) -> i64 {
     i64::from_be_bytes((high ^ low).to_be_bytes())
 }
 
+/// A memory, and from when on its task is due.
+pub(crate) type RememberedFrom<'a> = (&'a NewMemory, Timestamp);
+
 /// What a transaction can do with memories, on either database.
 pub(crate) trait MemoryRows {
     /// Keeps new memories with their words and puts them into the outbox. Gives the ids of those that were not there already.
-    /// Their windows are made when their task is done: that is no work for whoever waits for an answer.
-    async fn remember(&mut self, memories: &[&NewMemory], now: Timestamp) -> Result<HashSet<MemoryId>, sqlx::Error>;
+    /// Their windows are made when their task is done, which is not before it is due: that is no work for whoever waits for an answer.
+    async fn remember(
+        &mut self,
+        memories: &[RememberedFrom<'_>],
+        now: Timestamp,
+    ) -> Result<HashSet<MemoryId>, sqlx::Error>;
 
     /// Makes the windows of threads anew around where they have changed. Gives the memories whose windows are others now.
     async fn rewindow(&mut self, threads: &Threads) -> Result<Vec<(MemoryId, ProjectId)>, sqlx::Error>;
@@ -178,7 +191,11 @@ pub(crate) trait MemoryRows {
     /// Deletes memories with everything of them; [`MemoryRows::miss`] tells the others.
     async fn forget(&mut self, ids: &[MemoryId]) -> Result<u64, sqlx::Error>;
 
-    /// Puts memories into the outbox: those that are to be embedded, and those that are gone.
+    /// Puts memories into the outbox, each from when it is due on.
+    async fn queue(&mut self, memories: &[(MemoryId, ProjectId, Timestamp)], now: Timestamp)
+    -> Result<(), sqlx::Error>;
+
+    /// Puts memories into the outbox, due at once: those that are to be embedded, and those that are gone.
     async fn enqueue(&mut self, memories: &[(MemoryId, ProjectId)], now: Timestamp) -> Result<(), sqlx::Error>;
 
     /// Replaces all representations of a memory but its window.
@@ -217,13 +234,13 @@ macro_rules! define_rows {
         impl MemoryRows for $connection {
             async fn remember(
                 &mut self,
-                memories: &[&NewMemory],
+                memories: &[RememberedFrom<'_>],
                 now: Timestamp,
             ) -> Result<HashSet<MemoryId>, sqlx::Error> {
                 let mut fresh = HashSet::with_capacity(memories.len());
                 for rows in chunks(memories) {
                     let mut insert = sqlx::query_scalar::<_, Uuid>($statements.memories(rows.len()));
-                    for memory in rows {
+                    for (memory, _) in rows {
                         insert = insert
                             .bind(memory.id.as_uuid())
                             .bind(memory.scope.project.as_uuid())
@@ -250,16 +267,16 @@ macro_rules! define_rows {
                 let mut parts = Vec::with_capacity(fresh.len());
                 let mut queued = Vec::with_capacity(fresh.len());
                 let mut seen = HashSet::with_capacity(fresh.len());
-                for memory in memories {
+                for (memory, due) in memories {
                     // Of two with the same id in one call the first is kept.
                     if !fresh.contains(&memory.id) || !seen.insert(memory.id) {
                         continue;
                     }
                     parts.extend(own_parts(memory.id, &memory.scope, memory.line(), &memory.representations));
-                    queued.push((memory.id, memory.scope.project));
+                    queued.push((memory.id, memory.scope.project, *due));
                 }
                 insert_parts!(self, $statements, &parts);
-                self.enqueue(&queued, now).await?;
+                self.queue(&queued, now).await?;
                 Ok(fresh)
             }
 
@@ -307,15 +324,24 @@ macro_rules! define_rows {
             }
 
             async fn enqueue(&mut self, memories: &[(MemoryId, ProjectId)], now: Timestamp) -> Result<(), sqlx::Error> {
+                let due_now: Vec<_> = memories.iter().map(|(id, project)| (*id, *project, now)).collect();
+                self.queue(&due_now, now).await
+            }
+
+            async fn queue(
+                &mut self,
+                memories: &[(MemoryId, ProjectId, Timestamp)],
+                now: Timestamp,
+            ) -> Result<(), sqlx::Error> {
                 for rows in chunks(memories) {
                     let mut insert = sqlx::query($statements.outbox(rows.len()));
-                    for (id, project) in rows {
+                    for (id, project, due) in rows {
                         insert = insert
                             .bind(id.as_uuid())
                             .bind(project.as_uuid())
                             .bind(1_i64)
                             .bind(0_i64)
-                            .bind(now.as_micros())
+                            .bind(due.as_micros())
                             .bind(now.as_micros());
                     }
                     insert.execute(&mut *self).await?;

@@ -57,7 +57,7 @@ impl Statements {
                     ids(rows)
                 )
             }),
-            acknowledge: sizes(|rows| format!("DELETE FROM memory_outbox WHERE seq IN ({})", ids(rows))),
+            acknowledge: sizes(|rows| format!("DELETE FROM memory_outbox WHERE memory_id IN ({})", ids(rows))),
             revise: sizes(|rows| format!("UPDATE memories SET revision = revision + 1 WHERE id IN ({})", ids(rows))),
         }
     }
@@ -97,7 +97,7 @@ impl Statements {
         of_size(&self.standings, rows)
     }
 
-    /// Takes tasks out of the outbox, by their places, in whatever state they are.
+    /// Takes the tasks of memories out of the outbox, in whatever state they are.
     pub(super) fn acknowledge(&'static self, rows: usize) -> &'static str {
         of_size(&self.acknowledge, rows)
     }

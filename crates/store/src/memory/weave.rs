@@ -22,8 +22,8 @@ trait Weave: MemoryRows {
     /// Makes the windows of memories and of those beside them; gives those whose windows are others now.
     async fn weave(&mut self, memories: &[MemoryId]) -> Result<Vec<(MemoryId, ProjectId)>, sqlx::Error>;
 
-    /// Takes tasks out of the outbox whose memories cannot have changed since they were read in the same transaction.
-    async fn done(&mut self, tasks: &[(i64, Uuid)]) -> Result<(), sqlx::Error>;
+    /// Takes tasks out of the outbox, and those of memories whose windows were made in the same transaction.
+    async fn done(&mut self, tasks: &[(i64, Uuid)], woven: &[(MemoryId, ProjectId)]) -> Result<(), sqlx::Error>;
 }
 
 /// The same for both databases.
@@ -46,11 +46,18 @@ macro_rules! define_weave {
                 self.rewindow(&threads).await
             }
 
-            async fn done(&mut self, tasks: &[(i64, Uuid)]) -> Result<(), sqlx::Error> {
-                for tasks in chunks(tasks) {
-                    let mut delete = sqlx::query($statements.acknowledge(tasks.len()));
-                    for (seq, _) in tasks {
-                        delete = delete.bind(*seq);
+            async fn done(
+                &mut self,
+                tasks: &[(i64, Uuid)],
+                woven: &[(MemoryId, ProjectId)],
+            ) -> Result<(), sqlx::Error> {
+                let ids: HashSet<Uuid> =
+                    tasks.iter().map(|(_, id)| *id).chain(woven.iter().map(|(id, _)| id.as_uuid())).collect();
+                let ids: Vec<Uuid> = ids.into_iter().collect();
+                for ids in chunks(&ids) {
+                    let mut delete = sqlx::query($statements.acknowledge(ids.len()));
+                    for id in ids {
+                        delete = delete.bind(*id);
                     }
                     delete.execute(&mut *self).await?;
                 }
@@ -65,20 +72,22 @@ define_weave!(PgConnection, statements::POSTGRES);
 
 impl Store {
     /// Makes the windows of these memories and of those beside them, in small steps: the first thing to be done of a task. What
-    /// changes beside them is put into the outbox.
+    /// changes beside them is put into the outbox; gives whether anything was.
     ///
     /// # Errors
     /// When the database fails: what was made until then is.
-    pub async fn weave_windows(&self, memories: &[MemoryId], now: Timestamp) -> Result<(), StoreError> {
+    pub async fn weave_windows(&self, memories: &[MemoryId], now: Timestamp) -> Result<bool, StoreError> {
+        let mut is_more = false;
         for memories in memories.chunks(STEP_WINDOWS) {
             let under_way: HashSet<MemoryId> = memories.iter().copied().collect();
             writing!(self, conn => {
                 let mut changed = conn.weave(memories).await?;
                 changed.retain(|(id, _)| !under_way.contains(id));
                 conn.enqueue(&changed, now).await?;
+                is_more |= !changed.is_empty();
             });
         }
-        Ok(())
+        Ok(is_more)
     }
 
     /// Does tasks of the outbox where no vectors are made and the index is in the database: windows are all that is left to do.
@@ -96,8 +105,9 @@ impl Store {
             .fetch_all(&mut *conn)
             .await?;
             let memories: Vec<MemoryId> = tasks.iter().map(|(_, memory)| MemoryId::from(*memory)).collect();
-            conn.weave(&memories).await?;
-            conn.done(&tasks).await?;
+            // A question has its window when its answer has: its own task is done too.
+            let woven = conn.weave(&memories).await?;
+            conn.done(&tasks, &woven).await?;
             tasks.len()
         }))
     }

@@ -127,15 +127,19 @@ async fn rows(bed: &Bed) -> i64 {
     bed.number(everywhere).await + if bed.is_sqlite() { bed.number(words).await } else { 0 }
 }
 
+/// So long what was asked waits for its answer before its task is due.
+const ANSWER_WAIT_SECONDS: i64 = 60;
+
 /// Does what a worker does first.
 async fn weave(store: &Store, second: i64) {
-    let tasks = store.claim_outbox(1000, Duration::ZERO, at(second)).await.unwrap();
+    let tasks = store.claim_outbox(1000, Duration::ZERO, at(second + ANSWER_WAIT_SECONDS)).await.unwrap();
     let ids: Vec<MemoryId> = tasks.into_iter().map(|task| task.memory).collect();
     store.weave_windows(&ids, at(second)).await.unwrap();
 }
 
 async fn outbox(store: &Store, second: i64) -> Vec<MemoryId> {
-    let tasks = store.claim_outbox(1000, Duration::from_secs(60), at(second)).await.unwrap();
+    let due = at(second + ANSWER_WAIT_SECONDS);
+    let tasks = store.claim_outbox(1000, Duration::from_secs(60), due).await.unwrap();
     store.acknowledge_outbox(&tasks).await.unwrap();
     tasks.into_iter().map(|task| task.memory).collect()
 }
@@ -178,7 +182,7 @@ async fn a_window_holds_the_neighbours_and_follows_them(bed: &Bed) {
     let (_, messages) = talked(&store, home).await;
     let [first, second, third] = messages[..] else { panic!("three messages") };
     assert_eq!(window(&store, first).await, "user: where is the key\nassistant: under the mat");
-    assert_eq!(window(&store, second).await, "user: where is the key\nassistant: under the mat\nuser: thanks");
+    assert_eq!(window(&store, second).await, "user: where is the key\nassistant: under the mat", "it answers what was before");
     assert_eq!(window(&store, third).await, "assistant: under the mat\nuser: thanks");
 }
 
