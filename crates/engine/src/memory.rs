@@ -8,6 +8,7 @@ mod backfill;
 pub mod check;
 pub mod document;
 mod embedding;
+mod expiry;
 mod index;
 pub mod quote;
 mod recall;

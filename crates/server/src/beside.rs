@@ -1,5 +1,6 @@
 //! What runs beside the requests: following keys, switches and prompts, tending the shares of the budgets, late settlements, the log of
-//! refusals, old answers of Idempotency-Keys, old traces, their export, the memory's outbox, budget alerts, the upkeep of metrics.
+//! refusals, old answers of Idempotency-Keys, old traces, their export, the memory's outbox and what has expired of it, budget alerts,
+//! the upkeep of metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,12 @@ impl Beside {
             if let Some(memory) = &own.memory {
                 memory.until_index_is_ready().await;
                 memory.follow(&own).await;
+            }
+        });
+        let own = engine.clone();
+        tasks.spawn(async move {
+            if let Some(memory) = &own.memory {
+                memory.expire(&*own.clock).await;
             }
         });
         if let Some(export) = export {

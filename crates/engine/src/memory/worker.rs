@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use privet_domain::id::{ApiKeyId, ProjectId};
 use privet_domain::memory::embedder::{EmbedError, Purpose};
@@ -67,15 +67,22 @@ fn told(error: &StepError, failures: u32) -> Duration {
     }
 }
 
+fn ids_of(tasks: &[OutboxTask]) -> Vec<MemoryId> {
+    tasks.iter().map(|task| task.memory).collect()
+}
+
 impl Memory {
     /// Follows the outbox until the future is dropped.
     pub async fn follow(&self, engine: &Arc<Engine>) {
         let mut failures = 0;
         loop {
+            let began = Instant::now();
             let pause = match self.step(engine).await {
                 Ok(is_more) => {
                     failures = 0;
                     if is_more {
+                        // Chats write by the same connection: they get as much of its time.
+                        tokio::time::sleep(began.elapsed().min(GATHER)).await;
                         continue;
                     }
                     let _ = tokio::time::timeout(POLL, self.written.notified()).await;
@@ -102,17 +109,23 @@ impl Memory {
             return Ok(self.store.weave_outbox(STEP, engine.clock.now()).await? == STEP as usize);
         }
         let tasks = self.index_some(engine).await?;
-        Ok(self.backfill(engine).await? || tasks == STEP as usize)
+        Ok(self.backfill(engine).await? || tasks >= STEP as usize)
     }
 
     /// Does tasks of the outbox; gives how many.
     async fn index_some(&self, engine: &Arc<Engine>) -> Result<usize, StepError> {
         let now = engine.clock.now();
-        let tasks = self.store.claim_outbox(STEP, LEASE, now).await?;
+        let mut tasks = self.store.claim_outbox(STEP, LEASE, now).await?;
         // After the claim: then no embedder that is being built misses what was written before it was there.
         self.follow_active().await?;
         if tasks.is_empty() {
             return Ok(0);
+        }
+        if self.store.weave_windows(&ids_of(&tasks), now).await? {
+            // A question's window came with its answer's: both are done together.
+            let beside = self.store.claim_outbox(STEP, LEASE, now).await?;
+            self.store.weave_windows(&ids_of(&beside), now).await?;
+            tasks.extend(beside);
         }
         match self.index_tasks(engine, &tasks).await {
             Ok(()) => self.store.acknowledge_outbox(&tasks).await?,
@@ -127,10 +140,7 @@ impl Memory {
     }
 
     async fn index_tasks(&self, engine: &Arc<Engine>, tasks: &[OutboxTask]) -> Result<(), StepError> {
-        let ids: Vec<MemoryId> = tasks.iter().map(|task| task.memory).collect();
-        if self.store.weave_windows(&ids, engine.clock.now()).await? {
-            self.written.notify_one();
-        }
+        let ids = ids_of(tasks);
         let mut memories = self.store.memories_to_index(&ids).await?;
         let there: HashSet<MemoryId> = memories.iter().map(|memory| memory.id).collect();
         let gone: Vec<MemoryId> = ids.into_iter().filter(|id| !there.contains(id)).collect();

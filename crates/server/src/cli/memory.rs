@@ -47,7 +47,7 @@ enum MemoryCommand {
         #[arg(long)]
         repair: bool,
     },
-    /// Make the index of words again from what is remembered, and what is missing of the vectors
+    /// Make the index of words again from what is remembered, and what is missing of the vectors; on a Qdrant server everything
     Rebuild,
     /// Make the vectors of all that is remembered by another embedder, while recall goes on with the one before
     Reindex(reindex::ReindexArgs),

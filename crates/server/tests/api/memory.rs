@@ -1,5 +1,6 @@
 //! Memory through the real binary: the lesson's flow, users and projects apart, failing embedders, the API.
 
+use privet_domain::time::{Clock as _, SystemClock};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -232,4 +233,22 @@ async fn switched_off_nothing_is_remembered() {
     stand.say_as(stand.server.key(), "Who is my cat?").await;
     assert_eq!(recalled(&stand.sent_chat().body), None);
     assert_eq!(stand.memories(Method::POST, "/search", json!({"query": "cat"})).await.status, 400);
+}
+
+#[tokio::test]
+async fn what_has_expired_is_found_no_more_and_then_deleted() {
+    let stand = Stand::start().await;
+    let soon = SystemClock.now().after(std::time::Duration::from_secs(1)).to_string();
+    let body =
+        json!([{"text": "the code of the gate is 17", "expires_at": soon}, {"text": "the code of the door is 18"}]);
+    let made = stand.memories(Method::POST, "", body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let id = made.json()["ids"][0].as_str().unwrap().to_owned();
+    let gone = async {
+        while stand.memories(Method::GET, &format!("/{id}"), Value::Null).await.status != 404 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), gone).await.unwrap();
+    assert_eq!(stand.found(json!({"query": "code"})).await, ["the code of the door is 18"]);
 }

@@ -88,7 +88,7 @@ async fn every_acknowledged_answer_has_its_trace(file: &Path, said: &[Said]) {
     let rows: Vec<(String, String)> = sqlx::query_as(
         "SELECT traces.name, traces.session_id FROM traces JOIN observations \
          ON observations.project_id = traces.project_id AND observations.trace_id = traces.id \
-         WHERE observations.ended_at IS NOT NULL AND level = 'DEFAULT' AND traces.output IS NOT NULL",
+         WHERE observations.type = 'GENERATION' AND observations.ended_at IS NOT NULL AND level = 'DEFAULT' AND traces.output IS NOT NULL",
     )
     .fetch_all(&mut connection)
     .await

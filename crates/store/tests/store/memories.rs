@@ -182,7 +182,11 @@ async fn a_window_holds_the_neighbours_and_follows_them(bed: &Bed) {
     let (_, messages) = talked(&store, home).await;
     let [first, second, third] = messages[..] else { panic!("three messages") };
     assert_eq!(window(&store, first).await, "user: where is the key\nassistant: under the mat");
-    assert_eq!(window(&store, second).await, "user: where is the key\nassistant: under the mat", "it answers what was before");
+    assert_eq!(
+        window(&store, second).await,
+        "user: where is the key\nassistant: under the mat",
+        "it answers what was before"
+    );
     assert_eq!(window(&store, third).await, "assistant: under the mat\nuser: thanks");
 }
 
