@@ -42,6 +42,8 @@ pub struct EmbeddingsCommand {
     pub incoming: IncomingEmbeddings,
     /// Where the request stands in its client's trace, and where its own is told.
     pub trace: RequestTrace,
+    /// Whether the trace holds the texts. What is remembered is kept in one place, from which it can be erased.
+    pub traces_texts: bool,
 }
 
 impl Engine {

@@ -60,6 +60,8 @@ pub enum Forgotten {
     User(String),
     /// Those of a conversation.
     Conversation(ConversationId),
+    /// Those of a user in a conversation.
+    UserInConversation(String, ConversationId),
     /// Those of a document.
     Document(DocumentId),
 }
@@ -138,6 +140,10 @@ impl Store {
         let (condition, key) = match which {
             Forgotten::User(user) => ("project_id = $1 AND user_id = $2", Key::Text(user.clone())),
             Forgotten::Conversation(id) => ("project_id = $1 AND conversation_id = $2", Key::Id(id.as_uuid())),
+            Forgotten::UserInConversation(user, id) => {
+                let condition = "project_id = $1 AND conversation_id = $2 AND user_id = $3";
+                (condition, Key::IdAndText(id.as_uuid(), user.clone()))
+            }
             Forgotten::Document(id) => ("project_id = $1 AND document_id = $2", Key::Id(id.as_uuid())),
         };
         let mut forgotten = 0;
@@ -183,6 +189,7 @@ impl Store {
             let query = sqlx::query_as::<_, StandingRow>(AssertSqlSafe(select.as_str())).bind(project.as_uuid());
             let query = match key {
                 Key::Id(id) => query.bind(id),
+                Key::IdAndText(id, text) => query.bind(id).bind(text),
                 Key::Text(text) => query.bind(text),
                 Key::Time(micros) => query.bind(micros),
             };
@@ -199,6 +206,7 @@ impl Store {
 #[derive(Clone)]
 enum Key {
     Id(Uuid),
+    IdAndText(Uuid, String),
     Text(String),
     Time(i64),
 }

@@ -9,7 +9,7 @@ use privet_domain::time::Timestamp;
 use privet_store::{EMBEDDER_COMPLETE, Embedder, EmbedderState, StoreError};
 
 use super::Memory;
-use super::worker::StepError;
+use super::worker::{StepError, Unembedded};
 use crate::Engine;
 use crate::budget::Sharing;
 
@@ -42,10 +42,12 @@ impl Memory {
             return Ok(true);
         }
         let (mut memories, next) = self.store.memories_from(embedder.progress, PAGE).await?;
-        let embedded = self.embed_memories(engine, &embedder, &mut memories).await;
+        let unembedded = self.embed_memories(engine, &embedder, &mut memories).await?;
         // What could be embedded is kept, whatever became of the rest.
         self.index.put(memories).await?;
-        embedded?;
+        if let Some(Unembedded { error, .. }) = unembedded {
+            return Err(error.into());
+        }
         let progress = next.unwrap_or(EMBEDDER_COMPLETE);
         let now = engine.clock.now();
         self.store.advance_embedder(embedder.id, progress, now).await?;

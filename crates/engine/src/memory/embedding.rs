@@ -40,15 +40,19 @@ impl Engine {
         let embedder = active.ok_or_else(|| EmbedError::SetUp { reason: "no embedder is active".to_owned() })?;
         let (purpose, trace) = (Purpose::Query, RequestTrace::default());
         let to_embed = ToEmbed { caller, embedder: &embedder, purpose, texts: questions, trace };
-        self.embed_texts(&memory.settings, to_embed).await
+        let mut embeddings = Vec::with_capacity(questions.len());
+        self.embed_texts(&memory.settings, to_embed, &mut embeddings).await?;
+        Ok(embeddings)
     }
 
-    /// The vectors of texts, in their order. Several calls, where one does not take all.
+    /// Adds the vectors of texts, in their order. Several calls, where one does not take all: when one fails, the vectors of those
+    /// before it are there, for they are paid.
     pub(super) async fn embed_texts(
         self: &Arc<Self>,
         settings: &MemorySettings,
         to_embed: ToEmbed<'_>,
-    ) -> Result<Vec<Embedding>, EmbedError> {
+        embeddings: &mut Vec<Embedding>,
+    ) -> Result<(), EmbedError> {
         let ToEmbed { caller, embedder, purpose, texts, trace } = to_embed;
         let prefix = settings.prefixes.of(purpose);
         let prepared: Vec<_> = texts.iter().map(|text| settings.limits.prepare(prefix, text)).collect();
@@ -57,7 +61,8 @@ impl Engine {
             dimensions: embedder.dimensions,
             shortened: false,
         };
-        let mut embeddings = Vec::with_capacity(texts.len());
+        // A question stands in the trace of its chat already; other texts stand in no trace.
+        let traces_texts = trace.parent().is_some();
         for batch in settings.limits.batches(&prepared) {
             let batch: Vec<&str> = prepared.get(batch).unwrap_or_default().iter().map(AsRef::as_ref).collect();
             let refused = |reason: String| EmbedError::Refused { reason };
@@ -67,6 +72,7 @@ impl Engine {
                 request_id: RequestId::new(),
                 incoming,
                 trace: trace.clone(),
+                traces_texts,
             };
             let reply = self.embed(command).await.map_err(|error| what_helps(&error, self.clock.now()))?;
             let embedded = read_batch(&reply.body, batch.len(), embedder.dimensions)?;
@@ -76,7 +82,7 @@ impl Engine {
                     .push(embedding.map_err(|error: BadEmbedding| EmbedError::SetUp { reason: error.to_string() })?);
             }
         }
-        Ok(embeddings)
+        Ok(())
     }
 }
 

@@ -164,11 +164,12 @@ impl Engine {
             texts: &[question],
             trace: RequestTrace::new(request.parent.clone()),
         };
-        let embedding = self.embed_texts(&memory.settings, to_embed);
-        let embedded = match timeout(memory.settings.embed_timeout, embedding).await {
-            Ok(embedded) => embedded.map_err(|error| error.to_string())?,
+        let mut embedded = Vec::with_capacity(1);
+        let embedding = self.embed_texts(&memory.settings, to_embed, &mut embedded);
+        match timeout(memory.settings.embed_timeout, embedding).await {
+            Ok(done) => done.map_err(|error| error.to_string())?,
             Err(_) => return Err(format!("the embedder took longer than {:?}", memory.settings.embed_timeout)),
-        };
+        }
         let embedding = embedded.into_iter().next().ok_or_else(|| "the embedder gave no vector".to_owned())?;
         memory.keep_question(key, embedding.clone());
         Ok(embedding)

@@ -10,6 +10,7 @@ use privet_domain::id::{ApiKeyId, ProjectId};
 use privet_domain::memory::embedder::{EmbedError, Purpose};
 use privet_domain::memory::{ContentHash, Embedding, IndexError, IndexedMemory, MemoryId, VectorIndex as _};
 use privet_domain::scope::Scopes;
+use privet_domain::time::Timestamp;
 use privet_store::{Embedder, EmbedderState, OutboxTask, ShownProject, StoreError};
 
 use super::embedding::ToEmbed;
@@ -52,6 +53,44 @@ pub(super) enum StepError {
     Embed(#[from] EmbedError),
 }
 
+/// What stayed without vectors.
+pub(super) struct Unembedded {
+    /// Whose texts: other projects' have their vectors.
+    pub(super) projects: HashSet<ProjectId>,
+    /// The last reason.
+    pub(super) error: EmbedError,
+}
+
+impl Unembedded {
+    fn joined(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(mut one), Some(other)) => {
+                one.projects.extend(other.projects);
+                Some(Self { error: other.error, ..one })
+            }
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+/// When what was there before an embedder is embedded again after a failure: later each time, and never in the way of the outbox.
+#[derive(Default)]
+struct BackfillPause {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl BackfillPause {
+    fn is_over(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    fn failed(&mut self, error: &StepError) {
+        self.failures += 1;
+        self.until = Instant::now().checked_add(told(error, self.failures));
+    }
+}
+
 /// Tells of a failure; gives how long to wait: twice as long each time, or as long as the provider asks for.
 fn told(error: &StepError, failures: u32) -> Duration {
     let pause = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(PAUSE_MAX);
@@ -74,10 +113,10 @@ fn ids_of(tasks: &[OutboxTask]) -> Vec<MemoryId> {
 impl Memory {
     /// Follows the outbox until the future is dropped.
     pub async fn follow(&self, engine: &Arc<Engine>) {
-        let mut failures = 0;
+        let (mut failures, mut backfill) = (0, BackfillPause::default());
         loop {
             let began = Instant::now();
-            let pause = match self.step(engine).await {
+            let pause = match self.step(engine, &mut backfill).await {
                 Ok(is_more) => {
                     failures = 0;
                     if is_more {
@@ -104,12 +143,22 @@ impl Memory {
     }
 
     /// Does some of what waits. Gives whether there may be more to do.
-    async fn step(&self, engine: &Arc<Engine>) -> Result<bool, StepError> {
+    async fn step(&self, engine: &Arc<Engine>, pause: &mut BackfillPause) -> Result<bool, StepError> {
         if self.settings.embedder.is_none() && !self.index.is_given_words() {
             return Ok(self.store.weave_outbox(STEP, engine.clock.now()).await? == STEP as usize);
         }
         let tasks = self.index_some(engine).await?;
-        Ok(self.backfill(engine).await? || tasks >= STEP as usize)
+        let mut is_more = tasks >= STEP as usize;
+        if pause.is_over() {
+            match self.backfill(engine).await {
+                Ok(was_done) => {
+                    *pause = BackfillPause::default();
+                    is_more |= was_done;
+                }
+                Err(error) => pause.failed(&error),
+            }
+        }
+        Ok(is_more)
     }
 
     /// Does tasks of the outbox; gives how many.
@@ -121,25 +170,40 @@ impl Memory {
         if tasks.is_empty() {
             return Ok(0);
         }
-        if self.store.weave_windows(&ids_of(&tasks), now).await? {
-            // A question's window came with its answer's: both are done together.
-            let beside = self.store.claim_outbox(STEP, LEASE, now).await?;
-            self.store.weave_windows(&ids_of(&beside), now).await?;
-            tasks.extend(beside);
-        }
-        match self.index_tasks(engine, &tasks).await {
-            Ok(()) => self.store.acknowledge_outbox(&tasks).await?,
+        let unembedded = match self.index_tasks(engine, &mut tasks, now).await {
+            Ok(unembedded) => unembedded,
             Err(error) => {
                 self.store.retry_outbox(&tasks, engine.clock.now()).await?;
                 return Err(error);
             }
+        };
+        let count = tasks.len();
+        let waits = |task: &OutboxTask| unembedded.as_ref().is_some_and(|left| left.projects.contains(&task.project));
+        let (waiting, done): (Vec<OutboxTask>, Vec<OutboxTask>) = tasks.into_iter().partition(waits);
+        self.store.acknowledge_outbox(&done).await?;
+        if let Some(Unembedded { error, .. }) = unembedded {
+            self.store.retry_outbox(&waiting, engine.clock.now()).await?;
+            metrics::counter!("privet_memory_embed_failures_total").increment(1);
+            let attempts = waiting.iter().map(|task| task.attempts).max().unwrap_or_default();
+            tracing::warn!(%error, attempts, "memories wait for their vectors; they are found by their words meanwhile");
         }
         let depth = self.store.outbox_depth().await?;
         metrics::gauge!("privet_memory_outbox").set(depth.tasks as f64);
-        Ok(tasks.len())
+        Ok(count)
     }
 
-    async fn index_tasks(&self, engine: &Arc<Engine>, tasks: &[OutboxTask]) -> Result<(), StepError> {
+    /// Windows, vectors, index. A question's window is made with its answer's: then its own task is done too.
+    async fn index_tasks(
+        &self,
+        engine: &Arc<Engine>,
+        tasks: &mut Vec<OutboxTask>,
+        now: Timestamp,
+    ) -> Result<Option<Unembedded>, StepError> {
+        if self.store.weave_windows(&ids_of(tasks), now).await? {
+            let beside = self.store.claim_outbox(STEP, LEASE, now).await?;
+            tasks.extend(&beside);
+            self.store.weave_windows(&ids_of(&beside), now).await?;
+        }
         let ids = ids_of(tasks);
         let mut memories = self.store.memories_to_index(&ids).await?;
         let there: HashSet<MemoryId> = memories.iter().map(|memory| memory.id).collect();
@@ -147,25 +211,24 @@ impl Memory {
         if !gone.is_empty() {
             self.index.remove(&gone).await?;
         }
-        // An embedder that fails holds up no other one's vectors.
-        let mut failure = None;
+        let mut unembedded = None;
         let known = if self.settings.embedder.is_some() { self.store.embedders().await? } else { Vec::new() };
         for embedder in known.iter().filter(|embedder| embedder.state != EmbedderState::Old) {
-            if let Err(error) = self.embed_memories(engine, embedder, &mut memories).await {
-                failure = Some(error);
-            }
+            let left = self.embed_memories(engine, embedder, &mut memories).await?;
+            unembedded = Unembedded::joined(unembedded, left);
         }
         self.index.put(memories).await?;
-        failure.map_or(Ok(()), Err)
+        Ok(unembedded)
     }
 
-    /// Gives the memories the embedder's vectors, made or known already.
+    /// Gives the memories the embedder's vectors, made or known already. What fails in one project holds up no other's, and what was
+    /// made before it is kept.
     pub(super) async fn embed_memories(
         &self,
         engine: &Arc<Engine>,
         embedder: &Embedder,
         memories: &mut [IndexedMemory],
-    ) -> Result<(), StepError> {
+    ) -> Result<Option<Unembedded>, StepError> {
         let mut known: HashMap<ContentHash, Embedding> = self.known_vectors(embedder, memories).await?;
         let mut missing: HashMap<ProjectId, HashMap<ContentHash, String>> = HashMap::new();
         for memory in memories.iter() {
@@ -174,51 +237,58 @@ impl Memory {
                 of_project.entry(part.hash).or_insert_with(|| part.text.clone());
             }
         }
+        let mut unembedded = None;
         for (project, texts) in missing {
             let caller = self.payer(project).await?;
             let (hashes, texts): (Vec<ContentHash>, Vec<String>) = texts.into_iter().unzip();
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            let embedded = self.embed_or_skip(engine, &caller, embedder, &texts).await?;
+            let (embedded, failure) = self.embed_or_skip(engine, &caller, embedder, &texts).await;
             known.extend(hashes.into_iter().zip(embedded).filter_map(|(hash, embedding)| Some((hash, embedding?))));
+            let left = failure.map(|error| Unembedded { projects: HashSet::from([project]), error });
+            unembedded = Unembedded::joined(unembedded, left);
         }
         for part in memories.iter_mut().flat_map(|memory| &mut memory.parts) {
             if let Some(embedding) = known.get(&part.hash) {
                 part.vectors.push((embedder.id, embedding.clone()));
             }
         }
-        Ok(())
+        Ok(unembedded)
     }
 
-    /// Of several texts one may be at fault: then each is tried alone, and one that is refused stays without a vector.
+    /// The vectors of texts, up to the first that could not be made, and why. Of several texts one may be at fault: then each is tried
+    /// alone, and one that is refused stays without a vector.
     async fn embed_or_skip(
         &self,
         engine: &Arc<Engine>,
         caller: &Caller,
         embedder: &Embedder,
         texts: &[&str],
-    ) -> Result<Vec<Option<Embedding>>, EmbedError> {
-        let embed = async |texts: &[&str]| {
+    ) -> (Vec<Option<Embedding>>, Option<EmbedError>) {
+        let embed = async |texts: &[&str], made: &mut Vec<Embedding>| {
             let purpose = Purpose::Memory;
             let to_embed = ToEmbed { caller, embedder, purpose, texts, trace: RequestTrace::default() };
-            engine.embed_texts(&self.settings, to_embed).await
+            engine.embed_texts(&self.settings, to_embed, made).await
         };
-        match embed(texts).await {
-            Ok(embeddings) => return Ok(embeddings.into_iter().map(Some).collect()),
+        let mut made = Vec::with_capacity(texts.len());
+        let done = embed(texts, &mut made).await;
+        let mut embeddings: Vec<Option<Embedding>> = made.into_iter().map(Some).collect();
+        match done {
+            Ok(()) => return (embeddings, None),
             Err(EmbedError::Refused { reason }) => tracing::debug!(reason, "each text is embedded alone"),
-            Err(error) => return Err(error),
+            Err(error) => return (embeddings, Some(error)),
         }
-        let mut embeddings = Vec::with_capacity(texts.len());
-        for text in texts {
-            embeddings.push(match embed(&[*text]).await {
-                Ok(mut embedded) => embedded.pop(),
+        for text in texts.get(embeddings.len()..).unwrap_or_default() {
+            let mut alone = Vec::with_capacity(1);
+            match embed(&[*text], &mut alone).await {
+                Ok(()) => embeddings.push(alone.pop()),
                 Err(EmbedError::Refused { reason }) => {
                     tracing::warn!(reason, "a memory stays without a vector: its words alone find it");
-                    None
+                    embeddings.push(None);
                 }
-                Err(error) => return Err(error),
-            });
+                Err(error) => return (embeddings, Some(error)),
+            }
         }
-        Ok(embeddings)
+        (embeddings, None)
     }
 
     /// The project pays for the vectors of what it remembers.

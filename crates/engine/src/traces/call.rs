@@ -164,7 +164,8 @@ impl CallTrace {
         call.describe(Description { user: incoming.user(), ..Description::default() }, &command.caller);
         call.observation.observation_type = Some(ObservationType::Embedding);
         call.observation.name = Some(EMBEDDINGS.to_owned());
-        call.observation.input = incoming.input_json().map(|json| JsonText::from_stored(json.to_owned()));
+        let input = incoming.input_json().filter(|_| command.traces_texts);
+        call.observation.input = input.map(|json| JsonText::from_stored(json.to_owned()));
         call
     }
 

@@ -96,6 +96,8 @@ struct LessonRequest {
     stream: bool,
     /// `metadata.prompt`: another prompt than `Answer`.
     prompt: Option<Value>,
+    /// Whose conversation and memory it is: `metadata.trace_user_id`, or `user`.
+    user: Option<String>,
 }
 
 impl LessonRequest {
@@ -120,17 +122,21 @@ impl LessonRequest {
             Some(_) => return Err(ApiError::bad_request("Invalid request: stream must be true or false")),
         };
         let prompt = body.pointer("/metadata/prompt").cloned();
-        Ok(Self { messages, conversation_id, model, stream, prompt })
+        let metadata = fields.and_then(|fields| fields.get("metadata")).and_then(Value::as_object);
+        let user = text(metadata, "trace_user_id")?.or(text(fields, "user")?).map(str::to_owned);
+        Ok(Self { messages, conversation_id, model, stream, prompt, user })
     }
 
     /// The parameters are the lesson's: temperature 0 (where the model takes one), text, and at most 4096 tokens, which the
     /// engine sets.
     fn into_incoming(self, target: &Target) -> IncomingChat {
-        let mut parameters = Vec::with_capacity(2);
+        let mut parameters = Vec::with_capacity(3);
         if !is_openai_reasoning(&target.model) {
             parameters.push(("temperature".to_owned(), json!(0)));
         }
         parameters.push(("response_format".to_owned(), json!({"type": "text"})));
+        // As in `/v1`: whose conversation and memory it is, unless the key speaks for one user alone.
+        parameters.extend(self.user.map(|user| ("user".to_owned(), json!(user))));
         IncomingChat::from_messages(self.model, self.messages, self.stream, parameters)
     }
 }

@@ -388,7 +388,13 @@ pub(crate) async fn delete_many(
             }
             Forgotten::User(user)
         }
-        (None, Some(conversation)) => Forgotten::Conversation(conversation_id(&conversation)?),
+        (None, Some(conversation)) => {
+            let conversation = conversation_id(&conversation)?;
+            match speaks_for_itself(&caller) {
+                true => Forgotten::UserInConversation(caller.user_id.to_string(), conversation),
+                false => Forgotten::Conversation(conversation),
+            }
+        }
         _ => {
             return Err(ApiError::bad_request("Say whose memories to delete: `user` or `conversation_id`.").into());
         }

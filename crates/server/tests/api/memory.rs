@@ -252,3 +252,49 @@ async fn what_has_expired_is_found_no_more_and_then_deleted() {
     tokio::time::timeout(std::time::Duration::from_secs(30), gone).await.unwrap();
     assert_eq!(stand.found(json!({"query": "code"})).await, ["the code of the door is 18"]);
 }
+
+#[tokio::test]
+async fn what_is_remembered_stands_in_no_trace_of_its_embedding() {
+    let stand = Stand::with_config(WITH_EMBEDDER).await;
+    stand.memories(Method::POST, "", json!({"text": "the xyzzy lies in the cellar", "user": "ada"})).await;
+    stand.until_indexed().await;
+    let traces = stand.get("/api/public/traces?userId=memory").await;
+    assert_eq!(traces.status, 200, "{traces:?}");
+    let of_memory = traces.json()["data"].as_array().unwrap().clone();
+    assert!(!of_memory.is_empty(), "the call itself is told");
+    assert!(!String::from_utf8_lossy(&traces.body).contains("xyzzy"), "{traces:?}");
+    for trace in of_memory {
+        let whole = stand.get(&format!("/api/public/traces/{}", trace["id"].as_str().unwrap())).await;
+        assert!(!String::from_utf8_lossy(&whole.body).contains("xyzzy"), "{whole:?}");
+    }
+}
+
+#[tokio::test]
+async fn end_users_of_one_key_are_apart_where_the_request_names_them() {
+    let stand = Stand::start().await;
+    let say = async |user: Value, text: &str| {
+        let mut body = json!({"messages": [{"role": "user", "content": text}]});
+        body.as_object_mut().unwrap().extend(user.as_object().unwrap().clone());
+        let request = stand.request(Method::POST, "/api/chat").header("content-type", "application/json");
+        let answer = Answer::of(request.body(body.to_string())).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        recalled(&stand.sent_chat().body)
+    };
+    let [ada, bob] = [json!({"user": "ada"}), json!({"metadata": {"trace_user_id": "bob"}})];
+    say(ada.clone(), "My cat is called Filemon.").await;
+    assert_eq!(say(bob.clone(), "What is my cat called?").await, None);
+    assert_eq!(say(json!({}), "What is my cat called?").await, None);
+    assert!(say(ada, "Who is my cat?").await.unwrap().1.contains("Filemon"));
+}
+
+#[tokio::test]
+async fn a_key_of_a_user_forgets_its_own_part_of_a_conversation_alone() {
+    let stand = Stand::start().await;
+    let said = stand.say_as(stand.server.key(), "My cat is called Filemon.").await;
+    let conversation = said.header("x-conversation-id").unwrap().to_owned();
+    let bob = stand.key_of("bob").await;
+    let url = format!("{}/api/memories?conversation_id={conversation}", stand.server.url());
+    let refused = Answer::of(stand.client.delete(url).bearer_auth(bob)).await;
+    assert_eq!((refused.status, &refused.json()["deleted"]), (200, &json!(0)), "{refused:?}");
+    assert!(stand.found(json!({"query": "cat Filemon"})).await.contains(&"My cat is called Filemon.".to_owned()));
+}

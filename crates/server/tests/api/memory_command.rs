@@ -154,7 +154,7 @@ impl Stand {
     }
 
     /// Waits until the worker has done all.
-    async fn until_indexed(&self) {
+    pub(crate) async fn until_indexed(&self) {
         for _ in 0..600 {
             let check = self.memory(&["check", "--json"]).await;
             let check: Value = serde_json::from_slice(&check.stdout).unwrap_or_default();

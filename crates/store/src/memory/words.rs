@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use unicode_normalization::UnicodeNormalization as _;
+
 use super::owner::Owner;
 
 /// A query has so many words at most. Of more, the longest are taken: they are the rarest.
@@ -32,6 +34,8 @@ fn any(words: &[String]) -> String {
 /// The words of a text, each once, in small letters.
 pub(super) fn words(text: &str) -> Vec<String> {
     let mut seen = HashSet::new();
+    // The index holds letters with their marks as one; some systems send them apart.
+    let text: String = text.nfc().collect();
     let mut words: Vec<String> = text
         .split(|letter: char| !letter.is_alphanumeric())
         .filter(|word| !word.is_empty())
@@ -54,6 +58,7 @@ mod tests {
     fn words_are_taken_once_and_without_what_stands_between() {
         assert_eq!(words("Łódź, łódź! it's 42\0NEAR(a*)"), ["łódź", "it", "s", "42", "near", "a"]);
         assert!(words(" \"'*:^-()\u{301}").is_empty());
+        assert_eq!(words("Krako\u{301}w"), ["kraków"], "letters whose marks come apart");
     }
 
     #[test]

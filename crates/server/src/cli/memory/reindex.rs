@@ -20,6 +20,8 @@ use crate::serve;
 /// Texts of European languages have about so many bytes a token; a token is never less than a byte.
 const BYTES_PER_TOKEN: u64 = 4;
 const POLL: Duration = Duration::from_secs(1);
+/// After so many looks without progress it is told where to look.
+const STILL_POLLS: u32 = 15;
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["embedder", "finish", "cancel"]))]
@@ -28,8 +30,8 @@ pub(super) struct ReindexArgs {
     #[arg(long, value_name = "PROVIDER/MODEL")]
     embedder: Option<String>,
     /// How many dimensions its vectors have, where the model is not well known
-    #[arg(long, value_name = "N", requires = "embedder")]
-    dimensions: Option<usize>,
+    #[arg(long, value_name = "N", requires = "embedder", value_parser = clap::value_parser!(u16).range(1..))]
+    dimensions: Option<u16>,
     /// Do it: the calls cost money
     #[arg(long, requires = "embedder")]
     yes: bool,
@@ -51,7 +53,7 @@ pub(super) async fn run(common: &Common, args: ReindexArgs) -> Result<(), Exit> 
         return cancel(common, &config, &store).await;
     }
     let name = args.embedder.unwrap_or_default();
-    let (embedder, missing) = match planned(&config, &store, &name, args.dimensions).await? {
+    let (embedder, missing) = match planned(&config, &store, &name, args.dimensions.map(usize::from)).await? {
         Plan::Used => {
             return told(common, &json!({"embedder": name, "state": "active"}), "recall uses this embedder already");
         }
@@ -99,7 +101,16 @@ async fn planned(config: &Config, store: &Store, name: &str, dimensions: Option<
             let message = format!("the vectors of `{}` are being made: give it up first with --cancel", other.name);
             return Err(Exit::new(FAILURE, message));
         }
-        (Some(same), None) if same.state == EmbedderState::Building => return Ok(Plan::Building(same.clone())),
+        (Some(same), None) if same.state == EmbedderState::Building => {
+            if dimensions.is_some_and(|dimensions| dimensions != same.dimensions) {
+                let message = format!(
+                    "its vectors are being made with {} dimensions: give it up first with --cancel",
+                    same.dimensions
+                );
+                return Err(Exit::new(FAILURE, message));
+            }
+            return Ok(Plan::Building(same.clone()));
+        }
         _ => {}
     }
     let of_config = config.memory.as_ref().and_then(|memory| memory.embedder.as_ref());
@@ -183,7 +194,7 @@ async fn interrupted() {
 }
 
 async fn watch(common: &Common, store: &Store, embedder: &Embedder) -> Result<(), Exit> {
-    let mut shown = None;
+    let (mut shown, mut still) = (None, 0);
     loop {
         let known = store.embedders().await?;
         let coverage = store.coverage(embedder.id).await?;
@@ -201,6 +212,11 @@ async fn watch(common: &Common, store: &Store, embedder: &Embedder) -> Result<()
                 eprintln!("{} of {} texts have their vector", coverage.with_vector, coverage.representations);
             }
             shown = coverage;
+            still = 0;
+        }
+        still += 1;
+        if still == STILL_POLLS && !common.json {
+            eprintln!("nothing comes of the embedder: the server's log says why; --cancel gives it up");
         }
         tokio::time::sleep(POLL).await;
     }

@@ -49,7 +49,7 @@ pub(crate) async fn create(
     let (engine, family_id) = (http.engine.clone(), caller.family_id);
     let work = async move {
         let incoming = IncomingEmbeddings::parse(bytes)?;
-        let command = EmbeddingsCommand { caller, request_id, incoming, trace: trace.clone() };
+        let command = EmbeddingsCommand { caller, request_id, incoming, trace: trace.clone(), traces_texts: true };
         told(&trace, engine.embed(command).await.map(respond).map_err(ApiError::from))
     };
     Ok(once(&http, family_id, repeatable, work).await?)

@@ -60,6 +60,8 @@ pub(super) struct Search {
     pub(super) is_inside: bool,
     /// Only from this number on.
     pub(super) from: i64,
+    /// Where these words find too few: the rare ones may be others' alone.
+    pub(super) or_common: Vec<String>,
 }
 
 impl EmbeddedIndex {
@@ -79,33 +81,47 @@ impl EmbeddedIndex {
         for word in words {
             counted.push((self.stands_in(&word).await?, word));
         }
+        // What stands nowhere finds nothing, and is no reason to leave the common words out.
+        counted.retain(|(count, _)| *count > 0);
         counted.sort_by_key(|(count, word)| (*count, std::cmp::Reverse(word.chars().count())));
         let (mut rare, mut common): (Vec<_>, Vec<_>) = counted.into_iter().partition(|(count, _)| *count <= COMMON);
         common.truncate(COMMON_WORDS);
         if owned <= FEW {
             rare.append(&mut common);
-            return Ok(Search { words: rare.into_iter().map(|(_, word)| word).collect(), is_inside: true, from: 0 });
+            return Ok(Search {
+                words: rare.into_iter().map(|(_, word)| word).collect(),
+                is_inside: true,
+                from: 0,
+                or_common: Vec::new(),
+            });
         }
         if rare.is_empty() {
-            // Common words alone find the newest.
-            let mut from = 0;
-            for owner in owners {
-                let oldest: Option<i64> = sqlx::query_scalar(NEWEST)
-                    .bind(owner.token())
-                    .bind(FEW)
-                    .fetch_optional(readers)
-                    .await
-                    .map_err(failed)?;
-                from = oldest.unwrap_or(0).max(from);
-            }
-            return Ok(Search { words: common.into_iter().map(|(_, word)| word).collect(), is_inside: false, from });
+            let words = common.into_iter().map(|(_, word)| word).collect();
+            return Ok(Search { words, is_inside: false, from: self.newest(owners).await?, or_common: Vec::new() });
         }
         let mut left = MATCHES_MAX;
         let rare = rare.into_iter().take_while(|(count, _)| {
             left -= count;
             left >= 0
         });
-        Ok(Search { words: rare.map(|(_, word)| word).collect(), is_inside: false, from: 0 })
+        let words = rare.map(|(_, word)| word).collect();
+        let or_common = common.into_iter().map(|(_, word)| word).collect();
+        Ok(Search { words, is_inside: false, from: 0, or_common })
+    }
+
+    /// Where the newest of owners begin: in those alone common words are searched.
+    pub(super) async fn newest(&self, owners: &[Owner]) -> Result<i64, IndexError> {
+        let mut from = 0;
+        for owner in owners {
+            let oldest: Option<i64> = sqlx::query_scalar(NEWEST)
+                .bind(owner.token())
+                .bind(FEW)
+                .fetch_optional(&self.sqlite()?.readers)
+                .await
+                .map_err(failed)?;
+            from = oldest.unwrap_or(0).max(from);
+        }
+        Ok(from)
     }
 
     async fn stands_in(&self, word: &str) -> Result<i64, IndexError> {
@@ -118,7 +134,9 @@ impl EmbeddedIndex {
             .fetch_one(&self.sqlite()?.readers)
             .await
             .map_err(failed)?;
-        self.word_counts.put(word, count);
+        if count > 0 {
+            self.word_counts.put(word, count);
+        }
         Ok(count)
     }
 }

@@ -1,9 +1,12 @@
 //! Searching by words: BM25, with the owner as one of the words, or looked at for each that matches.
 
-use privet_domain::memory::{Candidate, IndexError, SparseQuery};
+use std::collections::HashSet;
+
+use privet_domain::memory::{Candidate, IndexError, Representation, SparseQuery};
 use privet_domain::time::Timestamp;
 use sqlx::types::Uuid;
 
+use super::common_words::Search;
 use super::{EmbeddedIndex, failed, rank};
 use crate::memory::owner::Owner;
 use crate::memory::words::{expression, words};
@@ -35,7 +38,30 @@ impl EmbeddedIndex {
             return Ok(Vec::new());
         }
         let search = self.worth_while(&keys, words).await?;
-        let expression = expression(if search.is_inside { &keys } else { &[] }, &search.words);
+        let or_common = search.or_common.clone();
+        let mut found = self.found(&owners, &keys, search, &query).await?;
+        if found.len() < query.limit && !or_common.is_empty() {
+            let from = self.newest(&keys).await?;
+            let search = Search { words: or_common, is_inside: false, from, or_common: Vec::new() };
+            let known: HashSet<i64> = found.iter().map(|candidate| candidate.number).collect();
+            let more = self.found(&owners, &keys, search, &query).await?;
+            found.extend(more.into_iter().filter(|candidate| !known.contains(&candidate.number)));
+            rank(&mut found, query.limit);
+        }
+        Ok(found)
+    }
+
+    async fn found(
+        &self,
+        owners: &[(Representation, Owner)],
+        keys: &[Owner],
+        search: Search,
+        query: &SparseQuery,
+    ) -> Result<Vec<Candidate>, IndexError> {
+        if search.words.is_empty() {
+            return Ok(Vec::new());
+        }
+        let expression = expression(if search.is_inside { keys } else { &[] }, &search.words);
         let takes_all = search.is_inside && query.filter.is_open();
         let mut window = if takes_all { query.limit } else { query.limit.saturating_mul(READ_AHEAD) };
         loop {
