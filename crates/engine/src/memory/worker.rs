@@ -292,7 +292,10 @@ impl Memory {
     }
 
     /// The project pays for the vectors of what it remembers.
-    async fn payer(&self, project: ProjectId) -> Result<Caller, StoreError> {
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn payer(&self, project: ProjectId) -> Result<Caller, StoreError> {
         let name: Arc<str> = self.store.project_name(project).await?.unwrap_or_default().into();
         let nobody = ApiKeyId::from(uuid::Uuid::nil());
         Ok(Caller {

@@ -4,29 +4,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use privet_domain::id::{ApiKeyId, ProjectId};
+use privet_domain::id::ProjectId;
 use privet_domain::memory::embedder::Purpose;
 use privet_domain::memory::fusion::Weights;
 use privet_domain::memory::{Embedding, MemoryFilter, MemoryScope, Representation};
-use privet_domain::scope::Scopes;
 use privet_domain::time::{Clock as _, SystemClock};
 use privet_engine::Engine;
-use privet_engine::keyring::Caller;
 use privet_engine::memory::{Found, Memory, MemorySettings, legs};
 use privet_providers::HttpProvider;
 use privet_providers::embedder::read_batch;
-use privet_store::{Embedder, EmbedderState, ShownProject, Store};
+use privet_store::{Embedder, EmbedderState, Store};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
-use uuid::Uuid;
 
 use crate::cli::{Common, Exit, FAILURE, UNAVAILABLE, chat, load, open_known_store};
 use crate::config::Config;
 use crate::serve;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Who pays.
-const PAYER: &str = "memory";
 
 /// What each question is searched with.
 pub(super) struct Asking {
@@ -81,7 +76,7 @@ impl Asking {
         let vectors = match source {
             Source::Own { engine, .. } => {
                 let memory = engine.memory.as_ref().ok_or_else(|| Exit::new(FAILURE, "nothing is remembered here"))?;
-                let caller = payer(project);
+                let caller = memory.payer(project).await?;
                 let embedded = engine.embed_questions(memory, &caller, questions).await;
                 end(engine).await?;
                 embedded.map_err(|error| Exit::new(UNAVAILABLE, error.to_string()))?
@@ -184,21 +179,4 @@ async fn post_batches(
         }
     }
     Ok(vectors)
-}
-
-/// The memory pays, as for the vectors of what is remembered.
-fn payer(project: ProjectId) -> Caller {
-    let nobody = ApiKeyId::from(Uuid::nil());
-    let name: Arc<str> = project.to_string().into();
-    Caller {
-        key_id: nobody,
-        family_id: nobody,
-        key_name: PAYER.into(),
-        project_id: project,
-        project: name.clone(),
-        project_shown: Arc::new(ShownProject { id: project.to_string(), name: name.to_string() }),
-        user_id: PAYER.into(),
-        scopes: Scopes::default(),
-        limits: Arc::default(),
-    }
 }
