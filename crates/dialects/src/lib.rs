@@ -1,21 +1,26 @@
 //! The wire dialects of language-model APIs: OpenAI, Anthropic, Gemini, and the canonical form between them.
 //!
 //! Pure: bytes in, bytes out. No I/O, no clock, no randomness. Each dialect decodes to and encodes from [`canonical`];
-//! [`translate`] pairs them. There is no code for a pair of dialects. Besides, what arrives of traces: [`otlp`] and [`langfuse`].
+//! [`incoming`] is a request of any of them, [`translate`] pairs the client's with the provider's. There is no code for a pair of
+//! two dialects: a stream's way is [`stream`]. Besides, what arrives of traces: [`otlp`] and [`langfuse`].
 
 pub mod anthropic;
 pub mod canonical;
 pub mod collect;
 pub mod gemini;
 mod hints;
+pub mod incoming;
 pub mod json_limits;
 pub mod langfuse;
 pub mod openai;
 pub mod otlp;
 pub mod raw_object;
+pub mod request_size;
 pub mod sse;
+pub mod stream;
 mod traced_text;
 pub mod translate;
+pub mod unbounded_field;
 
 /// What a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +31,13 @@ pub enum Dialect {
     AnthropicMessages,
     /// Gemini's `generateContent`.
     Gemini,
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Inbound {
+    /// OpenAI's chat completions.
+    OpenAiChat,
 }
 
 /// The client's request is wrong.

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use privet_dialects::openai::request_size::RequestSize;
-use privet_dialects::openai::unbounded_field::{Escape, UnboundedField};
+use privet_dialects::request_size::RequestSize;
+use privet_dialects::unbounded_field::{Escape, UnboundedField};
 use privet_domain::id::{ApiKeyId, RequestId};
 use privet_domain::key_limits::ModelNotAllowed;
 use privet_domain::money::Nanos;

@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use privet_dialects::openai::chat_request::{IncomingChat, MaxTokensField};
+use privet_dialects::incoming::Incoming;
+use privet_dialects::openai::chat_request::MaxTokensField;
 use privet_dialects::translate::{EncodeOptions, RequestError, decode_response, encode_request};
 use privet_dialects::{BadRequest, Dialect, Unsupported, UpstreamFault};
 use privet_domain::id::{ConversationId, RequestId};
@@ -49,8 +50,8 @@ pub struct ChatCommand {
     pub caller: Caller,
     /// The id of the request, for the logs.
     pub request_id: RequestId,
-    /// The request, in OpenAI's dialect.
-    pub incoming: IncomingChat,
+    /// The request, in the client's dialect.
+    pub incoming: Incoming,
     /// The conversation that it continues.
     pub conversation_id: Option<ConversationId>,
     /// Whether it came through an endpoint that always has a conversation.
@@ -89,7 +90,16 @@ pub enum ReplyBody {
     /// All of it, recorded already.
     Whole(Bytes),
     /// Server-sent events. Its last piece comes when the answer is recorded.
-    Stream(mpsc::Receiver<Bytes>),
+    Stream(mpsc::Receiver<Piece>),
+}
+
+/// A piece of a stream.
+#[derive(Debug)]
+pub enum Piece {
+    /// More follows, or the stream has failed.
+    More(Bytes),
+    /// The last of a stream that is complete.
+    Last(Bytes),
 }
 
 /// Why a chat was not completed.
@@ -175,7 +185,7 @@ impl Engine {
 /// `left` is cancelled when nobody waits for the reply any more.
 async fn run(engine: Arc<Engine>, mut command: ChatCommand, left: CancellationToken) -> Result<Reply, CompletionError> {
     let began = engine.clock.now();
-    let target = engine.router.resolve(command.incoming.model.as_deref())?;
+    let target = engine.router.resolve(command.incoming.model())?;
     let led = lead::put(&engine, &mut command).await?;
     let gathered = compose::gather(&engine, &command).await?;
     let facts = ChatFacts {
@@ -285,11 +295,11 @@ async fn admit(
         caller: &command.caller,
         request_id: command.request_id,
         kind: CallKind::Chat,
-        asked_model: incoming.model.as_deref(),
+        asked_model: incoming.model(),
         target,
         size: incoming.size(&gathered.history),
         output: OutputWish::Answers {
-            count: incoming.choices,
+            count: incoming.choices(),
             limit: incoming.output_limit()?,
             sets_default: command.conversational,
         },
@@ -299,7 +309,7 @@ async fn admit(
     };
     let admitted = engine.admit(applicant).await.map_err(CompletionError::from);
     if let Err(CompletionError::Refused(refused)) = &admitted {
-        engine.note_refusal(&command.caller, command.request_id, incoming.model.as_deref(), refused);
+        engine.note_refusal(&command.caller, command.request_id, incoming.model(), refused);
     }
     admitted
 }
@@ -318,7 +328,7 @@ impl Composed {
         ChatCall {
             model: &target.model,
             body: self.body.clone(),
-            stream: command.incoming.stream,
+            stream: command.incoming.stream(),
             created: self.created,
             trace_parent: CallTrace::parent_of_call(trace, &command.trace),
         }
@@ -339,12 +349,13 @@ async fn finish_whole(
     UpstreamWhole { body, headers }: UpstreamWhole,
 ) -> Result<Reply, CompletionError> {
     let created = engine.clock.now().as_seconds();
+    let inbound = command.incoming.dialect();
     // The dialects read only what they need: bytes that are no text would pass in a field that nobody read.
     let text = match std::str::from_utf8(&body) {
         Ok(_) => Ok(body),
         Err(error) => Err(UpstreamFault::Malformed(error.to_string())),
     };
-    let whole = match text.and_then(|body| decode_response(target.provider.dialect(), body, created)) {
+    let whole = match text.and_then(|body| decode_response(inbound, target.provider.dialect(), body, created)) {
         Ok(whole) => whole,
         Err(fault) => {
             let error = CompletionError::from(target.provider.fault(fault));
@@ -360,7 +371,7 @@ async fn finish_whole(
 }
 
 fn encode(
-    incoming: &IncomingChat,
+    incoming: &Incoming,
     target: &Target,
     history: &[privet_dialects::canonical::Message],
     admission: &Admission,

@@ -1,6 +1,6 @@
 //! Input that a provider counts and a request does not show: a server's own system prompt, a template around the thread.
 //!
-//! What a request can be counted as is bounded by its bytes (`dialects/openai/request_size.rs`). A provider that once counted
+//! What a request can be counted as is bounded by its bytes (`dialects/request_size.rs`). A provider that once counted
 //! more than that bound adds something of its own: from then on as much is held on top, for its model.
 
 use std::collections::HashMap;

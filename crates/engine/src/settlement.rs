@@ -229,13 +229,13 @@ fn settlement(call: &OpenCall, mut used: Used, at: Timestamp) -> Settlement {
     Settlement { hold: hold.clone(), outcome: used.outcome, cost, usage, source, tier: used.tier, bill, at }
 }
 
-fn bound(size: &privet_dialects::openai::request_size::RequestSize, output: u64) -> Usage {
+fn bound(size: &privet_dialects::request_size::RequestSize, output: u64) -> Usage {
     Usage { input: size.text_tokens.saturating_add(size.audio_tokens), output, ..Usage::default() }
 }
 
 #[cfg(test)]
 mod tests {
-    use privet_dialects::openai::request_size::RequestSize;
+    use privet_dialects::request_size::RequestSize;
     use privet_domain::id::{ApiKeyId, ProjectId, ReplicaId, RequestId};
     use privet_domain::pricing::{Price, Rates};
     use privet_store::{CallKind, Durability, Location};

@@ -1,6 +1,5 @@
 //! Errors: OpenAI's envelope out, any provider's error body in.
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 /// What a provider said of an error.
@@ -59,14 +58,6 @@ pub fn reported(value: &Value) -> Option<(Option<u16>, WireError)> {
     let status = inside.unwrap_or(value).get("code").and_then(Value::as_u64);
     let status = status.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
     Some((status, decode(value.to_string().as_bytes())))
-}
-
-/// An event for a failure in the middle of a stream. No `[DONE]` follows it.
-#[must_use]
-pub fn event(message: &str, kind: &str, code: &str) -> Bytes {
-    let mut out = Vec::new();
-    crate::sse::write_event(&mut out, None, &encode(message, kind, None, Some(code)));
-    out.into()
 }
 
 fn from_text(body: &[u8]) -> WireError {

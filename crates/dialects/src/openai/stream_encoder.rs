@@ -1,10 +1,18 @@
 //! Canonical events as chunks of OpenAI's stream.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{message, usage};
+use super::{error, message, usage};
 use crate::canonical::{ChatEvent, FinishReason, Usage};
 use crate::sse::write_event;
+use crate::stream::StreamFailure;
+
+/// The last bytes of a stream that is complete, and of no other.
+pub const END_OF_STREAM: &[u8] = b"data: [DONE]\n\n";
+
+/// A comment line, in a stream that is silent.
+pub const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
 /// Writes the chunks of one stream.
 #[derive(Debug)]
@@ -66,11 +74,12 @@ impl StreamEncoder {
         }
     }
 
-    /// Writes the usage chunk, if it was asked for and is known.
-    pub fn usage(&mut self, out: &mut Vec<u8>) {
+    /// Writes the usage chunk, if it was asked for and is known, and the end.
+    pub fn close(&mut self, out: &mut Vec<u8>) {
         if let (true, Some(usage)) = (self.include_usage, self.usage) {
             self.chunk(&json!([]), Some(usage::encode(&usage)), out);
         }
+        out.extend_from_slice(END_OF_STREAM);
     }
 
     fn delta(&mut self, choice: u32, delta: Value, out: &mut Vec<u8>) {
@@ -100,6 +109,15 @@ impl StreamEncoder {
         }
         write_event(out, None, chunk.to_string().as_bytes());
     }
+}
+
+/// An event for a failure in the middle of a stream. No [`END_OF_STREAM`] follows it.
+#[must_use]
+pub fn failure(failure: &StreamFailure<'_>) -> Vec<u8> {
+    let kind = if failure.is_upstream { "upstream_error" } else { "server_error" };
+    let mut out = Vec::new();
+    write_event(&mut out, None, &error::encode(failure.message, kind, None, Some(failure.code)));
+    out
 }
 
 /// OpenAI's word for why an answer ended.

@@ -1,33 +1,13 @@
-//! Members of a request by which it may use another model, more tokens or a paid service than the rest of it says. Servers of this
-//! dialect have many of their own; those that are documented somewhere stand here.
+//! Members of an OpenAI request that nobody can bound. Servers of this dialect have many of their own; those that are documented
+//! somewhere stand here.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
 
 use super::chat_request::IncomingChat;
 use super::embeddings::IncomingEmbeddings;
 use crate::raw_object::RawObject;
-
-/// A member that nobody can bound.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnboundedField {
-    /// Where it stands, as the request names it.
-    pub name: String,
-    /// What it escapes.
-    pub escapes: Escape,
-}
-
-/// What a member of a request escapes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Escape {
-    /// The model that the request names: another may answer.
-    Model,
-    /// The size that the request has: more may be read or written.
-    Size,
-    /// The price of tokens: a service is paid for besides them.
-    Fee,
-}
+use crate::unbounded_field::{Escape, Suspects, UnboundedField, is_one_of};
 
 /// Other models in place of, or besides, the one that is named: OpenRouter's `models`, `route`, `preset`
 /// (<https://openrouter.ai/docs/api-reference/parameters>); `extra_body` is what a client of OpenAI's SDK meant to unfold, and
@@ -62,8 +42,7 @@ const COUNTED: [&str; 11] = [
 ];
 /// Members whose JSON the client defines: what it says in them is no setting.
 const FREE: [&str; 6] = ["messages", "input", "tools", "functions", "response_format", "metadata"];
-/// What Google has cached, wherever it is named.
-const CACHED: [&str; 2] = ["cached_content", "cachedcontent"];
+const SUSPECTS: Suspects = Suspects { models: &MODEL, sizes: &SIZE, fees: &FEES, counted: &COUNTED, free: &FREE };
 /// Members of a message that hold what was not counted (Ollama's `images`, files by their id).
 const OF_MESSAGES: [&str; 3] = ["images", "file_ids", "attachments"];
 
@@ -77,7 +56,7 @@ impl IncomingChat {
                 Some(UnboundedField { name: format!("messages[{index}].{name}"), escapes: Escape::Size })
             })
         };
-        unbounded_member(&self.object).or_else(of_messages).or_else(|| paid_tool(&self.object))
+        SUSPECTS.find(&self.object).or_else(of_messages).or_else(|| paid_tool(&self.object))
     }
 }
 
@@ -85,26 +64,8 @@ impl IncomingEmbeddings {
     /// The first member that nobody can bound, if there is one.
     #[must_use]
     pub fn unbounded_field(&self) -> Option<UnboundedField> {
-        unbounded_member(self.object())
+        SUSPECTS.find(self.object())
     }
-}
-
-fn unbounded_member(object: &RawObject) -> Option<UnboundedField> {
-    object.keys().find_map(|name| {
-        let is_set = object.get(name).is_some_and(|json| json != b"null" && json != b"false");
-        let is_odd = || !COUNTED.contains(&name) && is_one_of(&COUNTED, name);
-        let names_cache = || !FREE.contains(&name) && object.get(name).is_some_and(names_what_is_cached);
-        let escapes = if is_one_of(&MODEL, name) || (name != "model" && name.eq_ignore_ascii_case("model")) {
-            Escape::Model
-        } else if is_one_of(&SIZE, name) || is_odd() || names_cache() {
-            Escape::Size
-        } else if is_one_of(&FEES, name) {
-            Escape::Fee
-        } else {
-            return None;
-        };
-        is_set.then(|| UnboundedField { name: name.to_owned(), escapes })
-    })
 }
 
 /// A tool that the provider runs itself, and is paid for.
@@ -125,22 +86,6 @@ fn paid_tool(object: &RawObject) -> Option<UnboundedField> {
         };
         (!is_clients).then(|| paid(format!("tools[{index}]")))
     })
-}
-
-/// Whether a member of an object in it, however deep, is the name of something cached.
-fn names_what_is_cached(json: &[u8]) -> bool {
-    fn is_in(value: &Value) -> bool {
-        match value {
-            Value::Object(members) => members.iter().any(|(name, value)| is_one_of(&CACHED, name) || is_in(value)),
-            Value::Array(items) => items.iter().any(is_in),
-            _ => false,
-        }
-    }
-    (json.starts_with(b"{") || json.starts_with(b"[")) && serde_json::from_slice(json).is_ok_and(|value| is_in(&value))
-}
-
-fn is_one_of(names: &[&str], name: &str) -> bool {
-    names.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use privet_dialects::canonical::{FinishReason, Part, Usage};
 use privet_dialects::translate::decode_response;
-use privet_dialects::{Dialect, UpstreamFault};
+use privet_dialects::{Dialect, Inbound, UpstreamFault};
 use serde_json::{Value, json};
 
 use crate::client::{Relayed, content, of_answer, options, read, with_usage};
@@ -15,7 +15,7 @@ fn relay(stream: &str) -> Relayed {
 }
 
 fn whole(body: &Value) -> privet_dialects::translate::WholeAnswer {
-    decode_response(Dialect::AnthropicMessages, body.to_string().into(), 1_760_000_000).unwrap()
+    decode_response(Inbound::OpenAiChat, Dialect::AnthropicMessages, body.to_string().into(), 1_760_000_000).unwrap()
 }
 
 fn response(stop_reason: &str) -> Value {
@@ -25,7 +25,8 @@ fn response(stop_reason: &str) -> Value {
 
 #[test]
 fn a_whole_answer_is_a_chat_completion() {
-    let whole = decode_response(Dialect::AnthropicMessages, RESPONSE.into(), 1_760_000_000).unwrap();
+    let whole =
+        decode_response(Inbound::OpenAiChat, Dialect::AnthropicMessages, RESPONSE.into(), 1_760_000_000).unwrap();
     let body: Value = serde_json::from_slice(&whole.body).unwrap();
     insta::assert_json_snapshot!(body);
     insta::assert_debug_snapshot!(whole.answer);
@@ -33,7 +34,7 @@ fn a_whole_answer_is_a_chat_completion() {
 
 #[test]
 fn wire_12_a_tool_use_without_input_has_an_empty_object() {
-    let whole = decode_response(Dialect::AnthropicMessages, RESPONSE.into(), 0).unwrap();
+    let whole = decode_response(Inbound::OpenAiChat, Dialect::AnthropicMessages, RESPONSE.into(), 0).unwrap();
     let body: Value = serde_json::from_slice(&whole.body).unwrap();
     assert_eq!(body["choices"][0]["message"]["tool_calls"][1]["function"]["arguments"], "{}");
 }
@@ -106,7 +107,7 @@ fn wire_21_thinking_and_signatures_are_kept_to_the_byte() {
     ];
     let answer = relay(STREAM).answer;
     assert_eq!(answer.messages[0].parts[..2], expected);
-    let whole = decode_response(Dialect::AnthropicMessages, RESPONSE.into(), 0).unwrap();
+    let whole = decode_response(Inbound::OpenAiChat, Dialect::AnthropicMessages, RESPONSE.into(), 0).unwrap();
     let expected = [
         Part::Thinking { text: "Simple.".into(), signature: Some("sig+/==".into()) },
         Part::RedactedThinking { data: "opaque==".into() },
@@ -116,7 +117,7 @@ fn wire_21_thinking_and_signatures_are_kept_to_the_byte() {
 
 #[test]
 fn wire_22_cached_tokens_are_part_of_prompt_tokens_and_never_counted_twice() {
-    let whole = decode_response(Dialect::AnthropicMessages, RESPONSE.into(), 0).unwrap();
+    let whole = decode_response(Inbound::OpenAiChat, Dialect::AnthropicMessages, RESPONSE.into(), 0).unwrap();
     let body: Value = serde_json::from_slice(&whole.body).unwrap();
     let usage = &body["usage"];
     assert_eq!(
@@ -179,7 +180,7 @@ fn an_answer_without_content_is_an_answer() {
 #[test]
 fn an_error_body_inside_a_200_is_reported() {
     let body = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"r"}"#;
-    let fault = decode_response(Dialect::AnthropicMessages, body.into(), 0).unwrap_err();
+    let fault = decode_response(Inbound::OpenAiChat, Dialect::AnthropicMessages, body.into(), 0).unwrap_err();
     assert!(matches!(fault, UpstreamFault::Reported { kind, .. } if kind == "overloaded_error"));
 }
 

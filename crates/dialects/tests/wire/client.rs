@@ -1,8 +1,9 @@
 //! A client's reading of a stream of chat chunks, with the demands of the official SDKs as assertions.
 
 use privet_dialects::sse::SseDecoder;
-use privet_dialects::translate::{Answer, StreamOptions, StreamTranslation};
-use privet_dialects::{Dialect, UpstreamFault};
+use privet_dialects::stream::{StreamOptions, StreamTranslation};
+use privet_dialects::translate::Answer;
+use privet_dialects::{Dialect, Inbound, UpstreamFault};
 use serde_json::Value;
 
 /// One tool call as a client puts it together.
@@ -61,7 +62,7 @@ pub(crate) fn with_usage() -> StreamOptions {
 /// Relays a whole stream that arrives in pieces.
 pub(crate) fn relay_pieces(dialect: Dialect, options: StreamOptions, pieces: &[&[u8]]) -> Relayed {
     let mut decoder = SseDecoder::default();
-    let mut translation = StreamTranslation::new(dialect, options);
+    let mut translation = StreamTranslation::new(Inbound::OpenAiChat, dialect, options);
     let mut live = Vec::new();
     let mut outcome = Ok(());
     for piece in pieces.iter().map(Some).chain([None]) {

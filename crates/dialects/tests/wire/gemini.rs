@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use privet_dialects::canonical::{FinishReason, Part, Usage};
-use privet_dialects::translate::{StreamOptions, WholeAnswer, decode_response};
-use privet_dialects::{Dialect, UpstreamFault};
+use privet_dialects::stream::StreamOptions;
+use privet_dialects::translate::{WholeAnswer, decode_response};
+use privet_dialects::{Dialect, Inbound, UpstreamFault};
 use serde_json::{Value, json};
 
 use crate::client::{Relayed, options, read, with_usage};
@@ -18,7 +19,7 @@ fn relay(options: StreamOptions, stream: &str) -> Relayed {
 }
 
 fn whole(body: &str) -> WholeAnswer {
-    decode_response(Dialect::Gemini, body.to_owned().into(), 1_760_000_000).unwrap()
+    decode_response(Inbound::OpenAiChat, Dialect::Gemini, body.to_owned().into(), 1_760_000_000).unwrap()
 }
 
 #[test]
@@ -131,6 +132,6 @@ fn wire_15_an_error_inside_a_200_is_reported() {
     let body = r#"{"error":{"code":503,"message":"overloaded","status":"UNAVAILABLE"}}"#;
     let expected =
         UpstreamFault::Reported { status: Some(503), kind: "UNAVAILABLE".into(), message: "overloaded".into() };
-    assert_eq!(decode_response(Dialect::Gemini, body.into(), 0).unwrap_err(), expected);
+    assert_eq!(decode_response(Inbound::OpenAiChat, Dialect::Gemini, body.into(), 0).unwrap_err(), expected);
     assert_eq!(relay(options(), &format!("data: {body}\n\n")).outcome, Err(expected));
 }

@@ -6,7 +6,7 @@ use privet_dialects::openai::chat_request::IncomingChat;
 use privet_dialects::openai::embeddings::IncomingEmbeddings;
 use privet_dialects::openai::error;
 use privet_dialects::translate::{EncodeOptions, decode_response, encode_request};
-use privet_dialects::{Dialect, UpstreamFault};
+use privet_dialects::{Dialect, Inbound, UpstreamFault};
 use proptest::prelude::*;
 
 use crate::client::{options, relay, relay_pieces};
@@ -38,7 +38,7 @@ fn a_request_50_000_deep_is_a_bad_request_at_every_reader() {
                     output_limit: None,
                     service_tier: None,
                 };
-                let sent = encode_request(&incoming, "m", &[], dialect, &options);
+                let sent = encode_request(&incoming.clone().into(), "m", &[], dialect, &options);
                 assert_eq!(sent.is_ok(), dialect == Dialect::OpenAiChat, "{dialect:?} {field}");
             }
         }
@@ -50,7 +50,7 @@ fn an_answer_50_000_deep_is_malformed_and_its_chunk_is_skipped() {
     for deep in deep() {
         for dialect in DIALECTS {
             for body in [deep.clone(), format!("{{\"choices\":{deep},\"content\":{deep},\"candidates\":{deep}}}")] {
-                let outcome = decode_response(dialect, body.clone().into(), 0);
+                let outcome = decode_response(Inbound::OpenAiChat, dialect, body.clone().into(), 0);
                 assert!(matches!(outcome, Err(UpstreamFault::Malformed(_))), "{dialect:?}");
                 assert_eq!(
                     relay(dialect, options(), &format!("data: {body}\n\n")).outcome,
@@ -136,7 +136,7 @@ proptest! {
         let stream: String = values.iter().map(|value| format!("data: {value}\n\n")).collect();
         for dialect in DIALECTS {
             for body in &bodies {
-                let _ = decode_response(dialect, body.clone(), 0);
+                let _ = decode_response(Inbound::OpenAiChat, dialect, body.clone(), 0);
             }
             let _ = relay(dialect, options(), &stream);
         }
@@ -145,7 +145,7 @@ proptest! {
             let _ = IncomingEmbeddings::parse(body.clone());
             if let Ok(incoming) = IncomingChat::parse(body) {
                 for dialect in DIALECTS {
-                    let _ = encode_request(&incoming, "m", &incoming.messages, dialect, &EncodeOptions { max_tokens_field: None, default_max_tokens: 1, output_limit: None, service_tier: None });
+                    let _ = encode_request(&incoming.clone().into(), "m", &incoming.messages, dialect, &EncodeOptions { max_tokens_field: None, default_max_tokens: 1, output_limit: None, service_tier: None });
                 }
             }
         }
@@ -164,7 +164,7 @@ proptest! {
         let body = serde_json::json!({"model": "m", "messages": messages}).to_string();
         if let Ok(incoming) = IncomingChat::parse(body.into()) {
             for dialect in DIALECTS {
-                let _ = encode_request(&incoming, "m", &incoming.messages, dialect, &EncodeOptions { max_tokens_field: None, default_max_tokens: 1, output_limit: None, service_tier: None });
+                let _ = encode_request(&incoming.clone().into(), "m", &incoming.messages, dialect, &EncodeOptions { max_tokens_field: None, default_max_tokens: 1, output_limit: None, service_tier: None });
             }
         }
     }
@@ -172,7 +172,7 @@ proptest! {
     #[test]
     fn any_bytes_are_answered_by_every_reader(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         for dialect in DIALECTS {
-            let _ = decode_response(dialect, bytes.clone().into(), 0);
+            let _ = decode_response(Inbound::OpenAiChat, dialect, bytes.clone().into(), 0);
             let _ = relay_pieces(dialect, options(), &[&bytes]);
         }
         let _ = IncomingChat::parse(bytes.clone().into());

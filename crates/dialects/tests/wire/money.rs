@@ -4,9 +4,10 @@ use bytes::Bytes;
 use privet_dialects::canonical::{Message, Part, Role, Usage};
 use privet_dialects::openai::chat_request::{IncomingChat, MaxTokensField};
 use privet_dialects::openai::embeddings::{self, IncomingEmbeddings};
-use privet_dialects::openai::request_size::RequestSize;
-use privet_dialects::translate::{Answer, EncodeOptions, StreamOptions, decode_response, encode_request};
-use privet_dialects::{BadRequest, Dialect};
+use privet_dialects::request_size::RequestSize;
+use privet_dialects::stream::StreamOptions;
+use privet_dialects::translate::{Answer, EncodeOptions, decode_response, encode_request};
+use privet_dialects::{BadRequest, Dialect, Inbound};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -29,7 +30,7 @@ fn content(parts: &Value) -> RequestSize {
 }
 
 fn usage(dialect: Dialect, body: &Value) -> Usage {
-    decode_response(dialect, Bytes::from(body.to_string()), 0).unwrap().answer.usage.unwrap()
+    decode_response(Inbound::OpenAiChat, dialect, Bytes::from(body.to_string()), 0).unwrap().answer.usage.unwrap()
 }
 
 fn openai(usage: &Value) -> Value {
@@ -139,7 +140,7 @@ fn an_output_limit_is_set_where_there_is_none_and_stays_where_there_is_one() {
             output_limit: Some(77),
             service_tier: None,
         };
-        serde_json::from_slice(&encode_request(incoming, "m", &[], dialect, &options).unwrap()).unwrap()
+        serde_json::from_slice(&encode_request(&incoming.clone().into(), "m", &[], dialect, &options).unwrap()).unwrap()
     };
     let limit_of = |body: &Value| {
         let found = [&body["max_tokens"], &body["max_completion_tokens"], &body["generationConfig"]["maxOutputTokens"]];
@@ -246,7 +247,9 @@ fn counts_beyond_all_sense_do_no_harm() {
 
 #[test]
 fn wire_23_the_tier_that_served_is_told() {
-    let tier = |dialect, body: &Value| decode_response(dialect, Bytes::from(body.to_string()), 0).unwrap().answer.tier;
+    let tier = |dialect, body: &Value| {
+        decode_response(Inbound::OpenAiChat, dialect, Bytes::from(body.to_string()), 0).unwrap().answer.tier
+    };
     assert_eq!(tier(Dialect::OpenAiChat, &openai(&json!(null))).as_deref(), Some("flex"));
     let priority = json!({"input_tokens": 1, "output_tokens": 1, "service_tier": "priority"});
     assert_eq!(tier(Dialect::AnthropicMessages, &anthropic(&priority)).as_deref(), Some("priority"));

@@ -1,8 +1,9 @@
 //! OpenAI-compatible providers: a relay that touches only what a client would choke on.
 
 use privet_dialects::canonical::{FinishReason, Part, Usage};
-use privet_dialects::translate::{StreamOptions, decode_response};
-use privet_dialects::{Dialect, UpstreamFault};
+use privet_dialects::stream::StreamOptions;
+use privet_dialects::translate::decode_response;
+use privet_dialects::{Dialect, Inbound, UpstreamFault};
 use serde_json::{Value, json};
 
 use crate::client::{Call, Relayed, content, of_answer, options, read, with_usage};
@@ -272,7 +273,7 @@ fn reasoning_under_either_name_is_collected() {
 #[test]
 fn a_whole_answer_is_relayed_to_the_byte() {
     let body = "{ \"id\":\"chatcmpl-2\", \"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"Hi \\ud83c\\udf24\",\"refusal\":null,\"annotations\":[]},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":3,\"total_tokens\":12,\"cost\":1.0},\"x\":1e400 }\n";
-    let whole = decode_response(Dialect::OpenAiChat, body.into(), 0).unwrap();
+    let whole = decode_response(Inbound::OpenAiChat, Dialect::OpenAiChat, body.into(), 0).unwrap();
     assert_eq!(whole.body, body);
     assert_eq!(whole.answer.messages[0].plain_text(), "Hi 🌤");
     assert_eq!(whole.answer.finishes, [Some(FinishReason::Stop)]);
@@ -283,7 +284,7 @@ fn a_whole_answer_is_relayed_to_the_byte() {
 fn wire_12_empty_arguments_of_a_whole_answer_become_an_object() {
     let body = json!({"id": "1", "object": "chat.completion", "created": 1, "model": "m", "kept": 1.5, "choices": [{"index": 0, "finish_reason": "tool_calls", "message": {"role": "assistant", "content": null, "tool_calls": [
         {"id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}, {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{\"x\":1}"}}]}}]});
-    let whole = decode_response(Dialect::OpenAiChat, body.to_string().into(), 0).unwrap();
+    let whole = decode_response(Inbound::OpenAiChat, Dialect::OpenAiChat, body.to_string().into(), 0).unwrap();
     let sent: Value = serde_json::from_slice(&whole.body).unwrap();
     assert_eq!(sent["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"], "{}");
     assert_eq!(sent["choices"][0]["message"]["tool_calls"][1]["function"]["arguments"], "{\"x\":1}");
@@ -297,7 +298,7 @@ fn wire_15_an_error_inside_a_200_answer_is_seen() {
         r#"{"error":{"message":"boom","type":"t","code":503}}"#,
         r#"{"object":"error","message":"boom","type":"t","code":503}"#,
     ] {
-        let fault = decode_response(Dialect::OpenAiChat, body.into(), 0).unwrap_err();
+        let fault = decode_response(Inbound::OpenAiChat, Dialect::OpenAiChat, body.into(), 0).unwrap_err();
         assert_eq!(fault, UpstreamFault::Reported { status: Some(503), kind: "t".into(), message: "boom".into() });
     }
 }
@@ -317,7 +318,7 @@ fn a_whole_answer_that_is_none_is_malformed() {
             "{\"content\":1}",
             "{\"candidates\":7}",
         ] {
-            let outcome = decode_response(dialect, body.into(), 0);
+            let outcome = decode_response(Inbound::OpenAiChat, dialect, body.into(), 0);
             assert!(matches!(outcome, Err(UpstreamFault::Malformed(_))), "{dialect:?} {body}: {outcome:?}");
         }
     }

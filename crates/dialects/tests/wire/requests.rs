@@ -16,7 +16,7 @@ fn parse(body: &Value) -> IncomingChat {
 fn encode_with(incoming: &IncomingChat, history: &[Message], dialect: Dialect) -> Result<Value, RequestError> {
     let options =
         EncodeOptions { max_tokens_field: None, default_max_tokens: 4096, output_limit: None, service_tier: None };
-    let body = encode_request(incoming, "the-model", history, dialect, &options)?;
+    let body = encode_request(&incoming.clone().into(), "the-model", history, dialect, &options)?;
     Ok(serde_json::from_slice(&body).unwrap())
 }
 
@@ -93,7 +93,7 @@ fn a_request_that_needs_no_change_is_forwarded_to_the_byte() {
     let incoming = IncomingChat::parse(body.into()).unwrap();
     let options =
         EncodeOptions { max_tokens_field: None, default_max_tokens: 4096, output_limit: None, service_tier: None };
-    let sent = encode_request(&incoming, "the-model", &[], Dialect::OpenAiChat, &options).unwrap();
+    let sent = encode_request(&incoming.clone().into(), "the-model", &[], Dialect::OpenAiChat, &options).unwrap();
     assert!(sent.windows(5).any(|window| window == b"1e400"));
     let text = String::from_utf8(sent.to_vec()).unwrap();
     assert!(text.contains("[ {\"role\":\"user\",\"content\":\"\\u0068i\"} ]"), "{text}");
@@ -147,7 +147,7 @@ fn wire_27_the_output_limit_goes_by_the_models_name_for_it() {
         let incoming = parse(&simple(json!({given: 7, "custom": {"kept": [1]}})));
         let options =
             EncodeOptions { max_tokens_field: field, default_max_tokens: 4096, output_limit: None, service_tier: None };
-        let sent = encode_request(&incoming, "m", &[], Dialect::OpenAiChat, &options).unwrap();
+        let sent = encode_request(&incoming.clone().into(), "m", &[], Dialect::OpenAiChat, &options).unwrap();
         let sent: Value = serde_json::from_slice(&sent).unwrap();
         assert_eq!(sent[expected], 7, "{given} {field:?}");
         let other = if expected == "max_tokens" { "max_completion_tokens" } else { "max_tokens" };

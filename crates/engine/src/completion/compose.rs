@@ -46,14 +46,14 @@ pub(super) async fn gather<'a>(engine: &Engine, command: &'a ChatCommand) -> Res
     let Some(conversation_id) = command.conversation_id else {
         let kept_in =
             is_recorded(engine.record, command).then(|| Kept { conversation_id: ConversationId::new(), is_new: true });
-        return Ok(Gathered { history: Vec::new(), new: &incoming.messages, kept_in });
+        return Ok(Gathered { history: Vec::new(), new: incoming.messages(), kept_in });
     };
     if engine.record == RecordMode::None {
         return Err(CompletionError::HistoryOff);
     }
-    let joined = thread::join(remembered(engine, command, conversation_id).await?, &incoming.messages);
-    let new = incoming.messages.get(joined.known..).unwrap_or_default();
-    let kept_in = (incoming.store != Some(false)).then_some(Kept { conversation_id, is_new: false });
+    let joined = thread::join(remembered(engine, command, conversation_id).await?, incoming.messages());
+    let new = incoming.messages().get(joined.known..).unwrap_or_default();
+    let kept_in = (incoming.store() != Some(false)).then_some(Kept { conversation_id, is_new: false });
     Ok(Gathered { history: joined.history, new, kept_in })
 }
 
@@ -61,7 +61,7 @@ fn is_recorded(mode: RecordMode, command: &ChatCommand) -> bool {
     match mode {
         RecordMode::None => false,
         RecordMode::Continued => command.conversational,
-        RecordMode::All => command.conversational || command.incoming.store != Some(false),
+        RecordMode::All => command.conversational || command.incoming.store() != Some(false),
     }
 }
 
@@ -76,7 +76,7 @@ async fn remembered(
         engine.store.conversation(command.caller.project_id, id).await.map_err(|error| unknown(error, id))?;
     }
     let messages = rows.iter().map(|row| match row.status {
-        MessageStatus::Incomplete => without_open_calls(message::from_row(row), &command.incoming.messages),
+        MessageStatus::Incomplete => without_open_calls(message::from_row(row), command.incoming.messages()),
         MessageStatus::Complete => message::from_row(row),
     });
     Ok(messages.filter(|message| !message.parts.is_empty()).collect())

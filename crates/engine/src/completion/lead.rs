@@ -91,22 +91,23 @@ pub(super) async fn put(engine: &Arc<Engine>, command: &mut ChatCommand) -> Resu
         None => messages,
     };
     let decoded = messages.into_iter().map(|value| message::decode(value, "prompt")).collect::<Result<_, _>>();
-    command.incoming.lead = decoded.map_err(|error: BadRequest| {
+    let lead = decoded.map_err(|error: BadRequest| {
         let reason = error.message;
         BadRequest::at(
             "prompt",
             format!("The prompt `{}` version {} cannot be sent: {reason}", link.name, link.version),
         )
     })?;
+    command.incoming.set_lead(lead);
     Ok(Led { prompt: Some(link), recollection })
 }
 
 /// What fits what was said last. A memory that fails is told in the log and fails no chat.
 async fn recall(engine: &Arc<Engine>, command: &ChatCommand) -> Option<Recollection> {
     let memory = engine.memory.as_ref()?;
-    let incoming = &command.incoming;
-    let texts: Vec<String> = incoming.messages.iter().map(Message::plain_text).collect();
-    let last = incoming.messages.iter().rposition(|message| message.role == Role::User)?;
+    let messages = command.incoming.messages();
+    let texts: Vec<String> = messages.iter().map(Message::plain_text).collect();
+    let last = messages.iter().rposition(|message| message.role == Role::User)?;
     let question = texts.get(last)?;
     let thread: Vec<&str> = texts.iter().map(String::as_str).collect();
     let request = RecallRequest {

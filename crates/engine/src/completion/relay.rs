@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use privet_dialects::UpstreamFault;
 use privet_dialects::sse::SseDecoder;
-use privet_dialects::translate::{StreamOptions, StreamTranslation, error_event};
+use privet_dialects::stream::{StreamFailure, StreamOptions, StreamTranslation};
 use privet_domain::id::{ConversationId, RequestId};
 use privet_domain::time::Timestamp;
 use privet_providers::{ByteStream, OnDisconnect, ProviderError};
@@ -18,14 +18,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{CLIENT_STALL, ChatCommand, CompletionError, Ending, Reply, ReplyBody, record, usage};
+use super::{CLIENT_STALL, ChatCommand, CompletionError, Ending, Piece, Reply, ReplyBody, record, usage};
 use crate::Engine;
 use crate::router::Target;
 use crate::traces::Ended;
 
-/// Silence of this length gets a comment line, so that no proxy between us and the client gives up.
+/// Silence of this length gets a word of our own, so that no proxy between us and the client gives up.
 const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
-const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 /// A provider that said its last word gets so long to close its stream.
 const END_PATIENCE: Duration = Duration::from_millis(50);
 /// When the server stops, a client that does not read gets so long.
@@ -51,20 +50,20 @@ enum Client {
         sender: ReplySender,
         reply_headers: HeaderMap,
     },
-    Reading(mpsc::Sender<Bytes>),
+    Reading(mpsc::Sender<Piece>),
     /// It left, and the answer is read to its end all the same: the provider bills all of it.
     Gone,
 }
 
 impl Relay {
     pub(super) fn new(command: &ChatCommand, target: &Target, created: i64, began: Timestamp) -> Self {
-        let options =
-            StreamOptions { include_usage: command.incoming.include_usage, choices: command.incoming.choices, created };
+        let incoming = &command.incoming;
+        let options = StreamOptions { include_usage: incoming.include_usage(), choices: incoming.choices(), created };
         Self {
             request_id: command.request_id,
             target: target.clone(),
             decoder: SseDecoder::default(),
-            translation: StreamTranslation::new(target.provider.dialect(), options),
+            translation: StreamTranslation::new(incoming.dialect(), target.provider.dialect(), options),
             began,
             first_output: None,
         }
@@ -123,7 +122,7 @@ impl Relay {
                 },
                 () = sleep_until(silent_until) => {
                     silent_until = Instant::now() + KEEP_ALIVE_AFTER;
-                    let sent = client.send(KEEP_ALIVE, conversation_id, &engine.stop).await;
+                    let sent = client.send(Piece::More(self.translation.keep_alive()), conversation_id, &engine.stop).await;
                     self.or_let_go(sent, client)?;
                     continue;
                 }
@@ -133,7 +132,8 @@ impl Relay {
             if !out.is_empty() {
                 silent_until = Instant::now() + KEEP_ALIVE_AFTER;
                 self.note_output(engine);
-                let sent = client.send(Bytes::from(std::mem::take(&mut out)), conversation_id, &engine.stop).await;
+                let piece = Piece::More(Bytes::from(std::mem::take(&mut out)));
+                let sent = client.send(piece, conversation_id, &engine.stop).await;
                 self.or_let_go(sent, client)?;
             }
             translated.map_err(|fault| self.target.provider.fault(fault))?;
@@ -206,17 +206,18 @@ impl Relay {
         let used = usage::of_complete(&answer, &self.target);
         let recorded = record::finish(engine, ending, used, &answer, Ended::Whole(&answer.messages)).await;
         let last = match recorded {
-            Ok(()) => self.translation.closing(),
+            Ok(()) => Piece::Last(Bytes::from(self.translation.closing())),
             Err(error) => {
                 tracing::error!(request_id = %self.request_id, %error, "an answer was not stored");
                 if let Client::Waiting { sender, .. } = client {
                     return refuse(sender, error.into());
                 }
-                error_event(&format!("The answer could not be stored: {error}"), "server_error", "not_stored")
+                let message = format!("The answer could not be stored: {error}");
+                self.failure(&message, false, "not_stored")
             }
         };
         // A client that left here has an answer that is kept.
-        let _ = client.send(Bytes::from(last), conversation_id, &engine.stop).await;
+        let _ = client.send(last, conversation_id, &engine.stop).await;
     }
 
     async fn fail(self, engine: &Engine, ending: Ending, client: Client, error: CompletionError) {
@@ -235,12 +236,19 @@ impl Relay {
         match client {
             Client::Waiting { sender, .. } => refuse(sender, error),
             Client::Reading(pieces) => {
-                let event = error_event(&error.to_string(), "upstream_error", code_of(&error));
+                let event = self.failure(&error.to_string(), true, code_of(&error));
                 // Nobody to tell if the client is what failed.
-                let _ = send_in_time(&pieces, Bytes::from(event), &engine.stop).await;
+                let _ = send_in_time(&pieces, event, &engine.stop).await;
             }
             Client::Gone => {}
         }
+    }
+
+    /// The event that says why the stream ends here.
+    fn failure(&self, message: &str, is_upstream: bool, code: &str) -> Piece {
+        let request_id = self.request_id.to_string();
+        let failure = StreamFailure { message, is_upstream, code, request_id: &request_id };
+        Piece::More(Bytes::from(self.translation.failure(&failure)))
     }
 }
 
@@ -254,8 +262,8 @@ fn refuse(sender: ReplySender, error: CompletionError) {
 
 /// Sends a piece to a client that reads. One that does not counts as gone; sooner when the server stops.
 async fn send_in_time(
-    pieces: &mpsc::Sender<Bytes>,
-    piece: Bytes,
+    pieces: &mpsc::Sender<Piece>,
+    piece: Piece,
     stop: &CancellationToken,
 ) -> Result<(), CompletionError> {
     let stopping = async {
@@ -295,7 +303,7 @@ impl Client {
     /// Sends a piece, before the first one the head of the reply.
     async fn send(
         &mut self,
-        piece: Bytes,
+        piece: Piece,
         conversation_id: Option<ConversationId>,
         stop: &CancellationToken,
     ) -> Result<(), CompletionError> {

@@ -44,9 +44,9 @@ fn of_answer(answer: &Answer, target: &Target) -> TokensUsed {
 /// Of a call whose answer did not begin, or could not be read.
 pub(super) fn of_unanswered(error: &CompletionError, command: &ChatCommand, target: &Target) -> Used {
     let tokens = match error {
-        CompletionError::Provider(error) => of_failure(error, command.incoming.stream, target),
+        CompletionError::Provider(error) => of_failure(error, command.incoming.stream(), target),
         // A provider that is not streaming may work on after the connection is closed.
-        _ if !command.incoming.stream => TokensUsed::Unknown,
+        _ if !command.incoming.stream() => TokensUsed::Unknown,
         _ => uncounted(0, target),
     };
     let outcome = if tokens == TokensUsed::Nothing { Outcome::Failed } else { outcome(error) };

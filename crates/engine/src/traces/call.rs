@@ -116,13 +116,13 @@ impl CallTrace {
             caller: &command.caller,
             request_id: command.request_id,
             request: &command.trace,
-            asked_model: incoming.model.as_deref(),
+            asked_model: incoming.model(),
             target: facts.target,
             began: facts.began,
         });
-        call.keeps_content = incoming.store != Some(false);
+        call.keeps_content = incoming.store() != Some(false);
         if call.is_root {
-            let name = Some(name(&incoming.messages)).filter(|name| call.keeps_content && !name.is_empty());
+            let name = Some(name(incoming.messages())).filter(|name| call.keeps_content && !name.is_empty());
             call.trace.name = Some(name.unwrap_or_else(|| CHAT.to_owned()));
             call.trace.name_chars_max = Some(NAME_CHARS);
         }
@@ -295,11 +295,11 @@ fn name(messages: &[Message]) -> String {
 fn thread(facts: &ChatFacts<'_>) -> JsonText {
     let incoming = &facts.command.incoming;
     let leads = |message: &&Message| matches!(message.role, Role::System | Role::Developer);
-    let lead = incoming.messages.iter().take_while(leads).count();
-    let (instructions, said) = incoming.messages.split_at(lead);
+    let lead = incoming.messages().iter().take_while(leads).count();
+    let (instructions, said) = incoming.messages().split_at(lead);
     let tools = incoming.tools_json();
     let mut json = Vec::from(if tools.is_some() { r#"{"messages":["# } else { "[" });
-    for messages in [&incoming.lead, instructions, facts.history, said] {
+    for messages in [incoming.lead(), instructions, facts.history, said] {
         message::write(messages, &mut json);
     }
     json.push(b']');

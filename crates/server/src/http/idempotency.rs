@@ -18,10 +18,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, stream};
 use http_body_util::BodyExt as _;
-use privet_dialects::translate::END_OF_STREAM;
 use privet_domain::id::{ApiKeyId, RequestId};
 use privet_engine::Engine;
-use privet_engine::completion::CLIENT_STALL;
+use privet_engine::completion::{CLIENT_STALL, Piece};
 use privet_store::{Claimed, IdempotencyClaim, KeptAnswer, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
@@ -234,7 +233,7 @@ impl Attempt {
     }
 
     /// Passes a stream on. Its last word is held back until all of it is kept; one that ends otherwise has failed.
-    async fn relay(&self, mut body: Body, kept: KeptAnswer, pieces: mpsc::Sender<Bytes>) {
+    async fn relay(&self, mut body: Body, kept: KeptAnswer, pieces: mpsc::Sender<Piece>) {
         let mut all = Some(Vec::new());
         loop {
             let frame = tokio::select! {
@@ -248,10 +247,10 @@ impl Attempt {
             if let Some(all) = &mut all {
                 all.extend_from_slice(&piece);
             }
-            if piece.ends_with(END_OF_STREAM) {
+            if body.is_end_stream() {
                 return self.close(kept, all, piece, pieces).await;
             }
-            if pieces.send_timeout(piece, CLIENT_STALL).await.is_err() {
+            if pieces.send_timeout(Piece::More(piece), CLIENT_STALL).await.is_err() {
                 break;
             }
         }
@@ -264,10 +263,10 @@ impl Attempt {
         }
     }
 
-    async fn close(&self, kept: KeptAnswer, all: Option<Vec<u8>>, last: Bytes, pieces: mpsc::Sender<Bytes>) {
+    async fn close(&self, kept: KeptAnswer, all: Option<Vec<u8>>, last: Bytes, pieces: mpsc::Sender<Piece>) {
         let is_kept = self.keep(kept, all).await;
         // A client that left finds it when it comes back.
-        let _ = pieces.send_timeout(last, CLIENT_STALL).await;
+        let _ = pieces.send_timeout(Piece::Last(last), CLIENT_STALL).await;
         drop(pieces);
         if !is_kept {
             self.forget().await;

@@ -69,7 +69,7 @@ pub(crate) async fn create(
         let named = prompt_wish::read_named(&headers, || request.prompt.clone())?;
         let conversation_id = request.conversation_id;
         let target = engine.router.resolve(request.model.as_deref()).map_err(CompletionError::from)?;
-        let incoming = request.into_incoming(&target);
+        let incoming = request.into_incoming(&target).into();
         let command = ChatCommand {
             caller,
             request_id,

@@ -1,7 +1,7 @@
 //! The prompt that a request names: by the header `x-privet-prompt`, or else by `metadata.prompt` of its body.
 
 use axum::http::{HeaderMap, HeaderName};
-use privet_dialects::openai::chat_request::IncomingChat;
+use privet_dialects::incoming::Incoming;
 use privet_domain::prompt::Selector;
 use privet_engine::completion::NamedPrompt;
 use serde::Deserialize;
@@ -24,7 +24,7 @@ struct Wish {
 }
 
 /// The prompt of a request, if it names one.
-pub(crate) fn read(headers: &HeaderMap, incoming: &IncomingChat) -> Result<Option<NamedPrompt>, ApiError> {
+pub(crate) fn read(headers: &HeaderMap, incoming: &Incoming) -> Result<Option<NamedPrompt>, ApiError> {
     read_named(headers, || incoming.metadata().remove("prompt"))
 }
 

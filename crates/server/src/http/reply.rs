@@ -1,13 +1,15 @@
 //! A completion as an HTTP response.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::stream;
-use privet_engine::completion::{Reply, ReplyBody};
+use http_body::Frame;
+use privet_engine::completion::{Piece, Reply, ReplyBody};
 use tokio::sync::mpsc;
 
 /// The header that names the conversation, both ways.
@@ -40,10 +42,42 @@ pub(crate) fn respond(reply: Reply, whole: impl FnOnce(Bytes) -> Bytes) -> Respo
 }
 
 /// A body whose pieces come as they are made.
-pub(crate) fn event_stream(mut pieces: mpsc::Receiver<Bytes>) -> Body {
-    Body::from_stream(stream::poll_fn(move |context| {
-        pieces.poll_recv(context).map(|piece| piece.map(Ok::<_, Infallible>))
-    }))
+pub(crate) fn event_stream(pieces: mpsc::Receiver<Piece>) -> Body {
+    Body::new(EventStream { pieces, is_complete: false })
+}
+
+/// A stream as a body. It is at its end as soon as the last piece of a complete answer is out: whoever passes it on can tell that
+/// from one that merely stops.
+struct EventStream {
+    pieces: mpsc::Receiver<Piece>,
+    is_complete: bool,
+}
+
+impl HttpBody for EventStream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.is_complete {
+            return Poll::Ready(None);
+        }
+        let piece = match ready!(self.pieces.poll_recv(context)) {
+            None => return Poll::Ready(None),
+            Some(Piece::More(bytes)) => bytes,
+            Some(Piece::Last(bytes)) => {
+                self.is_complete = true;
+                bytes
+            }
+        };
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_complete
+    }
 }
 
 /// A success carries the provider's rate limits, but no order to retry.

@@ -36,7 +36,7 @@ fn command(body: &Value, parent: Option<&str>) -> ChatCommand {
     ChatCommand {
         caller: caller(),
         request_id: RequestId::new(),
-        incoming: IncomingChat::parse(Bytes::from(body.to_string())).unwrap(),
+        incoming: IncomingChat::parse(Bytes::from(body.to_string())).unwrap().into(),
         conversation_id: None,
         conversational: false,
         prompt: None,

@@ -4,6 +4,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use privet_dialects::incoming::Incoming;
 use privet_dialects::openai::chat_request::IncomingChat;
 use privet_domain::id::{ConversationId, RequestId};
 use privet_engine::completion::{ChatCommand, PromptWish};
@@ -59,7 +60,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Failure<OpenAi>> {
     let (engine, family_id) = (http.engine.clone(), caller.family_id);
     let work = async move {
-        let incoming = IncomingChat::parse(bytes)?;
+        let incoming = Incoming::from(IncomingChat::parse(bytes)?);
         let conversation_id = conversation_id(&headers, &incoming)?;
         let prompt = prompt_wish::read(&headers, &incoming)?.map(PromptWish::Named);
         let trace = request_trace(&headers);
@@ -79,9 +80,9 @@ pub(crate) async fn create(
 }
 
 /// The conversation by the header, or else by the body's metadata.
-fn conversation_id(headers: &HeaderMap, incoming: &IncomingChat) -> Result<Option<ConversationId>, ApiError> {
+fn conversation_id(headers: &HeaderMap, incoming: &Incoming) -> Result<Option<ConversationId>, ApiError> {
     let by_header = headers.get(CONVERSATION_HEADER).map(|value| value.to_str().unwrap_or("(not text)"));
-    by_header.or(incoming.conversation_id.as_deref()).map(parse_conversation_id).transpose()
+    by_header.or(incoming.conversation_id()).map(parse_conversation_id).transpose()
 }
 
 /// Reads a conversation's id.

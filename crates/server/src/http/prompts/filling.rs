@@ -172,7 +172,7 @@ pub(crate) async fn run(
         let test: TestRun = if bytes.trim_ascii().is_empty() { TestRun::default() } else { decode(&bytes)? };
         let selector = Selector::read(test.version, test.label.as_deref()).map_err(PromptError::from)?;
         let prompt = engine.prompts.fetch(caller.project_id, &name, &selector).await?;
-        let incoming = incoming(&prompt, test)?;
+        let incoming = incoming(&prompt, test)?.into();
         let trace = request_trace(&headers);
         let command = ChatCommand {
             caller,

@@ -1,0 +1,161 @@
+//! A client's request, in whichever dialect it came.
+//!
+//! Each dialect that clients speak has a type that reads its requests, and an arm in [`each`]. What an arm must have is what the
+//! methods here call; the compiler names what is missing. How answers go back is in [`crate::translate`].
+
+use serde_json::{Map, Value};
+
+use crate::canonical::{ChatRequest, Message};
+use crate::openai::chat_request::IncomingChat;
+use crate::request_size::RequestSize;
+use crate::unbounded_field::UnboundedField;
+use crate::{BadRequest, Inbound};
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub enum Incoming {
+    /// OpenAI's chat completions.
+    OpenAiChat(IncomingChat),
+}
+
+/// Does the same with the request of any dialect.
+macro_rules! each {
+    ($incoming:expr, $request:ident => $done:expr) => {
+        match $incoming {
+            Incoming::OpenAiChat($request) => $done,
+        }
+    };
+}
+
+impl Incoming {
+    /// What the client speaks.
+    #[must_use]
+    pub const fn dialect(&self) -> Inbound {
+        match self {
+            Self::OpenAiChat(_) => Inbound::OpenAiChat,
+        }
+    }
+
+    /// The model, if one is named.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        each!(self, request => request.model.as_deref())
+    }
+
+    /// The thread; at least one message.
+    #[must_use]
+    pub fn messages(&self) -> &[Message] {
+        each!(self, request => &request.messages)
+    }
+
+    /// What is put in front of the thread on the way to the provider, and is not part of it.
+    #[must_use]
+    pub fn lead(&self) -> &[Message] {
+        each!(self, request => &request.lead)
+    }
+
+    /// Puts messages in front of the thread.
+    pub fn set_lead(&mut self, lead: Vec<Message>) {
+        each!(self, request => request.lead = lead);
+    }
+
+    /// Whether a stream is asked for.
+    #[must_use]
+    pub const fn stream(&self) -> bool {
+        each!(self, request => request.stream)
+    }
+
+    /// Whether a stream should end with the usage, where the dialect leaves that to the client.
+    #[must_use]
+    pub const fn include_usage(&self) -> bool {
+        match self {
+            Self::OpenAiChat(chat) => chat.include_usage,
+        }
+    }
+
+    /// How many answers are asked for; at least 1.
+    #[must_use]
+    pub const fn choices(&self) -> u32 {
+        match self {
+            Self::OpenAiChat(chat) => chat.choices,
+        }
+    }
+
+    /// The conversation that it continues, as its body names it.
+    #[must_use]
+    pub fn conversation_id(&self) -> Option<&str> {
+        each!(self, request => request.conversation_id.as_deref())
+    }
+
+    /// Whether it may be kept; `None` leaves that to the server.
+    #[must_use]
+    pub const fn store(&self) -> Option<bool> {
+        each!(self, request => request.store)
+    }
+
+    /// The request's `metadata`, which also describes its trace; empty where there is none.
+    #[must_use]
+    pub fn metadata(&self) -> Map<String, Value> {
+        each!(self, request => request.metadata())
+    }
+
+    /// The end user, as the application names them.
+    #[must_use]
+    pub fn user(&self) -> Option<String> {
+        each!(self, request => request.user())
+    }
+
+    /// The parameters of the model, by the names that they have in the dialect.
+    #[must_use]
+    pub fn parameters(&self) -> Map<String, Value> {
+        each!(self, request => request.parameters())
+    }
+
+    /// The tools, as their JSON.
+    #[must_use]
+    pub fn tools_json(&self) -> Option<&str> {
+        each!(self, request => request.tools_json())
+    }
+
+    /// The most output tokens of one answer, as the request names it.
+    ///
+    /// # Errors
+    /// When it is no whole number that makes sense.
+    pub fn output_limit(&self) -> Result<Option<u64>, BadRequest> {
+        each!(self, request => request.output_limit())
+    }
+
+    /// The service tier that the request names.
+    ///
+    /// # Errors
+    /// When it is no text.
+    pub fn service_tier(&self) -> Result<Option<String>, BadRequest> {
+        each!(self, request => request.service_tier())
+    }
+
+    /// The most that the request can be counted as, with what leads it and earlier messages.
+    #[must_use]
+    pub fn size(&self, history: &[Message]) -> RequestSize {
+        each!(self, request => request.size(history))
+    }
+
+    /// The first member that nobody can bound, if there is one.
+    #[must_use]
+    pub fn unbounded_field(&self) -> Option<UnboundedField> {
+        each!(self, request => request.unbounded_field())
+    }
+
+    /// The whole request in the canonical form, earlier messages put behind its leading instructions.
+    ///
+    /// # Errors
+    /// With the field that is of a wrong type, or that no other dialect can express.
+    pub(crate) fn to_canonical(&self, model: &str, history: &[Message]) -> Result<ChatRequest, BadRequest> {
+        each!(self, request => request.to_canonical(model, history))
+    }
+}
+
+impl From<IncomingChat> for Incoming {
+    fn from(chat: IncomingChat) -> Self {
+        Self::OpenAiChat(chat)
+    }
+}

@@ -1,0 +1,257 @@
+//! A stream from the provider to the client: each event is read in the provider's dialect, collected, and written in the client's.
+//!
+//! The same dialect is passed on as its own bytes. Of two dialects one reads and the other writes, and what is between them are
+//! canonical events: [`Reader`] has an arm for each that providers speak, [`Writer`] one for each that clients speak.
+
+use bytes::Bytes;
+
+use crate::canonical::ChatEvent;
+use crate::collect::Collector;
+use crate::openai::relay::Relay;
+use crate::openai::stream_encoder::{self, StreamEncoder};
+use crate::sse::SseEvent;
+use crate::translate::Answer;
+use crate::{Dialect, Inbound, UpstreamFault, anthropic, gemini};
+
+/// How a stream is written for the client.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamOptions {
+    /// Whether the client asked for the usage, where its dialect leaves that to it.
+    pub include_usage: bool,
+    /// How many answers were asked for.
+    pub choices: u32,
+    /// Seconds since 1970, for a provider that does not say.
+    pub created: i64,
+}
+
+/// A stream of the provider's on its way to the client.
+pub struct StreamTranslation {
+    way: Way,
+    collector: Collector,
+    choices: u32,
+    /// Everything from the last finish on: held back until the answer is recorded.
+    tail: Vec<u8>,
+    received_bytes: usize,
+    /// Whether the provider closed the stream after a proper end.
+    is_closed: bool,
+}
+
+/// More than the longest answer of any model, chunk by chunk: a provider that goes on forever does not fill the memory.
+const STREAM_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// More than the last finish, the usage and what some servers add after them.
+const TAIL_BYTES_MAX: usize = 1024 * 1024;
+
+/// How a stream gets from one dialect to the other.
+enum Way {
+    /// OpenAI's chat to itself.
+    ChatRelay(Relay),
+    /// Between two dialects.
+    Translated(Box<Translator>),
+}
+
+struct Translator {
+    reader: Reader,
+    writer: Writer,
+}
+
+/// Reads the provider's events.
+enum Reader {
+    Anthropic(anthropic::stream::StreamDecoder),
+    Gemini(gemini::stream::StreamDecoder),
+}
+
+impl Reader {
+    fn event(&mut self, event: &SseEvent, events: &mut Vec<ChatEvent>) -> Result<(), UpstreamFault> {
+        match self {
+            Self::Anthropic(decoder) => decoder.event(event, events),
+            Self::Gemini(decoder) => decoder.event(event, events),
+        }
+    }
+
+    /// Whether all of the answer is there, as far as can be told before the body's end.
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::Anthropic(decoder) => decoder.is_complete(),
+            Self::Gemini(decoder) => decoder.is_complete(),
+        }
+    }
+
+    /// Whether the provider has said its last word: nothing that follows belongs to the answer.
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Anthropic(decoder) => decoder.is_complete(),
+            // Gemini has no last word: the usage may come after the finish.
+            Self::Gemini(_) => false,
+        }
+    }
+}
+
+/// Writes the client's events.
+enum Writer {
+    OpenAiChat(StreamEncoder),
+}
+
+impl Writer {
+    fn new(inbound: Inbound, options: StreamOptions) -> Self {
+        match inbound {
+            Inbound::OpenAiChat => Self::OpenAiChat(StreamEncoder::new(options.created, options.include_usage)),
+        }
+    }
+
+    fn event(&mut self, event: &ChatEvent, out: &mut Vec<u8>) {
+        match self {
+            Self::OpenAiChat(encoder) => encoder.event(event, out),
+        }
+    }
+
+    /// Writes what ends a stream that is complete.
+    fn close(&mut self, out: &mut Vec<u8>) {
+        match self {
+            Self::OpenAiChat(encoder) => encoder.close(out),
+        }
+    }
+
+    fn keep_alive(&self) -> Bytes {
+        match self {
+            Self::OpenAiChat(_) => stream_encoder::KEEP_ALIVE,
+        }
+    }
+
+    fn failure(&self, failure: &StreamFailure<'_>) -> Vec<u8> {
+        match self {
+            Self::OpenAiChat(_) => stream_encoder::failure(failure),
+        }
+    }
+}
+
+impl StreamTranslation {
+    /// For one stream.
+    #[must_use]
+    pub fn new(inbound: Inbound, outbound: Dialect, options: StreamOptions) -> Self {
+        let translated =
+            |reader| Way::Translated(Box::new(Translator { reader, writer: Writer::new(inbound, options) }));
+        let way = match (inbound, outbound) {
+            (Inbound::OpenAiChat, Dialect::OpenAiChat) => Way::ChatRelay(Relay::new(options.include_usage)),
+            (_, Dialect::AnthropicMessages) => {
+                translated(Reader::Anthropic(anthropic::stream::StreamDecoder::default()))
+            }
+            (_, Dialect::Gemini) => translated(Reader::Gemini(gemini::stream::StreamDecoder::default())),
+        };
+        let collector = Collector::default();
+        Self { way, collector, choices: options.choices, tail: Vec::new(), received_bytes: 0, is_closed: false }
+    }
+
+    /// Takes in an event and writes what the client may see of it now.
+    ///
+    /// # Errors
+    /// When the provider reports an error.
+    pub fn event(&mut self, event: &SseEvent, out: &mut Vec<u8>) -> Result<(), UpstreamFault> {
+        self.received_bytes = self.received_bytes.saturating_add(event.data.len());
+        if self.received_bytes > STREAM_BYTES_MAX || self.tail.len() > TAIL_BYTES_MAX {
+            return Err(UpstreamFault::Malformed("its stream does not end within any sensible length".to_owned()));
+        }
+        match &mut self.way {
+            Way::ChatRelay(relay) => {
+                let finished_before = self.collector.has_finished(self.choices);
+                let begins = out.len();
+                let event_begins = relay.event(event, &mut self.collector, out)?;
+                if self.collector.has_finished(self.choices) {
+                    // The finish of the last answer is where the tail begins: pieces that were missing stand before it.
+                    let kept = if finished_before { begins } else { event_begins };
+                    self.tail.extend_from_slice(out.get(kept..).unwrap_or_default());
+                    out.truncate(kept);
+                }
+            }
+            Way::Translated(translator) => {
+                let mut events = Vec::new();
+                let read = translator.reader.event(event, &mut events);
+                for event in &events {
+                    self.collector.event(event);
+                    let held = self.collector.has_finished(self.choices);
+                    translator.writer.event(event, if held { &mut self.tail } else { out });
+                }
+                read?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that the provider's body ended.
+    ///
+    /// # Errors
+    /// [`UpstreamFault::Cut`] when it had no proper end.
+    pub fn end(&mut self) -> Result<(), UpstreamFault> {
+        self.is_closed = self.is_complete();
+        if self.is_closed { Ok(()) } else { Err(UpstreamFault::Cut) }
+    }
+
+    /// Whether all of the answer is there, as far as can be told before the body's end.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        match &self.way {
+            Way::ChatRelay(relay) => relay.is_done() || self.collector.has_finished(self.choices),
+            Way::Translated(translator) => translator.reader.is_complete(),
+        }
+    }
+
+    /// Whether the provider has said its last word: nothing that follows belongs to the answer.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        match &self.way {
+            Way::ChatRelay(relay) => relay.is_done(),
+            Way::Translated(translator) => translator.reader.is_done(),
+        }
+    }
+
+    /// The held-back end: the last finish, the usage where it is told, and whatever ends a stream in the client's dialect.
+    #[must_use]
+    pub fn closing(&mut self) -> Vec<u8> {
+        let mut tail = std::mem::take(&mut self.tail);
+        match &mut self.way {
+            Way::ChatRelay(_) => tail.extend_from_slice(stream_encoder::END_OF_STREAM),
+            Way::Translated(translator) => translator.writer.close(&mut tail),
+        }
+        tail
+    }
+
+    /// What tells the client, and whatever stands between, that the stream is alive.
+    #[must_use]
+    pub fn keep_alive(&self) -> Bytes {
+        match &self.way {
+            Way::ChatRelay(_) => stream_encoder::KEEP_ALIVE,
+            Way::Translated(translator) => translator.writer.keep_alive(),
+        }
+    }
+
+    /// The event of a failure after which nothing follows.
+    #[must_use]
+    pub fn failure(&self, failure: &StreamFailure<'_>) -> Vec<u8> {
+        match &self.way {
+            Way::ChatRelay(_) => stream_encoder::failure(failure),
+            Way::Translated(translator) => translator.writer.failure(failure),
+        }
+    }
+
+    /// What has come so far.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        let mut answer = self.collector.answer();
+        // Of several answers one may be at its end before the next has begun.
+        let all_ended = self.is_closed || self.is_done() || self.collector.has_finished(self.choices);
+        answer.is_counted &= all_ended;
+        answer
+    }
+}
+
+/// Why a stream ends in the middle.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamFailure<'a> {
+    /// For people.
+    pub message: &'a str,
+    /// Whether it is the provider's.
+    pub is_upstream: bool,
+    /// Stable, for programs.
+    pub code: &'a str,
+    /// The request's id, for dialects that tell it.
+    pub request_id: &'a str,
+}
