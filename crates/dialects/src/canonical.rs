@@ -10,6 +10,8 @@ pub use privet_domain::usage::Usage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::Dialect;
+
 /// Who speaks. `Developer` is OpenAI's newer name for `System`; both are kept apart so that a round trip is exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -162,9 +164,17 @@ pub enum Part {
     },
     /// A part that has no canonical meaning, kept for a target of the same dialect.
     Other {
+        /// Whose it is.
+        #[serde(default, skip_serializing_if = "is_openai")]
+        dialect: Dialect,
         /// The part as it came.
         value: Value,
     },
+}
+
+/// Parts were kept before there were others than OpenAI's: those say nothing of their dialect.
+fn is_openai(dialect: &Dialect) -> bool {
+    *dialect == Dialect::OpenAiChat
 }
 
 /// Where the bytes of an image or file are.
@@ -288,6 +298,8 @@ pub enum Reasoning {
     Effort(String),
     /// By a number of tokens.
     Budget(u64),
+    /// As much as the model sees fit.
+    Adaptive,
     /// Not at all.
     Off,
 }
@@ -374,6 +386,15 @@ pub enum ChatEvent {
         choice: u32,
         /// The signature.
         signature: String,
+    },
+    /// A part that has no canonical meaning, whole; only a client of the same dialect is told of it.
+    Other {
+        /// Which answer.
+        choice: u32,
+        /// Whose it is.
+        dialect: Dialect,
+        /// The part as it came.
+        value: Value,
     },
     /// Encrypted reasoning.
     RedactedThinking {

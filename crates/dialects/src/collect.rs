@@ -33,6 +33,9 @@ impl Collector {
             ChatEvent::RedactedThinking { choice, data } => {
                 self.parts(*choice).push(Part::RedactedThinking { data: data.clone() });
             }
+            ChatEvent::Other { choice, dialect, value } => {
+                self.parts(*choice).push(Part::Other { dialect: *dialect, value: value.clone() });
+            }
             ChatEvent::ToolCall { choice, id, name, signature, .. } => {
                 self.tool_call(*choice, id, name, signature.as_deref());
             }

@@ -5,17 +5,21 @@
 
 use serde_json::{Map, Value};
 
+use crate::anthropic::incoming::IncomingMessages;
 use crate::canonical::{ChatRequest, Message};
 use crate::openai::chat_request::IncomingChat;
 use crate::request_size::RequestSize;
+use crate::translate::RequestError;
 use crate::unbounded_field::UnboundedField;
-use crate::{BadRequest, Inbound};
+use crate::{BadRequest, Dialect, Inbound, Unsupported, anthropic};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
 pub enum Incoming {
     /// OpenAI's chat completions.
     OpenAiChat(IncomingChat),
+    /// Anthropic's messages.
+    AnthropicMessages(IncomingMessages),
 }
 
 /// Does the same with the request of any dialect.
@@ -23,6 +27,7 @@ macro_rules! each {
     ($incoming:expr, $request:ident => $done:expr) => {
         match $incoming {
             Incoming::OpenAiChat($request) => $done,
+            Incoming::AnthropicMessages($request) => $done,
         }
     };
 }
@@ -33,6 +38,7 @@ impl Incoming {
     pub const fn dialect(&self) -> Inbound {
         match self {
             Self::OpenAiChat(_) => Inbound::OpenAiChat,
+            Self::AnthropicMessages(_) => Inbound::AnthropicMessages,
         }
     }
 
@@ -70,6 +76,7 @@ impl Incoming {
     pub const fn include_usage(&self) -> bool {
         match self {
             Self::OpenAiChat(chat) => chat.include_usage,
+            Self::AnthropicMessages(_) => true,
         }
     }
 
@@ -78,6 +85,7 @@ impl Incoming {
     pub const fn choices(&self) -> u32 {
         match self {
             Self::OpenAiChat(chat) => chat.choices,
+            Self::AnthropicMessages(_) => 1,
         }
     }
 
@@ -125,11 +133,15 @@ impl Incoming {
         each!(self, request => request.output_limit())
     }
 
-    /// The service tier that the request names.
+    /// The service tier that the request names to a provider of this dialect. Between two dialects it is not translated: it is a wish
+    /// for speed.
     ///
     /// # Errors
     /// When it is no text.
-    pub fn service_tier(&self) -> Result<Option<String>, BadRequest> {
+    pub fn service_tier(&self, outbound: Dialect) -> Result<Option<String>, BadRequest> {
+        if self.dialect().dialect() != outbound {
+            return Ok(None);
+        }
         each!(self, request => request.service_tier())
     }
 
@@ -145,12 +157,26 @@ impl Incoming {
         each!(self, request => request.unbounded_field())
     }
 
+    /// A refusal by the names that the client's dialect has for its fields: providers' encoders have OpenAI's.
+    pub(crate) fn in_its_words(&self, refusal: Unsupported) -> Unsupported {
+        match self {
+            Self::OpenAiChat(_) => refusal,
+            Self::AnthropicMessages(_) => refusal.renamed(&anthropic::incoming::NAMES),
+        }
+    }
+
     /// The whole request in the canonical form, earlier messages put behind its leading instructions.
     ///
     /// # Errors
     /// With the field that is of a wrong type, or that no other dialect can express.
-    pub(crate) fn to_canonical(&self, model: &str, history: &[Message]) -> Result<ChatRequest, BadRequest> {
+    pub(crate) fn to_canonical(&self, model: &str, history: &[Message]) -> Result<ChatRequest, RequestError> {
         each!(self, request => request.to_canonical(model, history))
+    }
+}
+
+impl From<IncomingMessages> for Incoming {
+    fn from(messages: IncomingMessages) -> Self {
+        Self::AnthropicMessages(messages)
     }
 }
 

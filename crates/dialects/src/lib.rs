@@ -22,14 +22,20 @@ mod traced_text;
 pub mod translate;
 pub mod unbounded_field;
 
+use serde::{Deserialize, Serialize};
+
 /// What a provider speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Dialect {
     /// OpenAI's chat completions.
+    #[default]
+    #[serde(rename = "openai")]
     OpenAiChat,
     /// Anthropic's messages.
+    #[serde(rename = "anthropic")]
     AnthropicMessages,
     /// Gemini's `generateContent`.
+    #[serde(rename = "gemini")]
     Gemini,
 }
 
@@ -38,6 +44,19 @@ pub enum Dialect {
 pub enum Inbound {
     /// OpenAI's chat completions.
     OpenAiChat,
+    /// Anthropic's messages.
+    AnthropicMessages,
+}
+
+impl Inbound {
+    /// The dialect of a provider that speaks the same.
+    #[must_use]
+    pub const fn dialect(self) -> Dialect {
+        match self {
+            Self::OpenAiChat => Dialect::OpenAiChat,
+            Self::AnthropicMessages => Dialect::AnthropicMessages,
+        }
+    }
 }
 
 /// The client's request is wrong.
@@ -79,6 +98,16 @@ impl Unsupported {
     #[must_use]
     pub fn new(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self { param: param.into(), message: message.into() }
+    }
+
+    /// With other names of fields, in its words too: pairs of a name and what it is called.
+    pub(crate) fn renamed(self, names: &[(&str, &str)]) -> Self {
+        let param =
+            names.iter().find(|(name, _)| *name == self.param).map_or(self.param, |(_, called)| (*called).to_owned());
+        let quoted = |name: &str| format!("`{name}`");
+        let message =
+            names.iter().fold(self.message, |message, (name, called)| message.replace(&quoted(name), &quoted(called)));
+        Self { param, message }
     }
 }
 

@@ -3,11 +3,14 @@
 
 pub mod chat_request;
 pub mod chat_response;
+mod chunk;
 pub mod embeddings;
 pub mod error;
 pub mod message;
 pub mod relay;
+pub mod request;
 pub mod request_size;
+pub mod stream;
 pub mod stream_encoder;
 pub mod unbounded_field;
 pub mod usage;

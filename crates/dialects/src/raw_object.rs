@@ -64,6 +64,12 @@ impl RawObject {
         self.body.get(span.clone())
     }
 
+    /// The same without borrowing the object.
+    pub(crate) fn get_bytes(&self, key: &str) -> Option<Bytes> {
+        let (_, span) = self.members.iter().find(|(name, _)| name == key)?;
+        self.body.get(span.clone()).map(|bytes| self.body.slice_ref(bytes))
+    }
+
     /// A member's value, decoded; `None` if it is absent or null.
     ///
     /// # Errors

@@ -6,6 +6,9 @@
 //!
 //! Here stands what requests of all dialects have: a thread. What else there is in one is counted beside its reader.
 
+use serde_json::Value;
+
+use crate::Dialect;
 use crate::canonical::{Message, Part, Source};
 
 /// The most that a request can be counted as.
@@ -68,7 +71,7 @@ impl RequestSize {
         // Only what has no canonical meaning can hold it, and that is rarely there.
         size.writes_cache = lead.iter().chain(history).any(|message| {
             let others = message.parts.iter().filter_map(|part| match part {
-                Part::Other { value } => Some(value.to_string()),
+                Part::Other { value, .. } => Some(value.to_string()),
                 _ => None,
             });
             let extra = message.extra.iter().map(|(key, value)| format!("{key}{value}"));
@@ -121,7 +124,7 @@ impl RequestSize {
             // The signature is the encrypted reasoning itself, of which the text may be a summary.
             Part::Thinking { text, signature } => self.text(text.len() + signature.as_ref().map_or(0, String::len)),
             Part::RedactedThinking { data } => self.text(data.len()),
-            Part::Other { value } if value.get("type").is_some_and(|kind| kind == "custom") => {
+            Part::Other { dialect, value } if is_text(*dialect, value) => {
                 self.add(TOKENS_PER_CALL);
                 self.text(value.to_string().len());
             }
@@ -137,6 +140,16 @@ impl RequestSize {
         };
         self.audio_tokens = self.audio_tokens.saturating_add(tokens);
     }
+}
+
+/// Whether a part that has no canonical meaning is as large as what it says.
+fn is_text(dialect: Dialect, value: &Value) -> bool {
+    let kinds: &[&str] = match dialect {
+        Dialect::OpenAiChat => &["custom"],
+        Dialect::AnthropicMessages => &["tool_use", "server_tool_use", "tool_reference", "fallback"],
+        Dialect::Gemini => &[],
+    };
+    value.get("type").and_then(Value::as_str).is_some_and(|kind| kinds.contains(&kind))
 }
 
 /// Whether an image can only be a picture. Gemini takes documents and films in its place, at any address.

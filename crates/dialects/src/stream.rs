@@ -11,7 +11,7 @@ use crate::openai::relay::Relay;
 use crate::openai::stream_encoder::{self, StreamEncoder};
 use crate::sse::SseEvent;
 use crate::translate::Answer;
-use crate::{Dialect, Inbound, UpstreamFault, anthropic, gemini};
+use crate::{Dialect, Inbound, UpstreamFault, anthropic, gemini, openai};
 
 /// How a stream is written for the client.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,7 @@ pub struct StreamOptions {
 
 /// A stream of the provider's on its way to the client.
 pub struct StreamTranslation {
+    inbound: Inbound,
     way: Way,
     collector: Collector,
     choices: u32,
@@ -45,6 +46,8 @@ const TAIL_BYTES_MAX: usize = 1024 * 1024;
 enum Way {
     /// OpenAI's chat to itself.
     ChatRelay(Relay),
+    /// Anthropic's messages to themselves.
+    MessagesRelay(anthropic::relay::Relay),
     /// Between two dialects.
     Translated(Box<Translator>),
 }
@@ -56,6 +59,7 @@ struct Translator {
 
 /// Reads the provider's events.
 enum Reader {
+    OpenAiChat(openai::stream::StreamDecoder),
     Anthropic(anthropic::stream::StreamDecoder),
     Gemini(gemini::stream::StreamDecoder),
 }
@@ -63,6 +67,7 @@ enum Reader {
 impl Reader {
     fn event(&mut self, event: &SseEvent, events: &mut Vec<ChatEvent>) -> Result<(), UpstreamFault> {
         match self {
+            Self::OpenAiChat(decoder) => decoder.event(event, events),
             Self::Anthropic(decoder) => decoder.event(event, events),
             Self::Gemini(decoder) => decoder.event(event, events),
         }
@@ -71,6 +76,7 @@ impl Reader {
     /// Whether all of the answer is there, as far as can be told before the body's end.
     fn is_complete(&self) -> bool {
         match self {
+            Self::OpenAiChat(decoder) => decoder.is_complete(),
             Self::Anthropic(decoder) => decoder.is_complete(),
             Self::Gemini(decoder) => decoder.is_complete(),
         }
@@ -79,6 +85,7 @@ impl Reader {
     /// Whether the provider has said its last word: nothing that follows belongs to the answer.
     fn is_done(&self) -> bool {
         match self {
+            Self::OpenAiChat(decoder) => decoder.is_done(),
             Self::Anthropic(decoder) => decoder.is_complete(),
             // Gemini has no last word: the usage may come after the finish.
             Self::Gemini(_) => false,
@@ -89,18 +96,21 @@ impl Reader {
 /// Writes the client's events.
 enum Writer {
     OpenAiChat(StreamEncoder),
+    AnthropicMessages(anthropic::stream_encoder::StreamEncoder),
 }
 
 impl Writer {
     fn new(inbound: Inbound, options: StreamOptions) -> Self {
         match inbound {
             Inbound::OpenAiChat => Self::OpenAiChat(StreamEncoder::new(options.created, options.include_usage)),
+            Inbound::AnthropicMessages => Self::AnthropicMessages(anthropic::stream_encoder::StreamEncoder::default()),
         }
     }
 
     fn event(&mut self, event: &ChatEvent, out: &mut Vec<u8>) {
         match self {
             Self::OpenAiChat(encoder) => encoder.event(event, out),
+            Self::AnthropicMessages(encoder) => encoder.event(event, out),
         }
     }
 
@@ -108,18 +118,21 @@ impl Writer {
     fn close(&mut self, out: &mut Vec<u8>) {
         match self {
             Self::OpenAiChat(encoder) => encoder.close(out),
+            Self::AnthropicMessages(encoder) => encoder.close(out),
         }
     }
 
     fn keep_alive(&self) -> Bytes {
         match self {
             Self::OpenAiChat(_) => stream_encoder::KEEP_ALIVE,
+            Self::AnthropicMessages(encoder) => encoder.keep_alive(),
         }
     }
 
     fn failure(&self, failure: &StreamFailure<'_>) -> Vec<u8> {
         match self {
             Self::OpenAiChat(_) => stream_encoder::failure(failure),
+            Self::AnthropicMessages(_) => anthropic::error::event(failure),
         }
     }
 }
@@ -132,13 +145,18 @@ impl StreamTranslation {
             |reader| Way::Translated(Box::new(Translator { reader, writer: Writer::new(inbound, options) }));
         let way = match (inbound, outbound) {
             (Inbound::OpenAiChat, Dialect::OpenAiChat) => Way::ChatRelay(Relay::new(options.include_usage)),
+            (Inbound::AnthropicMessages, Dialect::AnthropicMessages) => {
+                Way::MessagesRelay(anthropic::relay::Relay::default())
+            }
+            (_, Dialect::OpenAiChat) => translated(Reader::OpenAiChat(openai::stream::StreamDecoder::default())),
             (_, Dialect::AnthropicMessages) => {
                 translated(Reader::Anthropic(anthropic::stream::StreamDecoder::default()))
             }
             (_, Dialect::Gemini) => translated(Reader::Gemini(gemini::stream::StreamDecoder::default())),
         };
         let collector = Collector::default();
-        Self { way, collector, choices: options.choices, tail: Vec::new(), received_bytes: 0, is_closed: false }
+        let choices = options.choices;
+        Self { inbound, way, collector, choices, tail: Vec::new(), received_bytes: 0, is_closed: false }
     }
 
     /// Takes in an event and writes what the client may see of it now.
@@ -162,10 +180,22 @@ impl StreamTranslation {
                     out.truncate(kept);
                 }
             }
+            Way::MessagesRelay(relay) => {
+                let begins = out.len();
+                relay.event(event, &mut self.collector, out)?;
+                if self.collector.has_finished(self.choices) {
+                    self.tail.extend_from_slice(out.get(begins..).unwrap_or_default());
+                    out.truncate(begins);
+                }
+            }
             Way::Translated(translator) => {
                 let mut events = Vec::new();
                 let read = translator.reader.event(event, &mut events);
-                for event in &events {
+                let own = self.inbound.dialect();
+                // What only another dialect has was not asked for in this one, and could not be sent back.
+                let is_foreign =
+                    |event: &ChatEvent| matches!(event, ChatEvent::Other { dialect, .. } if *dialect != own);
+                for event in events.iter().filter(|event| !is_foreign(event)) {
                     self.collector.event(event);
                     let held = self.collector.has_finished(self.choices);
                     translator.writer.event(event, if held { &mut self.tail } else { out });
@@ -190,6 +220,7 @@ impl StreamTranslation {
     pub fn is_complete(&self) -> bool {
         match &self.way {
             Way::ChatRelay(relay) => relay.is_done() || self.collector.has_finished(self.choices),
+            Way::MessagesRelay(relay) => relay.is_complete(),
             Way::Translated(translator) => translator.reader.is_complete(),
         }
     }
@@ -199,6 +230,7 @@ impl StreamTranslation {
     pub fn is_done(&self) -> bool {
         match &self.way {
             Way::ChatRelay(relay) => relay.is_done(),
+            Way::MessagesRelay(relay) => relay.is_complete(),
             Way::Translated(translator) => translator.reader.is_done(),
         }
     }
@@ -209,6 +241,8 @@ impl StreamTranslation {
         let mut tail = std::mem::take(&mut self.tail);
         match &mut self.way {
             Way::ChatRelay(_) => tail.extend_from_slice(stream_encoder::END_OF_STREAM),
+            // Its last event is among what was held back.
+            Way::MessagesRelay(_) => {}
             Way::Translated(translator) => translator.writer.close(&mut tail),
         }
         tail
@@ -219,6 +253,7 @@ impl StreamTranslation {
     pub fn keep_alive(&self) -> Bytes {
         match &self.way {
             Way::ChatRelay(_) => stream_encoder::KEEP_ALIVE,
+            Way::MessagesRelay(relay) => relay.keep_alive(),
             Way::Translated(translator) => translator.writer.keep_alive(),
         }
     }
@@ -228,6 +263,7 @@ impl StreamTranslation {
     pub fn failure(&self, failure: &StreamFailure<'_>) -> Vec<u8> {
         match &self.way {
             Way::ChatRelay(_) => stream_encoder::failure(failure),
+            Way::MessagesRelay(_) => anthropic::error::event(failure),
             Way::Translated(translator) => translator.writer.failure(failure),
         }
     }

@@ -9,7 +9,8 @@ use crate::canonical::{ChatRequest, ChatResponse, FinishReason, Message, Part, U
 use crate::incoming::Incoming;
 use crate::openai::chat_request::{Forward, MaxTokensField};
 use crate::openai::chat_response;
-use crate::{BadRequest, Dialect, Inbound, Unsupported, UpstreamFault, anthropic, gemini};
+use crate::openai::request::Wording;
+use crate::{BadRequest, Dialect, Inbound, Unsupported, UpstreamFault, anthropic, gemini, openai};
 
 /// A request that cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,18 +98,35 @@ pub fn encode_request(
     options: &EncodeOptions,
 ) -> Result<Bytes, RequestError> {
     let EncodeOptions { max_tokens_field, default_max_tokens, output_limit, service_tier } = *options;
-    let canonical = || -> Result<ChatRequest, BadRequest> {
-        let request = incoming.to_canonical(model, history)?;
-        Ok(ChatRequest { max_output_tokens: request.max_output_tokens.or(output_limit), ..request })
-    };
-    let body = match (incoming, outbound) {
+    match (incoming, outbound) {
         (Incoming::OpenAiChat(chat), Dialect::OpenAiChat) => {
+            refuse_foreign(history)?;
             return Ok(chat.forward(&Forward { model, history, max_tokens_field, output_limit, service_tier }));
         }
-        (_, Dialect::AnthropicMessages) => anthropic::request::encode(&canonical()?, default_max_tokens)?,
-        (_, Dialect::Gemini) => gemini::request::encode(&canonical()?)?,
+        (Incoming::AnthropicMessages(messages), Dialect::AnthropicMessages) => {
+            return Ok(messages.forward(model, history)?);
+        }
+        _ => {}
+    }
+    let request = incoming.to_canonical(model, history)?;
+    let request = ChatRequest { max_output_tokens: request.max_output_tokens.or(output_limit), ..request };
+    let body = match outbound {
+        Dialect::OpenAiChat => openai::request::encode(&request, Wording { max_tokens_field, service_tier }),
+        Dialect::AnthropicMessages => anthropic::request::encode(&request, default_max_tokens),
+        Dialect::Gemini => gemini::request::encode(&request),
     };
-    Ok(Bytes::from(body))
+    Ok(Bytes::from(body.map_err(|refusal| incoming.in_its_words(refusal))?))
+}
+
+/// Refuses earlier messages that hold what only another dialect's providers know.
+fn refuse_foreign(history: &[Message]) -> Result<(), Unsupported> {
+    let mut parts = history.iter().flat_map(|message| &message.parts);
+    if parts.any(|part| matches!(part, Part::Other { dialect, .. } if *dialect != Dialect::OpenAiChat)) {
+        let message =
+            "The conversation holds parts that only the provider which made them knows; go on with a model of it.";
+        return Err(Unsupported::new("conversation_id", message));
+    }
+    Ok(())
 }
 
 /// Reads a whole answer, and writes it for the client.
@@ -121,13 +139,24 @@ pub fn decode_response(
     body: Bytes,
     created: i64,
 ) -> Result<WholeAnswer, UpstreamFault> {
-    let response = match (inbound, outbound) {
+    match (inbound, outbound) {
         (Inbound::OpenAiChat, Dialect::OpenAiChat) => return chat_response::pass(body),
-        (_, Dialect::AnthropicMessages) => anthropic::response::decode(&body)?,
-        (_, Dialect::Gemini) => gemini::response::decode(&body)?,
+        (Inbound::AnthropicMessages, Dialect::AnthropicMessages) => return anthropic::response::pass(body),
+        _ => {}
+    }
+    let mut response = match outbound {
+        Dialect::OpenAiChat => chat_response::decode(&body)?,
+        Dialect::AnthropicMessages => anthropic::response::decode(&body)?,
+        Dialect::Gemini => gemini::response::decode(&body)?,
     };
+    for choice in &mut response.choices {
+        // What only another dialect has was not asked for in this one, and could not be sent back.
+        let is_foreign = |part: &Part| matches!(part, Part::Other { dialect, .. } if *dialect != inbound.dialect());
+        choice.message.parts.retain(|part| !is_foreign(part));
+    }
     let body = match inbound {
         Inbound::OpenAiChat => chat_response::encode(&response, created),
+        Inbound::AnthropicMessages => anthropic::answer::encode(&response),
     };
     Ok(WholeAnswer { body, answer: Answer::from(response) })
 }

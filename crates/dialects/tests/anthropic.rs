@@ -1,7 +1,6 @@
 //! Anthropic's dialect at its own edge: what goes out on the wire, and what an answer from it means.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test may end in a panic")]
 
-use privet_dialects::UpstreamFault;
 use privet_dialects::anthropic::stream::StreamDecoder;
 use privet_dialects::anthropic::{request, response};
 use privet_dialects::canonical::{
@@ -9,6 +8,7 @@ use privet_dialects::canonical::{
     Usage,
 };
 use privet_dialects::sse::{SseDecoder, SseEvent};
+use privet_dialects::{Dialect, UpstreamFault};
 use serde_json::{Map, Value, json};
 
 const STREAM: &str = include_str!("../testdata/anthropic_stream_thinking_tools.sse");
@@ -201,7 +201,7 @@ fn what_anthropic_cannot_do_is_refused_by_openais_name() {
         Part::Image { source: Source::Url { url: "ftp://x/a.png".into() }, detail: None },
         Part::File { source: Source::FileId { id: "file-1".into() }, filename: None },
         Part::File { source: kind("application/zip"), filename: None },
-        Part::Other { value: json!({"type": "brand_new"}) },
+        Part::Other { dialect: Dialect::OpenAiChat, value: json!({"type": "brand_new"}) },
         call("c", "f", "{\"cut"),
         call("c", "f", "[1]"),
     ] {

@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use privet_dialects::UpstreamFault;
 use privet_dialects::canonical::{
     ChatEvent, ChatRequest, FinishReason, Message, Part, Reasoning, ResponseFormat, Role, Source, Tool, ToolChoice,
     Usage,
@@ -13,6 +12,7 @@ use privet_dialects::gemini::stream::StreamDecoder;
 use privet_dialects::gemini::{embeddings, request, response};
 use privet_dialects::openai::embeddings::IncomingEmbeddings;
 use privet_dialects::sse::{SseDecoder, SseEvent};
+use privet_dialects::{Dialect, UpstreamFault};
 use serde_json::{Map, Value, json};
 
 const STREAM: &str = include_str!("../testdata/gemini_stream_tools.sse");
@@ -225,7 +225,7 @@ fn what_gemini_cannot_do_is_refused_by_openais_name() {
     for part in [
         Part::Image { source: Source::FileId { id: "file-1".into() }, detail: None },
         Part::File { source: Source::Url { url: "JVBERi0=".into() }, filename: None },
-        Part::Other { value: json!({"type": "brand_new"}) },
+        Part::Other { dialect: Dialect::OpenAiChat, value: json!({"type": "brand_new"}) },
         call("c", "f", "{\"cut", None),
         call("c", "f", "[1]", None),
     ] {

@@ -24,7 +24,7 @@ use privet_dialects::translate::{EncodeOptions, RequestError, decode_response, e
 use privet_dialects::{BadRequest, Dialect, Unsupported, UpstreamFault};
 use privet_domain::id::{ConversationId, RequestId};
 use privet_domain::memory::MemoryScope;
-use privet_providers::{ChatCall, OnDisconnect, Provider, ProviderError, UpstreamAnswer, UpstreamBody};
+use privet_providers::{ChatCall, OnDisconnect, PassedHead, Provider, ProviderError, UpstreamAnswer, UpstreamBody};
 use privet_store::{CallKind, Refusal, StoreError};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -52,6 +52,8 @@ pub struct ChatCommand {
     pub request_id: RequestId,
     /// The request, in the client's dialect.
     pub incoming: Incoming,
+    /// What of its head a provider of the same dialect gets.
+    pub passed: PassedHead,
     /// The conversation that it continues.
     pub conversation_id: Option<ConversationId>,
     /// Whether it came through an endpoint that always has a conversation.
@@ -66,6 +68,11 @@ impl ChatCommand {
     /// For whom the request speaks: for the user that it names, if the key may speak for others; else for the key's.
     pub(crate) fn user(&self) -> String {
         self.memory_scope().user
+    }
+
+    /// What a provider gets of the request's head: nothing, if it speaks another dialect.
+    fn passed_to(&self, target: &Target) -> Option<&PassedHead> {
+        (self.incoming.dialect().dialect() == target.provider.dialect()).then_some(&self.passed)
     }
 
     /// Whose memories the request reads and writes.
@@ -288,9 +295,10 @@ async fn admit(
     gathered: &Gathered<'_>,
 ) -> Result<Admission, CompletionError> {
     let incoming = &command.incoming;
+    let outbound = target.provider.dialect();
     // The other dialects have no word for it: it is not sent.
-    let has_tiers = target.provider.dialect() == Dialect::OpenAiChat;
-    let tier = if has_tiers { incoming.service_tier()? } else { None };
+    let has_tiers = outbound == Dialect::OpenAiChat;
+    let tier = incoming.service_tier(outbound)?;
     let applicant = Applicant {
         caller: &command.caller,
         request_id: command.request_id,
@@ -324,13 +332,14 @@ struct Composed {
 }
 
 impl Composed {
-    fn call<'a>(&self, command: &ChatCommand, target: &'a Target, trace: Option<&CallTrace>) -> ChatCall<'a> {
+    fn call<'a>(&self, command: &'a ChatCommand, target: &'a Target, trace: Option<&CallTrace>) -> ChatCall<'a> {
         ChatCall {
             model: &target.model,
             body: self.body.clone(),
             stream: command.incoming.stream(),
             created: self.created,
             trace_parent: CallTrace::parent_of_call(trace, &command.trace),
+            passed: command.passed_to(target),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! thread, and nothing may be stored twice, also when a client repeats a request that failed.
 
 use privet_dialects::canonical::{Message, Part, Role};
+use serde_json::Value;
 
 /// How a request joins its conversation.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +54,46 @@ fn says_the_same(one: &Message, other: &Message) -> bool {
         Part::Text { text } => !text.is_empty(),
         _ => true,
     };
-    one.role == other.role && one.parts.iter().filter(said).eq(other.parts.iter().filter(said))
+    let (mut one_said, mut other_said) = (one.parts.iter().filter(said), other.parts.iter().filter(said));
+    one.role == other.role
+        && loop {
+            match (one_said.next(), other_said.next()) {
+                (None, None) => break true,
+                (Some(one), Some(other)) if is_same(one, other) => {}
+                _ => break false,
+            }
+        }
+}
+
+/// Whether two parts are the same. Clients of some dialects read what they send back and write it anew: with other blanks, with empty
+/// members, and without a signature that has no place.
+fn is_same(one: &Part, other: &Part) -> bool {
+    match (one, other) {
+        (
+            Part::ToolCall { id, name, arguments, .. },
+            Part::ToolCall { id: other_id, name: other_name, arguments: other_arguments, .. },
+        ) => id == other_id && name == other_name && is_same_json(arguments, other_arguments),
+        (Part::Other { value, .. }, Part::Other { value: other, .. }) => {
+            without_nulls(value.clone()) == without_nulls(other.clone())
+        }
+        (one, other) => one == other,
+    }
+}
+
+fn is_same_json(one: &str, other: &str) -> bool {
+    let read = |text| serde_json::from_str::<Value>(text).ok();
+    one == other || read(one).is_some_and(|one| Some(one) == read(other))
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members = members.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(members.map(|(name, value)| (name, without_nulls(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        value => value,
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +145,25 @@ mod tests {
     fn the_same_words_after_an_answer_are_new() {
         let joined = join(thread(&STORED), &thread(&[(Role::User, "hi")]));
         assert_eq!(joined, Joined { history: thread(&STORED), known: 0 });
+    }
+
+    #[test]
+    fn a_call_that_a_client_wrote_anew_is_the_same() {
+        let call = |arguments: &str, signature: Option<&str>| {
+            let signature = signature.map(str::to_owned);
+            let call = Part::ToolCall { id: "c".into(), name: "f".into(), arguments: arguments.into(), signature };
+            Message { parts: vec![call], ..Message::text(Role::Assistant, "") }
+        };
+        let stored = call("{\"a\": 1, \"b\": [2]}", Some("s"));
+        for (again, known) in [
+            (call("{\"a\":1,\"b\":[2]}", None), 1),
+            (call("{\"a\":1}", None), 0),
+            (call("{\"a\": 1, \"b\": [2", None), 0),
+        ] {
+            assert_eq!(join(vec![stored.clone()], &[again, Message::text(Role::User, "x")]).known, known);
+        }
+        let cut = call("{\"a\": 1, \"b", None);
+        assert_eq!(join(vec![cut.clone()], &[cut]).known, 1);
     }
 
     #[test]

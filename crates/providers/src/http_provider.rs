@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::body::{ByteStream, Limits, UpstreamAnswer, UpstreamBody, read_whole};
 use crate::error::{ProviderError, TimeoutStage};
 use crate::model_list;
-use crate::provider::ChatCall;
+use crate::provider::{ChatCall, PassedHead};
 use crate::settings::{ProviderKind, ProviderSettings};
 
 /// The version of Anthropic's API that is spoken (<https://docs.anthropic.com/en/api/versioning>).
@@ -77,7 +77,8 @@ impl HttpProvider {
             Some(url) => url.clone(),
             None => self.url(&gemini::chat_path(call.model, call.stream))?,
         };
-        let (response, limits) = self.send(Method::POST, url, Some(call.body), call.trace_parent.as_ref()).await?;
+        let asked = Asked { body: Some(call.body), trace_parent: call.trace_parent.as_ref(), passed: call.passed };
+        let (response, limits) = self.send(Method::POST, url, asked).await?;
         let headers = headers_for_client(response.headers());
         if !call.stream {
             let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
@@ -108,7 +109,8 @@ impl HttpProvider {
                 return Err(ProviderError::NotOffered { provider: self.settings.name.clone(), what: "embeddings" });
             }
         };
-        let (response, limits) = self.send(Method::POST, self.url(&path)?, Some(body), trace_parent).await?;
+        let asked = Asked { body: Some(body), trace_parent, passed: None };
+        let (response, limits) = self.send(Method::POST, self.url(&path)?, asked).await?;
         let headers = headers_for_client(response.headers());
         let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) })
@@ -124,7 +126,7 @@ impl HttpProvider {
             ProviderKind::Anthropic => "/v1/models?limit=1000",
             ProviderKind::Gemini => "/v1beta/models?pageSize=1000",
         };
-        let (response, limits) = self.send(Method::GET, self.url(path)?, None, None).await?;
+        let (response, limits) = self.send(Method::GET, self.url(path)?, Asked::default()).await?;
         let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
         model_list::decode(&body).map_err(|fault| self.fault(fault))
     }
@@ -133,16 +135,21 @@ impl HttpProvider {
     async fn send(
         &self,
         method: Method,
-        url: Url,
-        body: Option<Bytes>,
-        trace_parent: Option<&TraceParent>,
+        mut url: Url,
+        asked: Asked<'_>,
     ) -> Result<(reqwest::Response, Limits), ProviderError> {
+        if let Some(query) = asked.passed.and_then(|passed| passed.query) {
+            url.set_query(Some(query));
+        }
         let mut request = reqwest::Request::new(method, url);
         *request.headers_mut() = self.headers.clone();
-        if let Some(parent) = trace_parent {
+        if let Some(passed) = asked.passed {
+            request.headers_mut().extend(passed.headers.clone());
+        }
+        if let Some(parent) = asked.trace_parent {
             write_trace(parent, request.headers_mut());
         }
-        *request.body_mut() = body.map(Into::into);
+        *request.body_mut() = asked.body.map(Into::into);
         let timeouts = self.settings.timeouts;
         let started = Instant::now();
         let limits = Limits {
@@ -205,6 +212,14 @@ impl HttpProvider {
     }
 }
 
+/// What a request holds besides where it goes.
+#[derive(Default)]
+struct Asked<'a> {
+    body: Option<Bytes>,
+    trace_parent: Option<&'a TraceParent>,
+    passed: Option<&'a PassedHead>,
+}
+
 /// The headers of W3C Trace Context.
 fn write_trace(parent: &TraceParent, headers: &mut HeaderMap) {
     if let Ok(value) = HeaderValue::try_from(parent.to_string()) {
@@ -243,6 +258,7 @@ fn headers_for_client(upstream: &HeaderMap) -> HeaderMap {
         let name_text = name.as_str();
         if name_text.starts_with("retry-after")
             || name_text.starts_with("x-ratelimit-")
+            || name_text.starts_with("anthropic-ratelimit-")
             || name_text == "x-should-retry"
         {
             headers.append(name, value.clone());

@@ -1,6 +1,7 @@
 //! A provider of either kind.
 
 use bytes::Bytes;
+use http::HeaderMap;
 use privet_dialects::{Dialect, UpstreamFault};
 use privet_domain::trace::TraceParent;
 
@@ -9,6 +10,15 @@ use crate::error::ProviderError;
 use crate::http_provider::HttpProvider;
 use crate::offline;
 use crate::settings::OnDisconnect;
+
+/// What of a client's request besides its body goes on to a provider of the same dialect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PassedHead {
+    /// Headers, such as `anthropic-beta`. They hold in place of the provider's own of the same name.
+    pub headers: HeaderMap,
+    /// The query, such as `beta=true`.
+    pub query: Option<&'static str>,
+}
 
 /// A call of a chat endpoint.
 #[derive(Debug)]
@@ -23,6 +33,8 @@ pub struct ChatCall<'a> {
     pub created: i64,
     /// Where the client's trace goes on at the provider, if there is one.
     pub trace_parent: Option<TraceParent>,
+    /// What the client said beside its body, if the provider speaks its dialect.
+    pub passed: Option<&'a PassedHead>,
 }
 
 /// A provider.

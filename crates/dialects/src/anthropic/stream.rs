@@ -3,11 +3,14 @@
 //! It does not judge whether the stream ended well: [`StreamDecoder::is_complete`] says whether `message_stop` came.
 
 use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::block::is_plain_call;
 use super::wire::{Block, WireUsage, fault, finish};
-use crate::UpstreamFault;
 use crate::canonical::ChatEvent;
 use crate::sse::SseEvent;
+use crate::{Dialect, UpstreamFault};
 
 /// Anthropic gives one answer.
 const CHOICE: u32 = 0;
@@ -18,6 +21,8 @@ pub struct StreamDecoder {
     usage: WireUsage,
     /// The calls whose block has not ended.
     open: Vec<OpenCall>,
+    /// The blocks without canonical meaning that have not ended.
+    others: Vec<OpenBlock>,
     calls: u32,
     finished: bool,
     complete: bool,
@@ -34,19 +39,58 @@ struct OpenCall {
     has_arguments: bool,
 }
 
+/// A block as it grows.
+#[derive(Debug)]
+struct OpenBlock {
+    block: u64,
+    value: Value,
+    /// The pieces of its `input`.
+    input: String,
+}
+
+/// What an event is to whoever passes it on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Nothing that can be read.
+    Nothing,
+    /// The beginning of the message.
+    Start,
+    /// A sign of life.
+    Ping,
+    /// Anything else, by its type.
+    Event(String),
+}
+
 impl StreamDecoder {
     /// Reads an event. One that cannot be read is skipped: it does not end the stream.
     ///
     /// # Errors
     /// When the event reports an error.
     pub fn event(&mut self, event: &SseEvent, out: &mut Vec<ChatEvent>) -> Result<(), UpstreamFault> {
+        self.read(event, out).map(drop)
+    }
+
+    /// The same, and says what it was.
+    pub(super) fn read(&mut self, event: &SseEvent, out: &mut Vec<ChatEvent>) -> Result<Seen, UpstreamFault> {
         if event.event.as_deref() == Some("error") {
             return Err(fault(&event.data));
         }
-        let Ok(wire) = serde_json::from_slice::<Wire>(&event.data) else { return Ok(()) };
+        let Ok(wire) = serde_json::from_slice::<Wire>(&event.data) else { return Ok(Seen::Nothing) };
         match wire.kind.as_str() {
-            "message_start" => self.start(wire.message.unwrap_or_default(), out),
-            "content_block_start" => self.block_start(wire.index, wire.content_block.unwrap_or_default(), out),
+            "message_start" => {
+                self.start(wire.message.unwrap_or_default(), out);
+                return Ok(Seen::Start);
+            }
+            "content_block_start" => {
+                let Some(block) = wire.content_block else { return Ok(Seen::Nothing) };
+                match serde_json::from_str::<Block>(block.get()) {
+                    Ok(known) if is_known(&known) => self.block_start(wire.index, known, out),
+                    _ => {
+                        let value = serde_json::from_str(block.get()).unwrap_or_default();
+                        self.others.push(OpenBlock { block: wire.index, value, input: String::new() });
+                    }
+                }
+            }
             "content_block_delta" => self.block_delta(wire.index, wire.delta.unwrap_or_default(), out),
             "content_block_stop" => self.close(Some(wire.index), out),
             "message_delta" => self.message_delta(wire.delta.unwrap_or_default(), wire.usage, out),
@@ -54,11 +98,14 @@ impl StreamDecoder {
                 self.close(None, out);
                 self.complete = true;
             }
-            "ping" => out.push(ChatEvent::Ping),
+            "ping" => {
+                out.push(ChatEvent::Ping);
+                return Ok(Seen::Ping);
+            }
             "error" => return Err(fault(&event.data)),
             _ => {}
         }
-        Ok(())
+        Ok(Seen::Event(wire.kind))
     }
 
     /// Whether the end of the message was seen.
@@ -74,7 +121,7 @@ impl StreamDecoder {
 
     fn count(&mut self, usage: Option<WireUsage>, out: &mut Vec<ChatEvent>) {
         if let Some(usage) = usage {
-            out.extend(usage.service_tier.clone().map(ChatEvent::Tier));
+            out.extend(usage.tier().map(ChatEvent::Tier));
             self.usage.update(usage);
             out.push(ChatEvent::Usage(self.usage.canonical()));
         }
@@ -108,6 +155,10 @@ impl StreamDecoder {
             "thinking_delta" => thinking(delta.thinking, out),
             "signature_delta" => signature(delta.signature, out),
             "input_json_delta" => {
+                if let Some(other) = self.others.iter_mut().rev().find(|other| other.block == block) {
+                    other.input.push_str(&delta.partial_json.unwrap_or_default());
+                    return;
+                }
                 let Some(call) = self.open.iter_mut().rev().find(|call| call.block == block) else { return };
                 let Some(delta) = delta.partial_json.filter(|json| !json.is_empty()) else { return };
                 call.has_arguments = true;
@@ -139,6 +190,26 @@ impl StreamDecoder {
             }
             !closes
         });
+        self.others.retain_mut(|other| {
+            let closes = block.is_none_or(|block| block == other.block);
+            if closes {
+                if let (Ok(input), Some(fields)) = (serde_json::from_str(&other.input), other.value.as_object_mut()) {
+                    fields.insert("input".to_owned(), input);
+                }
+                let value = std::mem::take(&mut other.value);
+                out.push(ChatEvent::Other { choice: CHOICE, dialect: Dialect::AnthropicMessages, value });
+            }
+            !closes
+        });
+    }
+}
+
+/// Whether a block has a canonical meaning.
+fn is_known(block: &Block) -> bool {
+    match block.kind.as_str() {
+        "text" | "thinking" | "redacted_thinking" => true,
+        "tool_use" => is_plain_call(block.caller.as_ref(), block.toolset_name.as_ref()),
+        _ => false,
     }
 }
 
@@ -149,7 +220,7 @@ struct Wire {
     #[serde(default)]
     index: u64,
     message: Option<WireMessage>,
-    content_block: Option<Block>,
+    content_block: Option<Box<RawValue>>,
     delta: Option<Delta>,
     usage: Option<WireUsage>,
 }

@@ -33,6 +33,9 @@ pub(super) fn decide(request: &ChatRequest, max_tokens: u64) -> Result<Thinking,
     match &request.reasoning {
         None => Ok(Thinking::default()),
         Some(reasoning) if is_off(reasoning) => Ok(off(version)),
+        Some(Reasoning::Adaptive) if version >= (4, 6) => {
+            Ok(Thinking { field: Some(json!({"type": "adaptive"})), effort: None })
+        }
         Some(Reasoning::Effort(word)) if version >= (4, 6) => {
             let effort = effort(word, version)?;
             Ok(Thinking { field: Some(json!({"type": "adaptive"})), effort: Some(effort) })
@@ -43,6 +46,7 @@ pub(super) fn decide(request: &ChatRequest, max_tokens: u64) -> Result<Thinking,
         }
         Some(_) if awaits_unthought_tool(request) => Ok(Thinking::default()),
         Some(Reasoning::Effort(word)) => budget(tokens_of(word)?, max_tokens),
+        Some(Reasoning::Adaptive) => budget(tokens_of("medium")?, max_tokens),
         Some(Reasoning::Budget(tokens)) => budget(*tokens, max_tokens),
         Some(Reasoning::Off) => Ok(off(version)),
     }
@@ -53,6 +57,7 @@ fn is_off(reasoning: &Reasoning) -> bool {
         Reasoning::Off => true,
         Reasoning::Effort(word) => word == "none",
         Reasoning::Budget(tokens) => *tokens == 0,
+        Reasoning::Adaptive => false,
     }
 }
 

@@ -4,8 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
 
-use crate::Unsupported;
+use super::block::is_foreign;
 use crate::canonical::{Message, Part, Role, Source};
+use crate::{Dialect, Unsupported};
 
 /// The thread as the fields `system` and `messages`.
 #[derive(Debug, Default)]
@@ -32,6 +33,16 @@ impl Turn {
 
 /// Writes the thread. The names of speakers have no place in it and are left out.
 pub(super) fn encode(messages: &[Message]) -> Result<Thread, Unsupported> {
+    let thread = encode_turns(messages)?;
+    if thread.messages.is_empty() {
+        let message = "`messages` must hold something besides instructions for Anthropic; add a user message.";
+        return Err(Unsupported::new("messages", message));
+    }
+    Ok(thread)
+}
+
+/// Writes a part of a thread, which may be instructions alone, or nothing.
+pub(super) fn encode_turns(messages: &[Message]) -> Result<Thread, Unsupported> {
     let mut thread = Thread::default();
     let mut turns: Vec<Turn> = Vec::new();
     for message in messages {
@@ -55,10 +66,6 @@ pub(super) fn encode(messages: &[Message]) -> Result<Thread, Unsupported> {
             }
         }
         push(&mut turns, turn);
-    }
-    if turns.is_empty() {
-        let message = "`messages` must hold something besides instructions for Anthropic; add a user message.";
-        return Err(Unsupported::new("messages", message));
     }
     thread.messages = turns.into_iter().map(Turn::into_value).collect();
     Ok(thread)
@@ -95,15 +102,16 @@ fn block(part: &Part) -> Result<Option<Value>, Unsupported> {
         Part::ToolCall { id, name, arguments, .. } => {
             json!({"type": "tool_use", "id": tool_id(id), "name": name, "input": input(name, arguments)?})
         }
-        Part::Thinking { text, signature: Some(signature) } => {
+        Part::Thinking { text, signature: Some(signature) } if !is_foreign(signature) => {
             json!({"type": "thinking", "thinking": text, "signature": signature})
         }
-        // Without a signature it is another provider's reasoning, which Anthropic refuses.
-        Part::Thinking { signature: None, .. } => return Ok(None),
+        // It is another provider's reasoning, which Anthropic refuses.
+        Part::Thinking { .. } => return Ok(None),
         Part::RedactedThinking { data } => json!({"type": "redacted_thinking", "data": data}),
         Part::ToolResult { call_id, content, is_error } => tool_result(call_id, content, *is_error)?,
         Part::Audio { .. } => return Err(refused("sound is not accepted; send its transcript")),
-        Part::Other { value } => {
+        Part::Other { dialect: Dialect::AnthropicMessages, value } => value.clone(),
+        Part::Other { value, .. } => {
             let kind = value.get("type").and_then(Value::as_str).unwrap_or("unknown");
             return Err(refused(&format!("a part of type `{kind}` cannot be expressed")));
         }

@@ -1,6 +1,7 @@
 //! What whole answers and streams have in common on the wire: usage, stop reasons, errors.
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::UpstreamFault;
@@ -20,6 +21,8 @@ pub(super) struct Block {
     pub(super) signature: Option<String>,
     pub(super) data: Option<String>,
     pub(super) input: Option<Box<RawValue>>,
+    pub(super) caller: Option<Value>,
+    pub(super) toolset_name: Option<Value>,
 }
 
 impl Block {
@@ -38,7 +41,9 @@ pub(super) struct WireUsage {
     cache_creation_input_tokens: Option<u64>,
     cache_creation: Option<CacheCreation>,
     output_tokens: Option<u64>,
-    pub(super) service_tier: Option<String>,
+    output_tokens_details: Option<OutputDetails>,
+    service_tier: Option<String>,
+    speed: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -48,7 +53,19 @@ struct CacheCreation {
     ephemeral_1h_input_tokens: Option<u64>,
 }
 
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+struct OutputDetails {
+    thinking_tokens: Option<u64>,
+}
+
 impl WireUsage {
+    /// The tier whose prices hold: a speed of its own has its own.
+    pub(super) fn tier(&self) -> Option<String> {
+        let dearer = self.speed.as_ref().filter(|speed| *speed != "standard");
+        dearer.or(self.service_tier.as_ref()).cloned()
+    }
+
     /// Whether the output is counted.
     pub(super) const fn has_output(&self) -> bool {
         self.output_tokens.is_some()
@@ -61,7 +78,9 @@ impl WireUsage {
         self.cache_creation_input_tokens = later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
         self.cache_creation = later.cache_creation.or(self.cache_creation);
         self.output_tokens = later.output_tokens.or(self.output_tokens);
+        self.output_tokens_details = later.output_tokens_details.or(self.output_tokens_details);
         self.service_tier = later.service_tier.or(self.service_tier.take());
+        self.speed = later.speed.or(self.speed.take());
     }
 
     /// Anthropic's `input_tokens` excludes what was read from and written to the cache; the canonical count includes it.
@@ -78,6 +97,7 @@ impl WireUsage {
             cache_write_5m: written.saturating_sub(for_1h),
             cache_write_1h: for_1h,
             output: self.output_tokens.unwrap_or(0),
+            reasoning: self.output_tokens_details.and_then(|details| details.thinking_tokens).unwrap_or(0),
             ..Usage::default()
         }
     }

@@ -107,6 +107,9 @@ fn thinking_config(request: &ChatRequest, version: (u32, u32)) -> Result<Option<
         None => return Ok(None),
         Some(Reasoning::Effort(word)) if word == "none" => off(request, version)?,
         Some(Reasoning::Off) => off(request, version)?,
+        // How much is the model's to decide by default; only the showing is asked for.
+        Some(Reasoning::Adaptive) if version < (2, 5) => None,
+        Some(Reasoning::Adaptive) => Some(json!({"includeThoughts": true})),
         Some(Reasoning::Budget(tokens)) => Some(json!({"thinkingBudget": tokens, "includeThoughts": true})),
         Some(Reasoning::Effort(word)) => {
             let (level, budget) = match word.as_str() {

@@ -47,6 +47,10 @@ impl StreamDecoder {
                 id: wire.response_id.clone().unwrap_or_else(|| format!("gemini-{seed:016x}")),
                 model: wire.model_version.clone().unwrap_or_default(),
             });
+            // A client that is told of the input at the beginning is told what is known of it.
+            if counts {
+                out.push(ChatEvent::Usage(self.usage.canonical()));
+            }
             seed
         });
         for candidate in wire.candidates.into_iter().flatten() {

@@ -103,7 +103,7 @@ fn encode_part(part: &Part) -> Result<Option<Value>, Unsupported> {
         Part::Image { source, .. } | Part::File { source, .. } => media(source)?,
         Part::Audio { data, format } => json!({"inlineData": {"mimeType": format!("audio/{format}"), "data": data}}),
         Part::Thinking { .. } | Part::RedactedThinking { .. } => return Ok(None),
-        Part::Other { value } => {
+        Part::Other { value, .. } => {
             let kind = value.get("type").and_then(Value::as_str).unwrap_or("unknown");
             return Err(refused(&format!("a part of type `{kind}` cannot be expressed")));
         }

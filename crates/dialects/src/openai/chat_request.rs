@@ -8,6 +8,7 @@ use super::message;
 use crate::BadRequest;
 use crate::canonical::{ChatRequest, Message, Reasoning, ResponseFormat, Role, Tool, ToolChoice};
 use crate::raw_object::{Edits, RawObject};
+use crate::translate::RequestError;
 
 /// How the limit of output tokens is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +167,7 @@ impl IncomingChat {
     ///
     /// # Errors
     /// With the field that is of a wrong type.
-    pub fn to_canonical(&self, model: &str, history: &[Message]) -> Result<ChatRequest, BadRequest> {
+    pub fn to_canonical(&self, model: &str, history: &[Message]) -> Result<ChatRequest, RequestError> {
         let object = &self.object;
         let lead = self.leading_instructions();
         let (instructions, said) = self.messages.split_at(lead);
@@ -388,7 +389,7 @@ const KNOWN: [&str; 24] = [
 ];
 
 /// Members of `metadata` that Privet acts on.
-const OWN_METADATA: [&str; 2] = ["conversation_id", "prompt"];
+pub const OWN_METADATA: [&str; 2] = ["conversation_id", "prompt"];
 
 #[derive(Deserialize)]
 struct StreamOptions {

@@ -8,7 +8,7 @@ use super::stream_encoder::{finish_name, finish_of};
 use super::usage::{self, WireUsage};
 use super::{error, message};
 use crate::UpstreamFault;
-use crate::canonical::{ChatResponse, Message, Part};
+use crate::canonical::{ChatResponse, Choice, Message, Part};
 use crate::translate::{Answer, WholeAnswer};
 
 #[derive(Deserialize)]
@@ -38,14 +38,39 @@ struct WireChoice {
 /// # Errors
 /// When it is no answer, or reports an error in spite of its status.
 pub fn pass(body: Bytes) -> Result<WholeAnswer, UpstreamFault> {
+    let (answer, was_filled) = read(&body)?;
+    let malformed = |error: serde_json::Error| UpstreamFault::Malformed(error.to_string());
+    let body = if was_filled { with_arguments(&body).map_err(malformed)? } else { body };
+    Ok(WholeAnswer { body, answer })
+}
+
+/// Reads an answer of OpenAI's dialect.
+///
+/// # Errors
+/// When it is no answer, or reports an error in spite of its status.
+pub fn decode(body: &Bytes) -> Result<ChatResponse, UpstreamFault> {
+    let (answer, _) = read(body)?;
+    let choices = answer.messages.into_iter().zip(answer.finishes);
+    Ok(ChatResponse {
+        id: answer.id,
+        model: answer.model,
+        created: None,
+        choices: choices.map(|(message, finish)| Choice { message, finish, logprobs: None }).collect(),
+        usage: answer.usage,
+        tier: answer.tier,
+    })
+}
+
+/// What an answer says, and whether a call of it was given its missing arguments.
+fn read(body: &Bytes) -> Result<(Answer, bool), UpstreamFault> {
     let malformed = |error: serde_json::Error| UpstreamFault::Malformed(error.to_string());
     let wire: Wire =
-        serde_json::from_slice(&body).map_err(|error| reported(&body).unwrap_or_else(|| malformed(error)))?;
+        serde_json::from_slice(body).map_err(|error| reported(body).unwrap_or_else(|| malformed(error)))?;
     let Some(choices) = wire.choices else {
-        return Err(reported(&body).unwrap_or_else(|| UpstreamFault::Malformed("it has no `choices`".to_owned())));
+        return Err(reported(body).unwrap_or_else(|| UpstreamFault::Malformed("it has no `choices`".to_owned())));
     };
     if choices.is_empty() {
-        return Err(reported(&body).unwrap_or_else(|| UpstreamFault::Malformed("its `choices` are empty".to_owned())));
+        return Err(reported(body).unwrap_or_else(|| UpstreamFault::Malformed("its `choices` are empty".to_owned())));
     }
     let mut messages = Vec::with_capacity(choices.len());
     let mut finishes = Vec::with_capacity(choices.len());
@@ -54,7 +79,7 @@ pub fn pass(body: Bytes) -> Result<WholeAnswer, UpstreamFault> {
         messages.push(assistant_message(value)?);
         finishes.push(choice.finish_reason.as_deref().map(finish_of));
     }
-    let body = if fill_arguments(&mut messages) { with_arguments(&body).map_err(malformed)? } else { body };
+    let was_filled = fill_arguments(&mut messages);
     let usage = wire.usage.and_then(WireUsage::count);
     let answer = Answer {
         id: wire.id.unwrap_or_default(),
@@ -65,7 +90,7 @@ pub fn pass(body: Bytes) -> Result<WholeAnswer, UpstreamFault> {
         is_counted: usage.is_some(),
         tier: wire.service_tier,
     };
-    Ok(WholeAnswer { body, answer })
+    Ok((answer, was_filled))
 }
 
 /// Writes an answer. `created` stands in for a provider that does not say.

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::BadRequest;
 use crate::canonical::{Message, Part, Role, Source};
+use crate::{BadRequest, Dialect};
 
 /// Reads a message of a request. `path` names it in errors, such as `messages[2]`.
 ///
@@ -176,10 +176,14 @@ fn body(role: Role, message: &Message, parts: &[Part]) -> Map<String, Value> {
                 calls.push(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}));
             }
             // A custom tool's call stands among the calls, anything else unknown in the content.
-            Part::Other { value } if role == Role::Assistant && value.get("type") == Some(&json!("custom")) => {
+            Part::Other { dialect: Dialect::OpenAiChat, value }
+                if role == Role::Assistant && value.get("type") == Some(&json!("custom")) =>
+            {
                 calls.push(value.clone());
             }
             Part::Refusal { text } => refusal = Some(text.clone()),
+            // Of another dialect: in an answer nobody asked for it, in a request it is refused before.
+            Part::Other { dialect, .. } if *dialect != Dialect::OpenAiChat => {}
             Part::Thinking { .. } | Part::RedactedThinking { .. } => {}
             part => content.push(part.clone()),
         }
@@ -232,7 +236,7 @@ fn encode_part(part: &Part) -> Value {
             }
             json!({"type": "file", "file": file})
         }
-        Part::Other { value } => value.clone(),
+        Part::Other { value, .. } => value.clone(),
         Part::ToolCall { .. } | Part::ToolResult { .. } | Part::Thinking { .. } | Part::RedactedThinking { .. } => {
             json!({"type": "text", "text": ""})
         }
@@ -299,7 +303,7 @@ fn part(value: Value, path: &str) -> Result<Part, BadRequest> {
             };
             Ok(Part::File { source, filename: text("/file/filename") })
         }
-        Some(_) => Ok(Part::Other { value }),
+        Some(_) => Ok(Part::Other { dialect: Dialect::OpenAiChat, value }),
     }
 }
 
@@ -314,7 +318,7 @@ fn source_of(url: String) -> Source {
 
 fn tool_call(value: Value, path: &str) -> Result<Part, BadRequest> {
     if value.get("type").and_then(Value::as_str).is_some_and(|kind| kind != "function") {
-        return Ok(Part::Other { value });
+        return Ok(Part::Other { dialect: Dialect::OpenAiChat, value });
     }
     let text = |pointer: &str, field: &str| {
         let found = value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);

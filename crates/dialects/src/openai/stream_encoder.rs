@@ -69,7 +69,7 @@ impl StreamEncoder {
                 self.chunk(&choices, None, out);
             }
             ChatEvent::Usage(usage) => self.usage = Some(*usage),
-            ChatEvent::Tier(_) => {}
+            ChatEvent::Tier(_) | ChatEvent::Other { .. } => {}
             ChatEvent::Ping => out.extend_from_slice(b": ping\n\n"),
         }
     }

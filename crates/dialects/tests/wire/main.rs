@@ -6,6 +6,7 @@ mod anthropic;
 mod client;
 mod gemini;
 mod hostile;
+mod inbound_anthropic;
 mod messages;
 mod money;
 mod openai;

@@ -1,5 +1,6 @@
 //! Messages survive the way to the wire and back, and to the store and back.
 
+use privet_dialects::Dialect;
 use privet_dialects::canonical::{Message, Part, Role, Source};
 use privet_dialects::openai::message::{decode, encode, encode_answer};
 use proptest::collection::vec;
@@ -26,8 +27,10 @@ fn user_part() -> impl Strategy<Value = Part> {
         ("[A-Za-z0-9+/=]{0,9}", "wav|mp3").prop_map(|(data, format)| Part::Audio { data, format }),
         (prop_oneof![source(), "file-[a-z0-9]{3}".prop_map(|id| Source::FileId { id })], option::of(any::<String>()))
             .prop_map(|(source, filename)| Part::File { source, filename }),
-        ("video_url|brand_new", any::<String>())
-            .prop_map(|(kind, field)| Part::Other { value: json!({"type": kind, "field": field}) }),
+        ("video_url|brand_new", any::<String>()).prop_map(|(kind, field)| Part::Other {
+            dialect: Dialect::OpenAiChat,
+            value: json!({"type": kind, "field": field})
+        }),
     ]
 }
 

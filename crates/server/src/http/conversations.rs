@@ -18,9 +18,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::authenticate::{Authenticated, ForChat, ForRead};
 use super::body::JsonBody;
+use super::chat::parse_conversation_id;
 use super::docs::NativeError;
 use super::error::{ApiError, shortened};
-use super::openai::chat_completions::parse_conversation_id;
 use super::router::Http;
 use super::surface::{Failure, Native};
 

@@ -18,6 +18,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
     tags(
         (name = "Chat", description = "The lesson's endpoint."),
         (name = "OpenAI", description = "For every client that speaks to OpenAI: set its base URL to `/v1` of this server."),
+        (name = "Anthropic", description = "For every client that speaks to Anthropic: set its base URL to this server."),
         (name = "Conversations", description = "What was said, kept."),
         (name = "Prompts", description = "What models are told: versions, labels, variables. A name's slashes are written `%2F` in paths."),
         (name = "Keys", description = "Who may call, and how much. For keys with the scope `admin`."),
@@ -58,6 +59,87 @@ pub(crate) struct OpenAiErrorBody {
     param: Option<String>,
     /// Stable, for programs.
     code: Option<String>,
+}
+
+/// An error of `/v1/messages`, in Anthropic's envelope.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect writes")]
+pub(crate) struct AnthropicError {
+    /// `error`.
+    r#type: String,
+    error: AnthropicErrorBody,
+    /// The request's id, as in the header `request-id`.
+    request_id: Option<String>,
+}
+
+/// What went wrong.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect writes")]
+pub(crate) struct AnthropicErrorBody {
+    /// The family of the error.
+    r#type: String,
+    /// For people: what happened and how to mend it.
+    message: String,
+    details: AnthropicErrorDetails,
+}
+
+/// For programs.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect writes")]
+pub(crate) struct AnthropicErrorDetails {
+    /// Stable, for programs.
+    error_code: String,
+    /// Which field of the request is wrong.
+    param: Option<String>,
+}
+
+/// A Messages request. Fields that are not listed pass through to Anthropic.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect reads")]
+pub(crate) struct MessagesRequest {
+    /// `provider/model` or an alias; the configured default when absent.
+    model: Option<String>,
+    /// The most tokens of the answer.
+    max_tokens: u64,
+    /// Instructions: a text, or blocks of text.
+    #[schema(value_type = Option<Value>)]
+    system: Option<serde_json::Value>,
+    /// The thread, or what is new in it.
+    #[schema(min_items = 1)]
+    messages: Vec<AnthropicTurn>,
+    /// Answer as server-sent events.
+    stream: Option<bool>,
+    /// `user_id` is the end user; the other members are Privet's own, as in `/v1/chat/completions`.
+    metadata: Option<std::collections::BTreeMap<String, String>>,
+    /// Privet's own: `false` keeps this chat out of the history.
+    store: Option<bool>,
+}
+
+/// A message, as Anthropic writes it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect reads")]
+pub(crate) struct AnthropicTurn {
+    /// `user`, `assistant` or `system`.
+    role: String,
+    /// A text, or content blocks.
+    #[schema(value_type = Value)]
+    content: serde_json::Value,
+}
+
+/// A message of a model.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what passes through")]
+pub(crate) struct AnthropicMessage {
+    id: String,
+    r#type: String,
+    role: String,
+    model: String,
+    #[schema(value_type = Vec<Object>)]
+    content: Vec<serde_json::Value>,
+    stop_reason: Option<String>,
+    stop_sequence: Option<String>,
+    #[schema(value_type = Object)]
+    usage: serde_json::Value,
 }
 
 /// An error of `/api/chat`.

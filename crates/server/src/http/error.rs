@@ -22,6 +22,8 @@ use super::rate_status::{RateStatus, whole_seconds};
 
 /// The code of a request that came too early.
 const RATE_LIMITED: &str = "rate_limited";
+/// Anthropic's status for too much load.
+const OVERLOADED: u16 = 529;
 /// The lesson's words for it.
 const LESSON_TOO_MANY: &str = "Too many requests";
 /// The lesson's answer to any failure of the provider.
@@ -80,10 +82,14 @@ pub(crate) struct ApiError {
     pub(crate) issues: Option<Box<Issues>>,
     /// What goes along, such as `retry-after`.
     pub(crate) headers: Box<HeaderMap>,
+    /// The rate limit that refused the request.
+    pub(crate) limit: Option<RateStatus>,
     /// The provider's own type of error, passed on.
     kind: Option<String>,
     /// Whether it is the provider's failure and not the client's.
     provider_failed: bool,
+    /// Whether the provider has too much to do.
+    provider_overloaded: bool,
 }
 
 impl ApiError {
@@ -95,8 +101,10 @@ impl ApiError {
             param: None,
             issues: None,
             headers: Box::default(),
+            limit: None,
             kind: None,
             provider_failed: false,
+            provider_overloaded: false,
         }
     }
 
@@ -118,14 +126,12 @@ impl ApiError {
     pub(crate) fn rate_limited(gate: &'static str, status: RateStatus, wait: Duration, what: &str) -> Self {
         let seconds = whole_seconds(wait).max(1);
         let message = format!("{what} Repeat the request in {seconds} s.");
-        Self::new(StatusCode::TOO_MANY_REQUESTS, RATE_LIMITED, message).at_gate(gate).limited_by(&status, wait)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, RATE_LIMITED, message).at_gate(gate).limited_by(status, wait)
     }
 
     /// With the limit that refused, and when to come back.
-    fn limited_by(self, status: &RateStatus, wait: Duration) -> Self {
-        let mut error = self.retry_in(wait);
-        status.write(&mut error.headers);
-        error
+    fn limited_by(self, status: RateStatus, wait: Duration) -> Self {
+        Self { limit: Some(status), ..self.retry_in(wait) }
     }
 
     /// With the field of the request that is wrong.
@@ -169,6 +175,17 @@ impl ApiError {
             (None, 400..=499) => "invalid_request_error",
             (None, _) => "server_error",
         }
+    }
+
+    /// The provider's own type of error, where it is the provider's.
+    pub(crate) fn kind_of_provider(&self) -> Option<&str> {
+        self.kind.as_deref()
+    }
+
+    /// The status on Anthropic's surface, which has one of its own for too much load.
+    pub(crate) fn status_for_anthropic(&self) -> StatusCode {
+        let overloaded = StatusCode::from_u16(529).ok().filter(|_| self.provider_overloaded);
+        overloaded.unwrap_or(self.status)
     }
 
     /// The class of the Langfuse surface, whose clients match some of them by name.
@@ -277,8 +294,8 @@ impl From<Refused> for ApiError {
         };
         let error = Self::new(status, code, message).at_gate(refused.gate());
         match refused {
-            Refused::Requests(standing) => error.limited_by(&RateStatus::of_requests(&standing), standing.retry_in),
-            Refused::Tokens(standing) => error.limited_by(&RateStatus::of_tokens(&standing), standing.retry_in),
+            Refused::Requests(standing) => error.limited_by(RateStatus::of_requests(&standing), standing.retry_in),
+            Refused::Tokens(standing) => error.limited_by(RateStatus::of_tokens(&standing), standing.retry_in),
             Refused::Crowded(_) => error.retry_in(CROWD_PASSES_IN),
             Refused::Model(_) | Refused::Unpriced(_) => error.at("model").not_to_repeat(),
             Refused::Field(field) => error.at(&field.name).not_to_repeat(),
@@ -443,8 +460,8 @@ fn provider_error(error: ProviderError, message: String) -> ApiError {
         ProviderError::Timeout { .. } => failed(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
         ProviderError::NotOffered { .. } => ApiError::new(StatusCode::BAD_REQUEST, "unsupported_by_provider", message),
         ProviderError::Fault { fault: UpstreamFault::Reported { status, .. }, .. } => {
-            let status = status.map_or(StatusCode::BAD_GATEWAY, |status| status_for_client(status).0);
-            failed(status, "upstream_error")
+            let for_client = status.map_or(StatusCode::BAD_GATEWAY, |status| status_for_client(status).0);
+            ApiError { provider_overloaded: status == Some(OVERLOADED), ..failed(for_client, "upstream_error") }
         }
         ProviderError::Fault { .. } => failed(StatusCode::BAD_GATEWAY, "upstream_malformed"),
         ProviderError::Status { provider, status, error, .. } if concerns_our_key(status, &error.message) => {
@@ -454,6 +471,7 @@ fn provider_error(error: ProviderError, message: String) -> ApiError {
             ApiError { message, ..failed(StatusCode::BAD_GATEWAY, "upstream_refused_key") }
         }
         ProviderError::Status { status, error, headers, .. } => {
+            let provider_overloaded = status == OVERLOADED;
             let (status, is_request_at_fault) = status_for_client(status);
             if is_request_at_fault {
                 // The provider's own words: the client's request is what it speaks of.
@@ -465,7 +483,8 @@ fn provider_error(error: ProviderError, message: String) -> ApiError {
                     ..ApiError::new(status, error.code.as_deref().unwrap_or("upstream_refused"), error.message)
                 };
             }
-            ApiError { headers, ..failed(status, error.code.as_deref().unwrap_or("upstream_error")) }
+            let code = error.code.as_deref().unwrap_or("upstream_error");
+            ApiError { headers, provider_overloaded, ..failed(status, code) }
         }
     }
 }
@@ -482,8 +501,7 @@ fn status_for_client(upstream: u16) -> (StatusCode, bool) {
     match upstream {
         429 => (StatusCode::TOO_MANY_REQUESTS, true),
         400..=499 => (StatusCode::from_u16(upstream).unwrap_or(StatusCode::BAD_REQUEST), true),
-        // 529 is Anthropic's word for too much load.
-        503 | 529 => (StatusCode::SERVICE_UNAVAILABLE, false),
+        503 | OVERLOADED => (StatusCode::SERVICE_UNAVAILABLE, false),
         504 => (StatusCode::GATEWAY_TIMEOUT, false),
         _ => (StatusCode::BAD_GATEWAY, false),
     }

@@ -12,13 +12,14 @@ use privet_domain::id::{ConversationId, RequestId};
 use privet_domain::model::is_openai_reasoning;
 use privet_engine::completion::{ChatCommand, CompletionError, PromptWish};
 use privet_engine::router::Target;
+use privet_providers::PassedHead;
 use serde_json::{Map, Value, json};
 
 use super::authenticate::{ForChat, Spending};
+use super::chat::parse_conversation_id;
 use super::docs::{LessonChatRequest, LessonError, LessonReply};
 use super::error::ApiError;
 use super::idempotency::{RepeatableBody, once};
-use super::openai::chat_completions::parse_conversation_id;
 use super::prompt_wish;
 use super::reply::respond;
 use super::router::Http;
@@ -74,6 +75,7 @@ pub(crate) async fn create(
             caller,
             request_id,
             incoming,
+            passed: PassedHead::default(),
             conversation_id,
             conversational: true,
             prompt: Some(named.map_or(PromptWish::Answer, PromptWish::Named)),

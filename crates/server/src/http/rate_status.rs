@@ -1,12 +1,14 @@
 //! How a request stands with its rate limit, and the headers that say it.
 //!
-//! The headers are those of draft-ietf-httpapi-ratelimit-headers-06, as the lesson's application sends them, and OpenAI's.
+//! The headers are those of draft-ietf-httpapi-ratelimit-headers-06, as the lesson's application sends them, and OpenAI's; to clients of
+//! Anthropic's also theirs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use privet_domain::rate::Rate;
+use privet_domain::time::Timestamp;
 use privet_engine::gates::RateStanding;
 
 static LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
@@ -32,10 +34,28 @@ impl Counts {
         }
     }
 
-    /// Whether a header of OpenAI's kind tells a limit of it, `x-ratelimit-limit-requests-day` too.
-    fn is_told_by(self, name: &HeaderName) -> bool {
-        name.as_str().strip_prefix("x-ratelimit-").is_some_and(|rest| rest.contains(self.ending()))
+    /// What Anthropic's headers for it begin with.
+    const fn beginning(self) -> &'static str {
+        match self {
+            Self::Requests => "anthropic-ratelimit-requests",
+            Self::Tokens => "anthropic-ratelimit-tokens",
+        }
     }
+
+    /// Whether a provider's header tells a limit of it, `x-ratelimit-limit-requests-day` and `anthropic-ratelimit-input-tokens-reset` too.
+    fn is_told_by(self, name: &HeaderName) -> bool {
+        let of = |kind: &str| name.as_str().strip_prefix(kind).is_some_and(|rest| rest.contains(self.ending()));
+        of("x-ratelimit-") || of("anthropic-ratelimit")
+    }
+}
+
+/// In which form a client is told of its limits, besides the one that has no owner.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RateForm {
+    /// OpenAI's.
+    OpenAi,
+    /// OpenAI's and Anthropic's, which tells instants: at this one.
+    Anthropic(Timestamp),
 }
 
 /// A rate limit after a request was counted.
@@ -70,7 +90,7 @@ impl RateStatus {
     }
 
     /// Writes the headers.
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+    fn write(&self, form: RateForm, headers: &mut HeaderMap) {
         let (limit, window) = (self.policy.count.get(), whole_seconds(self.policy.per));
         headers.insert(LIMIT.clone(), limit.into());
         headers.insert(REMAINING.clone(), self.remaining.into());
@@ -78,12 +98,12 @@ impl RateStatus {
         if let Ok(policy) = HeaderValue::try_from(format!("{limit};w={window}")) {
             headers.insert(POLICY.clone(), policy);
         }
-        self.write_as_openai(headers);
+        self.write_as_providers(form, headers);
     }
 
-    /// Writes OpenAI's headers alone. What a provider said of its own limit on the same gives way, all of it: two limits
-    /// mixed would be none.
-    fn write_as_openai(&self, headers: &mut HeaderMap) {
+    /// Writes OpenAI's headers and Anthropic's alone. What a provider said of its own limit on the same gives way, all of it: two
+    /// limits mixed would be none.
+    fn write_as_providers(&self, form: RateForm, headers: &mut HeaderMap) {
         let of_provider: Vec<HeaderName> =
             headers.keys().filter(|name| self.counts.is_told_by(name)).cloned().collect();
         for name in of_provider {
@@ -94,6 +114,23 @@ impl RateStatus {
             [("limit", self.policy.count.to_string()), ("remaining", self.remaining.to_string()), ("reset", reset)];
         for (what, value) in told {
             let name = HeaderName::try_from(format!("x-ratelimit-{what}{}", self.counts.ending()));
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+                headers.insert(name, value);
+            }
+        }
+        if let RateForm::Anthropic(now) = form {
+            self.write_as_anthropic(now, headers);
+        }
+    }
+
+    fn write_as_anthropic(&self, now: Timestamp, headers: &mut HeaderMap) {
+        let told = [
+            ("limit", self.policy.count.to_string()),
+            ("remaining", self.remaining.to_string()),
+            ("reset", now.after(self.reset).to_string()),
+        ];
+        for (what, value) in told {
+            let name = HeaderName::try_from(format!("{}-{what}", self.counts.beginning()));
             if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
                 headers.insert(name, value);
             }
@@ -138,17 +175,17 @@ impl RateSlot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).tokens = Some(status);
     }
 
-    /// Writes what was noted, unless the answer is a refusal, which has told its own limit.
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
-        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if headers.contains_key(&LIMIT) {
-            return;
+    /// Writes what was noted; of an answer that a limit refused, that limit alone.
+    pub(crate) fn write(&self, refused_by: Option<RateStatus>, form: RateForm, headers: &mut HeaderMap) {
+        if let Some(status) = refused_by {
+            return status.write(form, headers);
         }
+        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(status) = noted.requests {
-            status.write(headers);
+            status.write(form, headers);
         }
         if let Some(status) = noted.tokens.as_ref().and_then(|status| status()) {
-            status.write_as_openai(headers);
+            status.write_as_providers(form, headers);
         }
     }
 }
@@ -164,7 +201,7 @@ mod tests {
 
     fn told(slot: &RateSlot) -> Vec<(String, String)> {
         let mut headers = HeaderMap::new();
-        slot.write(&mut headers);
+        slot.write(None, RateForm::OpenAi, &mut headers);
         headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
     }
 
@@ -211,7 +248,7 @@ mod tests {
         let told = |slot: &RateSlot| {
             let mut headers = HeaderMap::new();
             of_provider(&mut headers);
-            slot.write(&mut headers);
+            slot.write(None, RateForm::OpenAi, &mut headers);
             let told = headers.iter().filter(|(name, _)| name.as_str().starts_with("x-"));
             let mut told: Vec<_> =
                 told.map(|(name, value)| format!("{}={}", &name.as_str()[12..], value.to_str().unwrap())).collect();
@@ -253,8 +290,27 @@ mod tests {
         let slot = RateSlot::default();
         slot.note(status("1/10s", 0, 10_000));
         let mut headers = HeaderMap::new();
-        status("5/1m", 0, 60_000).write(&mut headers);
-        slot.write(&mut headers);
+        slot.write(Some(status("5/1m", 0, 60_000)), RateForm::OpenAi, &mut headers);
         assert_eq!(headers["ratelimit-policy"], "5;w=60");
+    }
+
+    #[test]
+    fn clients_of_anthropic_are_told_of_instants_and_of_no_limit_of_the_provider_beside_their_own() {
+        let slot = RateSlot::default();
+        slot.note(status("5/1m", 2, 30_000));
+        let mut headers = HeaderMap::new();
+        for name in ["anthropic-ratelimit-requests-limit", "anthropic-ratelimit-input-tokens-limit"] {
+            headers.insert(name, HeaderValue::from_static("9999"));
+        }
+        let now = Timestamp::parse("2026-11-23T10:00:00Z").unwrap();
+        slot.write(None, RateForm::Anthropic(now), &mut headers);
+        assert_eq!(headers["anthropic-ratelimit-requests-limit"], "5");
+        assert_eq!(headers["anthropic-ratelimit-requests-remaining"], "2");
+        assert_eq!(headers["anthropic-ratelimit-requests-reset"], "2026-11-23T10:00:30.000000Z");
+        assert_eq!(headers["anthropic-ratelimit-input-tokens-limit"], "9999");
+        slot.note_tokens(Box::new(|| Some(RateStatus { counts: Counts::Tokens, ..status("700/1m", 40, 9_000) })));
+        slot.write(None, RateForm::Anthropic(now), &mut headers);
+        assert!(!headers.contains_key("anthropic-ratelimit-input-tokens-limit"));
+        assert_eq!(headers["anthropic-ratelimit-tokens-remaining"], "40");
     }
 }

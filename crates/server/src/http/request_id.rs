@@ -8,12 +8,26 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use privet_domain::id::RequestId;
+use privet_domain::time::{Clock as _, SystemClock};
 use tracing::Instrument as _;
 
 use super::error::GATE_HEADER;
-use super::rate_status::RateSlot;
+use super::rate_status::{RateForm, RateSlot, RateStatus};
+use super::surface::is_anthropics;
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The same under the name that Anthropic's clients know.
+static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+tokio::task_local! {
+    /// The id of the request that a task answers, for errors that tell it.
+    static CURRENT: RequestId;
+}
+
+/// The id of the request that is being answered here.
+pub(crate) fn current() -> Option<RequestId> {
+    CURRENT.try_with(|id| *id).ok()
+}
 
 /// Gives the request its id, which handlers read as an extension, and reports its end.
 pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
@@ -26,11 +40,15 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let rate = RateSlot::default();
     request.extensions_mut().insert(rate.clone());
     let span = tracing::info_span!("request", id = %id);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let is_anthropics = is_anthropics(request.uri().path(), request.headers());
+    let mut response = CURRENT.scope(id, next.run(request).instrument(span.clone())).await;
     if let Ok(value) = HeaderValue::try_from(id.to_string()) {
+        response.headers_mut().insert(REQUEST_ID.clone(), value.clone());
         response.headers_mut().insert(X_REQUEST_ID.clone(), value);
     }
-    rate.write(response.headers_mut());
+    let refused_by = response.extensions_mut().remove::<RateStatus>();
+    let form = if is_anthropics { RateForm::Anthropic(SystemClock.now()) } else { RateForm::OpenAi };
+    rate.write(refused_by, form, response.headers_mut());
     if let Some(gate) = response.headers().get(&GATE_HEADER).and_then(|gate| gate.to_str().ok()) {
         metrics::counter!("privet_refusals_total", "gate" => gate.to_owned()).increment(1);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -23,10 +23,10 @@ use super::door::Door;
 use super::error::{ApiError, shortened};
 use super::linger::linger;
 use super::request_id::identify;
-use super::surface::{Failure, Langfuse, Native, OpenAi};
+use super::surface::{Anthropic, Failure, Langfuse, Native, OpenAi, is_anthropics};
 use super::{
-    conversations, documents, erasures, feedback, health, keys, langfuse, lesson_chat, memories, messages, openai,
-    prompts, switches, traces, usage,
+    anthropic, conversations, documents, erasures, feedback, health, keys, langfuse, lesson_chat, memories, messages,
+    openai, prompts, switches, traces, usage,
 };
 
 /// What handlers need.
@@ -76,6 +76,7 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(lesson_chat::create))
         .routes(routes!(openai::chat_completions::create))
         .routes(routes!(openai::embeddings::create))
+        .routes(routes!(anthropic::messages::create))
         .routes(routes!(openai::models::list))
         .routes(routes!(openai::models::read))
         .routes(routes!(conversations::list, conversations::create))
@@ -145,19 +146,21 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(health::metrics))
 }
 
-async fn no_such_route(uri: axum::http::Uri) -> Response {
+async fn no_such_route(uri: axum::http::Uri, headers: HeaderMap) -> Response {
     let error = ApiError::not_found(format!("There is no route `{}`; /docs lists the routes.", shortened(uri.path())));
-    on_surface(&uri, error)
+    on_surface(&uri, &headers, error)
 }
 
-async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> Response {
+async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri, headers: HeaderMap) -> Response {
     let message = format!("The route `{}` does not take {method}; /docs lists what it takes.", shortened(uri.path()));
-    on_surface(&uri, ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message))
+    on_surface(&uri, &headers, ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message))
 }
 
-fn on_surface(uri: &axum::http::Uri, error: ApiError) -> Response {
+fn on_surface(uri: &axum::http::Uri, headers: &HeaderMap, error: ApiError) -> Response {
     let path = uri.path();
-    if path.starts_with("/v1") {
+    if is_anthropics(path, headers) {
+        Failure::<Anthropic>::from(error).into_response()
+    } else if path.starts_with("/v1") {
         Failure::<OpenAi>::from(error).into_response()
     } else if path == "/api/public" || path.starts_with("/api/public/") {
         Failure::<Langfuse>::from(error).into_response()

@@ -1,11 +1,13 @@
 //! The surfaces of the API: each has its own shape of an error.
 
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use privet_dialects::anthropic::error::{ErrorFacts, encode};
 use serde_json::json;
 
 use super::address_limiter::Counted;
 use super::error::ApiError;
+use super::request_id;
 
 /// A family of endpoints that share the shape of their errors.
 pub(crate) trait Surface: Send + Sync + 'static {
@@ -15,12 +17,20 @@ pub(crate) trait Surface: Send + Sync + 'static {
     /// Whether a key may be presented as a pair (`Authorization: Basic PUBLIC:SECRET`).
     const TAKES_PAIRS: bool = false;
 
+    /// The error's status.
+    fn status(error: &ApiError) -> StatusCode {
+        error.status
+    }
+
     /// The error's body.
     fn body(error: &ApiError) -> Vec<u8>;
 }
 
 /// `/v1`: OpenAI's envelope.
 pub(crate) struct OpenAi;
+
+/// `/v1/messages`: Anthropic's envelope.
+pub(crate) struct Anthropic;
 
 /// `/api/chat`: the lesson's one field.
 pub(crate) struct Lesson;
@@ -36,6 +46,33 @@ impl Surface for OpenAi {
         privet_dialects::openai::error::encode(&error.message, error.kind(), error.param.as_deref(), Some(&error.code))
     }
 }
+
+impl Surface for Anthropic {
+    fn status(error: &ApiError) -> StatusCode {
+        error.status_for_anthropic()
+    }
+
+    fn body(error: &ApiError) -> Vec<u8> {
+        let request_id = request_id::current().map(|id| id.to_string());
+        encode(&ErrorFacts {
+            status: Self::status(error).as_u16(),
+            kind: error.kind_of_provider(),
+            message: &error.message,
+            param: error.param.as_deref(),
+            code: &error.code,
+            request_id: request_id.as_deref(),
+        })
+    }
+}
+
+/// Whether a request is one of Anthropic's clients: by its path, or where the path is OpenAI's too, by the header that they all send.
+pub(crate) fn is_anthropics(path: &str, headers: &HeaderMap) -> bool {
+    let is_messages = path == "/v1/messages" || path.starts_with("/v1/messages/");
+    is_messages || (path.starts_with("/v1/models") && headers.contains_key(ANTHROPIC_VERSION))
+}
+
+/// The header that every client of Anthropic's sends.
+pub(crate) const ANTHROPIC_VERSION: &str = "anthropic-version";
 
 impl Surface for Lesson {
     const COUNTED: Counted = Counted::Chat;
@@ -78,7 +115,11 @@ impl<S: Surface, E: Into<ApiError>> From<E> for Failure<S> {
 impl<S: Surface> IntoResponse for Failure<S> {
     fn into_response(self) -> Response {
         let body = S::body(&self.error);
-        let mut response = (self.error.status, body).into_response();
+        let mut response = (S::status(&self.error), body).into_response();
+        if let Some(limit) = self.error.limit {
+            // Told on the way out, in the surface's form.
+            response.extensions_mut().insert(limit);
+        }
         let headers = response.headers_mut();
         for (name, value) in self.error.headers.iter() {
             headers.insert(name, value.clone());

@@ -9,7 +9,7 @@ use privet_domain::id::{ApiKeyId, ReplicaId};
 use privet_domain::money::Nanos;
 use privet_domain::scope::Scopes;
 use privet_domain::trace::Trace;
-use privet_providers::Provider;
+use privet_providers::{PassedHead, Provider};
 use privet_store::{CallKind, Hold, Outcome, ShownProject};
 use serde_json::json;
 
@@ -37,6 +37,7 @@ fn command(body: &Value, parent: Option<&str>) -> ChatCommand {
         caller: caller(),
         request_id: RequestId::new(),
         incoming: IncomingChat::parse(Bytes::from(body.to_string())).unwrap().into(),
+        passed: PassedHead::default(),
         conversation_id: None,
         conversational: false,
         prompt: None,

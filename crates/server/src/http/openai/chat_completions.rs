@@ -4,20 +4,19 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use privet_dialects::incoming::Incoming;
 use privet_dialects::openai::chat_request::IncomingChat;
-use privet_domain::id::{ConversationId, RequestId};
-use privet_engine::completion::{ChatCommand, PromptWish};
+use privet_domain::id::RequestId;
+use privet_providers::PassedHead;
 
 use crate::http::authenticate::{ForChat, Spending};
+use crate::http::chat;
 use crate::http::docs::{ChatCompletion, ChatCompletionRequest, OpenAiError};
-use crate::http::error::{ApiError, shortened};
+use crate::http::error::ApiError;
 use crate::http::idempotency::{RepeatableBody, once};
-use crate::http::prompt_wish;
-use crate::http::reply::{CONVERSATION_HEADER, respond};
+use crate::http::reply::respond;
 use crate::http::router::Http;
 use crate::http::surface::{Failure, OpenAi};
-use crate::http::trace_context::{request_trace, told};
+use crate::http::trace_context::told;
 
 /// Chat with a model, in OpenAI's shape.
 ///
@@ -60,38 +59,11 @@ pub(crate) async fn create(
 ) -> Result<Response, Failure<OpenAi>> {
     let (engine, family_id) = (http.engine.clone(), caller.family_id);
     let work = async move {
-        let incoming = Incoming::from(IncomingChat::parse(bytes)?);
-        let conversation_id = conversation_id(&headers, &incoming)?;
-        let prompt = prompt_wish::read(&headers, &incoming)?.map(PromptWish::Named);
-        let trace = request_trace(&headers);
-        let command = ChatCommand {
-            caller,
-            request_id,
-            incoming,
-            conversation_id,
-            conversational: false,
-            prompt,
-            trace: trace.clone(),
-        };
+        let incoming = IncomingChat::parse(bytes)?.into();
+        let command = chat::command(incoming, &headers, PassedHead::default(), caller, request_id)?;
+        let trace = command.trace.clone();
         let replied = engine.complete(command).await.map_err(ApiError::from);
         told(&trace, replied.map(|reply| respond(reply, |bytes| bytes)))
     };
     Ok(once(&http, family_id, repeatable, work).await?)
-}
-
-/// The conversation by the header, or else by the body's metadata.
-fn conversation_id(headers: &HeaderMap, incoming: &Incoming) -> Result<Option<ConversationId>, ApiError> {
-    let by_header = headers.get(CONVERSATION_HEADER).map(|value| value.to_str().unwrap_or("(not text)"));
-    by_header.or(incoming.conversation_id()).map(parse_conversation_id).transpose()
-}
-
-/// Reads a conversation's id.
-pub(crate) fn parse_conversation_id(text: &str) -> Result<ConversationId, ApiError> {
-    text.parse().map_err(|_| {
-        ApiError::bad_request(format!(
-            "The conversation id `{}` is not a UUID. Leave it out to begin a conversation; the answer names its id.",
-            shortened(text)
-        ))
-        .at("conversation_id")
-    })
 }

@@ -11,6 +11,7 @@ use privet_domain::id::RequestId;
 use privet_domain::prompt::{Compiled, Selector, Unfilled, Values};
 use privet_engine::completion::{ChatCommand, PromptWish};
 use privet_engine::prompt::{Prompt, PromptError};
+use privet_providers::PassedHead;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -178,6 +179,7 @@ pub(crate) async fn run(
             caller,
             request_id,
             incoming,
+            passed: PassedHead::default(),
             conversation_id: None,
             conversational: false,
             prompt: Some(PromptWish::Put(prompt.link())),

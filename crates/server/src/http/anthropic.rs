@@ -1,0 +1,3 @@
+//! The routes that Anthropic's clients know.
+
+pub(crate) mod messages;
