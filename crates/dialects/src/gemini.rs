@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 pub mod embeddings;
 pub mod request;
 pub mod response;
@@ -23,6 +25,23 @@ pub fn chat_path(model: &str, stream: bool) -> String {
 #[must_use]
 pub fn embeddings_path(model: &str) -> String {
     format!("/v1beta/models/{}:batchEmbedContents", path_segment(model))
+}
+
+/// Where a request is counted, under the provider's base URL.
+#[must_use]
+pub fn count_path(model: &str) -> String {
+    format!("/v1beta/models/{}:countTokens", path_segment(model))
+}
+
+/// The question for a count of a request: in this form its instructions and tools count too.
+#[must_use]
+pub fn count_question(model: &str, request: &[u8]) -> Vec<u8> {
+    let mut question =
+        format!("{{\"generateContentRequest\":{{\"model\":{},", Value::from(format!("models/{}", bare_name(model))));
+    // A request is an object that is not empty.
+    question.push_str(&String::from_utf8_lossy(request.get(1..).unwrap_or_default()));
+    question.push('}');
+    question.into_bytes()
 }
 
 /// A model's name without Google's prefix, safe as a part of a path (RFC 3986).

@@ -7,6 +7,7 @@
 pub mod anthropic;
 pub mod canonical;
 pub mod collect;
+pub mod count;
 pub mod gemini;
 mod hints;
 pub mod incoming;

@@ -8,6 +8,7 @@ pub mod api_key;
 pub mod budget;
 pub mod completion;
 pub mod conversation;
+pub mod count;
 pub mod embedding;
 pub mod erasure;
 pub mod gates;

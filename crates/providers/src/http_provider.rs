@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::body::{ByteStream, Limits, UpstreamAnswer, UpstreamBody, read_whole};
 use crate::error::{ProviderError, TimeoutStage};
 use crate::model_list;
-use crate::provider::{ChatCall, PassedHead};
+use crate::provider::{ChatCall, CountCall, Counted, PassedHead};
 use crate::settings::{ProviderKind, ProviderSettings};
 
 /// The version of Anthropic's API that is spoken (<https://docs.anthropic.com/en/api/versioning>).
@@ -114,6 +114,26 @@ impl HttpProvider {
         let headers = headers_for_client(response.headers());
         let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) })
+    }
+
+    /// Asks how many tokens a request has.
+    ///
+    /// # Errors
+    /// When it fails, or servers of this kind do not count.
+    pub async fn count_tokens(&self, call: CountCall<'_>) -> Result<Counted, ProviderError> {
+        let path = match self.settings.kind {
+            ProviderKind::Anthropic => "/v1/messages/count_tokens".to_owned(),
+            ProviderKind::Gemini => gemini::count_path(call.model),
+            ProviderKind::OpenAi | ProviderKind::Offline => {
+                let what = "count of tokens: servers of OpenAI's dialect say it with an answer alone";
+                return Err(ProviderError::NotOffered { provider: self.settings.name.clone(), what });
+            }
+        };
+        let asked = Asked { body: Some(call.body), trace_parent: None, passed: call.passed };
+        let (response, limits) = self.send(Method::POST, self.url(&path)?, asked).await?;
+        let headers = headers_for_client(response.headers());
+        let body = read_whole(response, &limits, ERROR_BYTES_MAX).await?;
+        Ok(Counted { headers, body })
     }
 
     /// The provider's models, by its own names.

@@ -20,6 +20,6 @@ pub use body::{ByteStream, UpstreamAnswer, UpstreamBody};
 pub use collector::{Collector, CollectorError};
 pub use error::{ProviderError, TimeoutStage};
 pub use http_provider::HttpProvider;
-pub use provider::{ChatCall, PassedHead, Provider};
+pub use provider::{ChatCall, CountCall, Counted, PassedHead, Provider};
 pub use settings::{OnDisconnect, ProviderKind, ProviderSettings, Timeouts};
 pub use webhook::{Webhook, WebhookError, WebhookMessage, WebhookSecret};

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::body::{ByteStream, UpstreamAnswer, UpstreamBody};
 use crate::error::ProviderError;
-use crate::provider::ChatCall;
+use crate::provider::{ChatCall, CountCall, Counted};
 
 /// The provider's name.
 pub const NAME: &str = "offline";
@@ -73,6 +73,19 @@ pub fn chat(call: &ChatCall<'_>) -> Result<UpstreamAnswer, ProviderError> {
         UpstreamBody::Whole(Bytes::from(whole.to_string()))
     };
     Ok(UpstreamAnswer { headers: HeaderMap::new(), body })
+}
+
+/// Counts the input of a chat request in OpenAI's dialect, as an answer's usage does.
+///
+/// # Errors
+/// When the model is not one of [`MODELS`] or the body is no chat request.
+pub fn count_tokens(call: &CountCall<'_>) -> Result<Counted, ProviderError> {
+    if call.model != CHAT_MODEL {
+        return Err(unknown_model(call.model));
+    }
+    let request: Request = serde_json::from_slice(&call.body).map_err(|error| malformed(&error))?;
+    let body = json!({"input_tokens": input_tokens(&request)}).to_string();
+    Ok(Counted { headers: HeaderMap::new(), body: Bytes::from(body) })
 }
 
 /// Embeds in OpenAI's dialect.
@@ -161,9 +174,13 @@ fn limited(answer: &str, tokens_max: Option<u64>) -> (String, &'static str) {
 }
 
 fn usage(request: &Request, answer: &str) -> Value {
-    let prompt: u64 = request.messages.iter().map(|message| estimate_tokens(&text_of(message)) + 3).sum();
+    let prompt = input_tokens(request);
     let completion = estimate_tokens(answer);
     json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
+}
+
+fn input_tokens(request: &Request) -> u64 {
+    request.messages.iter().map(|message| estimate_tokens(&text_of(message)) + 3).sum()
 }
 
 /// Four characters a token, rounded up: nothing is billed by it.

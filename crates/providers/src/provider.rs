@@ -37,6 +37,26 @@ pub struct ChatCall<'a> {
     pub passed: Option<&'a PassedHead>,
 }
 
+/// A question how many tokens a request has.
+#[derive(Debug)]
+pub struct CountCall<'a> {
+    /// The provider's own name of the model.
+    pub model: &'a str,
+    /// The question in the provider's dialect.
+    pub body: Bytes,
+    /// What the client said beside its body, if the provider speaks its dialect.
+    pub passed: Option<&'a PassedHead>,
+}
+
+/// A count, as the provider wrote it.
+#[derive(Debug)]
+pub struct Counted {
+    /// Its headers that concern the client.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
 /// A provider.
 #[derive(Clone, Debug)]
 pub enum Provider {
@@ -91,6 +111,17 @@ impl Provider {
         match self {
             Self::Http(http) => http.chat(call).await,
             Self::Offline => offline::chat(&call),
+        }
+    }
+
+    /// Asks how many tokens a request has.
+    ///
+    /// # Errors
+    /// When it fails, or the provider does not count.
+    pub async fn count_tokens(&self, call: CountCall<'_>) -> Result<Counted, ProviderError> {
+        match self {
+            Self::Http(http) => http.count_tokens(call).await,
+            Self::Offline => offline::count_tokens(&call),
         }
     }
 

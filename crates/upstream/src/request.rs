@@ -122,6 +122,8 @@ pub(super) struct Head {
     system_instruction: Words,
     #[serde(default)]
     requests: Words,
+    #[serde(default, rename = "generateContentRequest")]
+    generate_content_request: Words,
 }
 
 #[derive(Debug, Deserialize)]
@@ -152,6 +154,7 @@ impl Head {
             &self.content,
             &self.system_instruction,
             &self.requests,
+            &self.generate_content_request,
         ];
         parts.iter().map(|words| words.0).sum::<u64>().max(1)
     }

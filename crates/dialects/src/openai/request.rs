@@ -15,7 +15,7 @@ use crate::canonical::{ChatRequest, Message, Part, Reasoning, ResponseFormat, Ro
 use crate::{Dialect, Unsupported};
 
 /// What a request is called in this dialect beside what it means.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Wording {
     /// What the limit of output tokens must be called; `None` is `max_tokens`.
     pub max_tokens_field: Option<MaxTokensField>,

@@ -15,6 +15,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
         license(name = "MIT OR Apache-2.0"),
     ),
     modifiers(&KeyScheme),
+    components(schemas(AnthropicModelList, AnthropicModel)),
     tags(
         (name = "Chat", description = "The lesson's endpoint."),
         (name = "OpenAI", description = "For every client that speaks to OpenAI: set its base URL to `/v1` of this server."),
@@ -113,6 +114,27 @@ pub(crate) struct MessagesRequest {
     metadata: Option<std::collections::BTreeMap<String, String>>,
     /// Privet's own: `false` keeps this chat out of the history.
     store: Option<bool>,
+}
+
+/// A Messages request to be counted.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect reads")]
+pub(crate) struct CountTokensRequest {
+    /// `provider/model` or an alias; the configured default when absent.
+    model: Option<String>,
+    /// Instructions: a text, or blocks of text.
+    #[schema(value_type = Option<Value>)]
+    system: Option<serde_json::Value>,
+    /// The whole thread.
+    #[schema(min_items = 1)]
+    messages: Vec<AnthropicTurn>,
+}
+
+/// How many tokens a request has.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what passes through")]
+pub(crate) struct TokenCount {
+    input_tokens: u64,
 }
 
 /// A message, as Anthropic writes it.
@@ -277,6 +299,34 @@ pub(crate) struct EmbeddingList {
     model: String,
     #[schema(value_type = Object)]
     usage: serde_json::Value,
+}
+
+/// Models, in Anthropic's shape.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AnthropicModelList {
+    /// The models.
+    pub(crate) data: Vec<AnthropicModel>,
+    /// Whether there are more.
+    pub(crate) has_more: bool,
+    /// The first of them.
+    pub(crate) first_id: Option<String>,
+    /// The last of them.
+    pub(crate) last_id: Option<String>,
+}
+
+/// A model, in Anthropic's shape.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AnthropicModel {
+    /// `model`.
+    pub(crate) r#type: &'static str,
+    /// `provider/model`, or an alias.
+    pub(crate) id: String,
+    /// The same.
+    pub(crate) display_name: String,
+    /// Always 1970: providers differ in what they say.
+    pub(crate) created_at: &'static str,
+    /// `active`: it can be called.
+    pub(crate) lifecycle: &'static str,
 }
 
 /// Models.

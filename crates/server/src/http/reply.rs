@@ -81,7 +81,7 @@ impl HttpBody for EventStream {
 }
 
 /// A success carries the provider's rate limits, but no order to retry.
-fn without_stale(mut headers: HeaderMap) -> HeaderMap {
+pub(crate) fn without_stale(mut headers: HeaderMap) -> HeaderMap {
     headers.remove("retry-after");
     headers.remove("retry-after-ms");
     headers.remove("x-should-retry");

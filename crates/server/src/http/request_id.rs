@@ -19,14 +19,22 @@ static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The same under the name that Anthropic's clients know.
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
-tokio::task_local! {
-    /// The id of the request that a task answers, for errors that tell it.
-    static CURRENT: RequestId;
+/// What an error must know of its request.
+#[derive(Clone, Copy)]
+pub(crate) struct Answering {
+    /// The request's id.
+    pub(crate) id: RequestId,
+    /// Whether it is one of Anthropic's clients.
+    pub(crate) is_anthropics: bool,
 }
 
-/// The id of the request that is being answered here.
-pub(crate) fn current() -> Option<RequestId> {
-    CURRENT.try_with(|id| *id).ok()
+tokio::task_local! {
+    static ANSWERING: Answering;
+}
+
+/// The request that is being answered here.
+pub(crate) fn current() -> Option<Answering> {
+    ANSWERING.try_with(|answering| *answering).ok()
 }
 
 /// Gives the request its id, which handlers read as an extension, and reports its end.
@@ -41,7 +49,8 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(rate.clone());
     let span = tracing::info_span!("request", id = %id);
     let is_anthropics = is_anthropics(request.uri().path(), request.headers());
-    let mut response = CURRENT.scope(id, next.run(request).instrument(span.clone())).await;
+    let mut response =
+        ANSWERING.scope(Answering { id, is_anthropics }, next.run(request).instrument(span.clone())).await;
     if let Ok(value) = HeaderValue::try_from(id.to_string()) {
         response.headers_mut().insert(REQUEST_ID.clone(), value.clone());
         response.headers_mut().insert(X_REQUEST_ID.clone(), value);

@@ -77,6 +77,7 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(openai::chat_completions::create))
         .routes(routes!(openai::embeddings::create))
         .routes(routes!(anthropic::messages::create))
+        .routes(routes!(anthropic::count_tokens::count))
         .routes(routes!(openai::models::list))
         .routes(routes!(openai::models::read))
         .routes(routes!(conversations::list, conversations::create))

@@ -32,6 +32,9 @@ pub(crate) struct OpenAi;
 /// `/v1/messages`: Anthropic's envelope.
 pub(crate) struct Anthropic;
 
+/// `/v1/models`: OpenAI's envelope, or Anthropic's where its clients ask.
+pub(crate) struct Models;
+
 /// `/api/chat`: the lesson's one field.
 pub(crate) struct Lesson;
 
@@ -53,7 +56,7 @@ impl Surface for Anthropic {
     }
 
     fn body(error: &ApiError) -> Vec<u8> {
-        let request_id = request_id::current().map(|id| id.to_string());
+        let request_id = request_id::current().map(|answering| answering.id.to_string());
         encode(&ErrorFacts {
             status: Self::status(error).as_u16(),
             kind: error.kind_of_provider(),
@@ -63,6 +66,22 @@ impl Surface for Anthropic {
             request_id: request_id.as_deref(),
         })
     }
+}
+
+/// Of a path that two kinds of clients know, the surface is by the request.
+impl Surface for Models {
+    fn status(error: &ApiError) -> StatusCode {
+        if asked_by_anthropics() { Anthropic::status(error) } else { OpenAi::status(error) }
+    }
+
+    fn body(error: &ApiError) -> Vec<u8> {
+        if asked_by_anthropics() { Anthropic::body(error) } else { OpenAi::body(error) }
+    }
+}
+
+/// Whether the request that is being answered is one of Anthropic's clients.
+pub(crate) fn asked_by_anthropics() -> bool {
+    request_id::current().is_some_and(|answering| answering.is_anthropics)
 }
 
 /// Whether a request is one of Anthropic's clients: by its path, or where the path is OpenAI's too, by the header that they all send.

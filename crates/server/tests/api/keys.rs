@@ -57,6 +57,7 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
         ("delete", "/api/users/{id}") | ("get", "/api/erasures") => Some("admin"),
         ("get", path) if path.starts_with("/api/usage") => Some("read"),
         ("post", "/api/chat" | "/v1/chat/completions" | "/api/feedback") => Some("chat"),
+        ("post", "/v1/messages" | "/v1/messages/count_tokens") => Some("chat"),
         ("post", "/v1/embeddings") => Some("embeddings"),
         (
             "post" | "patch",

@@ -152,6 +152,8 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
             "POST /api/switches",
             "POST /v1/chat/completions",
             "POST /v1/embeddings",
+            "POST /v1/messages",
+            "POST /v1/messages/count_tokens",
             "POST /v1/traces",
             "PUT /api/prompts/{name}/labels/{label}",
             "PUT /api/protected-labels/{label}",

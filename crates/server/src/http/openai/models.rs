@@ -1,24 +1,44 @@
-//! `GET /v1/models` and `GET /v1/models/{model}`.
+//! `GET /v1/models` and `GET /v1/models/{model}`: one path for two kinds of clients. Anthropic's send the header `anthropic-version`, and
+//! get its shape.
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse as _, Response};
 use privet_domain::key_limits::ModelNotAllowed;
 use privet_engine::admission::Refused;
 use privet_engine::keyring::Caller;
 use privet_engine::models::OfferedModel;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::http::authenticate::{AnyKey, Authenticated};
-use crate::http::docs::{Model, ModelList, OpenAiError};
+use crate::http::docs::{AnthropicModel, AnthropicModelList, Model, ModelList, OpenAiError};
 use crate::http::error::{ApiError, shortened};
 use crate::http::router::Http;
-use crate::http::surface::{Failure, OpenAi};
+use crate::http::surface::{Failure, Models, asked_by_anthropics};
+
+/// Which part of the list an Anthropic client wants.
+#[derive(Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub(crate) struct Page {
+    /// For Anthropic's clients: at most so many; all when absent.
+    limit: Option<usize>,
+    /// For Anthropic's clients: those behind this one.
+    after_id: Option<String>,
+    /// For Anthropic's clients: those before this one.
+    before_id: Option<String>,
+}
 
 /// The models that the key may use: aliases of the configuration, then those of each provider.
+///
+/// With the header `anthropic-version` the answer has Anthropic's shape.
 #[utoipa::path(
     get, path = "/v1/models", tag = "OpenAI",
+    params(Page, ("anthropic-version" = Option<String>, Header, description = "Asks for Anthropic's shape")),
     responses(
-        (status = 200, description = "The models", body = ModelList),
+        (status = 200, description = "The models; for Anthropic's clients an `AnthropicModelList`", body = ModelList),
         (status = 401, description = "No valid key", body = OpenAiError),
         (status = 429, description = "Too many requests; `retry-after` says how long to wait", body = OpenAiError),
     ),
@@ -26,19 +46,29 @@ use crate::http::surface::{Failure, OpenAi};
 )]
 pub(crate) async fn list(
     State(http): State<Http>,
-    Authenticated { caller, .. }: Authenticated<OpenAi, AnyKey>,
-) -> Result<Json<ModelList>, Failure<OpenAi>> {
+    Authenticated { caller, .. }: Authenticated<Models, AnyKey>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Response, Failure<Models>> {
     let mut models = http.engine.models.list(&http.engine.router).await;
     models.retain(|model| permit(&http, &caller, &model.id).is_ok());
-    Ok(Json(ModelList { object: "list", data: models.into_iter().map(Model::from).collect() }))
+    if asked_by_anthropics() {
+        let Query(page) = page.map_err(|_| ApiError::bad_request("`limit` must be a whole number.").at("limit"))?;
+        return Ok(Json(page.of(models)).into_response());
+    }
+    Ok(Json(ModelList { object: "list", data: models.into_iter().map(Model::from).collect() }).into_response())
 }
 
 /// One model.
+///
+/// With the header `anthropic-version` the answer has Anthropic's shape.
 #[utoipa::path(
     get, path = "/v1/models/{model}", tag = "OpenAI",
-    params(("model" = String, Path, description = "`provider/model` or an alias")),
+    params(
+        ("model" = String, Path, description = "`provider/model` or an alias"),
+        ("anthropic-version" = Option<String>, Header, description = "Asks for Anthropic's shape"),
+    ),
     responses(
-        (status = 200, description = "The model", body = Model),
+        (status = 200, description = "The model; for Anthropic's clients an `AnthropicModel`", body = Model),
         (status = 401, description = "No valid key", body = OpenAiError),
         (status = 403, description = "The key may not use the model", body = OpenAiError),
         (status = 404, description = "Unknown model", body = OpenAiError),
@@ -48,9 +78,9 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn read(
     State(http): State<Http>,
-    Authenticated { caller, .. }: Authenticated<OpenAi, AnyKey>,
+    Authenticated { caller, .. }: Authenticated<Models, AnyKey>,
     model: Result<Path<String>, PathRejection>,
-) -> Result<Json<Model>, Failure<OpenAi>> {
+) -> Result<Response, Failure<Models>> {
     let Path(model) = model.map_err(|_| no_text())?;
     let models = http.engine.models.list(&http.engine.router).await;
     let found = models.into_iter().find(|offered| offered.id == model);
@@ -61,17 +91,38 @@ pub(crate) async fn read(
     });
     let found = found?;
     permit(&http, &caller, &found.id).map_err(Refused::from)?;
-    Ok(Json(Model::from(found)))
+    if asked_by_anthropics() {
+        return Ok(Json(AnthropicModel::from(found)).into_response());
+    }
+    Ok(Json(Model::from(found)).into_response())
 }
 
 /// The same for a name whose slashes were not escaped: most clients put it into the path as it is.
 pub(crate) async fn read_with_slashes(
     http: State<Http>,
-    caller: Authenticated<OpenAi, AnyKey>,
+    caller: Authenticated<Models, AnyKey>,
     name: Result<Path<(String, String)>, PathRejection>,
-) -> Result<Json<Model>, Failure<OpenAi>> {
+) -> Result<Response, Failure<Models>> {
     let Path((head, rest)) = name.map_err(|_| no_text())?;
     read(http, caller, Ok(Path(format!("{head}/{rest}")))).await
+}
+
+impl Page {
+    /// Its part of the models. Of a place that is not there, nothing is known: the list begins at its beginning.
+    fn of(&self, models: Vec<OfferedModel>) -> AnthropicModelList {
+        let place = |id: &Option<String>| models.iter().position(|model| Some(&model.id) == id.as_ref());
+        let limit = self.limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+        let (from, to) = match (place(&self.after_id), place(&self.before_id)) {
+            (Some(after), _) => (after + 1, models.len().min((after + 1).saturating_add(limit))),
+            (None, Some(before)) => (before.saturating_sub(limit), before),
+            (None, None) => (0, models.len().min(limit)),
+        };
+        let has_more = if self.before_id.is_some() { from > 0 } else { to < models.len() };
+        let data: Vec<AnthropicModel> =
+            models.into_iter().skip(from).take(to.saturating_sub(from)).map(AnthropicModel::from).collect();
+        let id = |model: Option<&AnthropicModel>| model.map(|model| model.id.clone());
+        AnthropicModelList { first_id: id(data.first()), last_id: id(data.last()), has_more, data }
+    }
 }
 
 /// Whether the key may use a model, by its own name or by the alias it is listed under.
@@ -83,6 +134,14 @@ fn permit(http: &Http, caller: &Caller, id: &str) -> Result<(), ModelNotAllowed>
 
 fn no_text() -> ApiError {
     ApiError::bad_request("The path is not valid UTF-8.")
+}
+
+impl From<OfferedModel> for AnthropicModel {
+    fn from(offered: OfferedModel) -> Self {
+        // When it was made is not known: that is what Anthropic says then.
+        let created_at = "1970-01-01T00:00:00Z";
+        Self { r#type: "model", display_name: offered.id.clone(), id: offered.id, created_at, lifecycle: "active" }
+    }
 }
 
 impl From<OfferedModel> for Model {
