@@ -250,6 +250,12 @@ impl StreamTranslation {
         }
     }
 
+    /// Whether anything of an answer came that a client can use, or its end. Its head alone is nothing.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        self.collector.has_output()
+    }
+
     /// The held-back end: the last finish, the usage if it was asked for, and `[DONE]`.
     #[must_use]
     pub fn closing(&mut self) -> Vec<u8> {

@@ -243,6 +243,8 @@ mod tests {
             stream: false,
             created: 1,
             trace_parent: None,
+            key: None,
+            deadline: None,
         };
         match chat(&call).unwrap().body {
             UpstreamBody::Whole(bytes) => serde_json::from_slice(&bytes).unwrap(),
@@ -272,6 +274,8 @@ mod tests {
             stream: true,
             created: 1,
             trace_parent: None,
+            key: None,
+            deadline: None,
         };
         let UpstreamBody::Stream(mut stream) = chat(&call).unwrap().body else { panic!("a stream was asked for") };
         let mut text = String::new();
