@@ -213,8 +213,19 @@ impl Engine {
 
     /// Lets a call in and reserves the most that it can cost.
     pub(crate) async fn admit(&self, applicant: Applicant<'_>) -> Result<Admission, AdmissionError> {
-        let Applicant { caller, call_id, kind, asked_model, target, mut size, output, tier, sets_tier, unbounded, order } =
-            applicant;
+        let Applicant {
+            caller,
+            call_id,
+            kind,
+            asked_model,
+            target,
+            mut size,
+            output,
+            tier,
+            sets_tier,
+            unbounded,
+            order,
+        } = applicant;
         let CallOrder { inherits, patience } = order;
         let (provider, model) = (target.provider.name(), target.model.as_str());
         let stoppable = Arc::new(self.switchboard.begin(caller.key_id, provider).map_err(Refused::SwitchedOff)?);

@@ -243,7 +243,10 @@ mod tests {
         }
         assert!(!health.lets_in(&bad, now) && health.lets_in(&good, now));
         let shown = health.list(now);
-        assert_eq!(shown.iter().map(|model| model.state).collect::<Vec<_>>(), [BreakerState::Open, BreakerState::Closed]);
+        assert_eq!(
+            shown.iter().map(|model| model.state).collect::<Vec<_>>(),
+            [BreakerState::Open, BreakerState::Closed]
+        );
         let error = shown[0].last_error.clone().unwrap();
         assert_eq!((error.kind, error.status, error.at), (FailureKind::Reported, Some(503), at));
         assert!(error.text.contains("[email]") && !error.text.contains("ann@"), "{}", error.text);

@@ -173,7 +173,8 @@ impl Router {
     }
 
     fn route(&self, alias: &Alias) -> Result<Route, UnknownModel> {
-        let weighted = |(model, weight): &(ModelName, u32)| Ok(Weighted { target: self.target(model)?, weight: *weight });
+        let weighted =
+            |(model, weight): &(ModelName, u32)| Ok(Weighted { target: self.target(model)?, weight: *weight });
         Ok(Route {
             targets: alias.targets.iter().map(weighted).collect::<Result<_, _>>()?,
             fallbacks: alias.fallbacks.iter().map(|model| self.target(model)).collect::<Result<_, _>>()?,
@@ -218,11 +219,9 @@ mod tests {
 
     #[test]
     fn an_alias_a_full_name_and_no_name_lead_to_their_targets() {
-        for (name, models) in [
-            (Some("fast"), vec!["echo", "other"]),
-            (Some("offline/echo"), vec!["echo"]),
-            (None, vec!["echo", "other"]),
-        ] {
+        for (name, models) in
+            [(Some("fast"), vec!["echo", "other"]), (Some("offline/echo"), vec!["echo"]), (None, vec!["echo", "other"])]
+        {
             let route = router().resolve(name).unwrap();
             assert_eq!(route.targets().map(|target| target.model.as_str()).collect::<Vec<_>>(), models);
         }

@@ -301,7 +301,8 @@ mod tests {
     fn a_provider_may_have_several_keys_and_none_is_shown() {
         let toml = "[providers.groq]\nbase_url = \"https://groq.example\"\napi_key_env = [\"ONE\", \"TWO\"]\n\
                     [providers.openai]\napi_keys = [\"sk-canary-3\", \"sk-canary-4\"]\n";
-        let variables = [("ONE", "sk-canary-1"), ("TWO", "sk-canary-2a, sk-canary-2b"), ("OPENAI_API_KEY", "sk-canary-5")];
+        let variables =
+            [("ONE", "sk-canary-1"), ("TWO", "sk-canary-2a, sk-canary-2b"), ("OPENAI_API_KEY", "sk-canary-5")];
         let config = load(toml, &variables).unwrap();
         let keys = |name: &str| config.providers.iter().find(|provider| provider.name == name).unwrap().api_keys.len();
         assert_eq!((keys("openai"), keys("groq")), (3, 3));

@@ -144,13 +144,15 @@ impl ExplanationView {
     }
 
     fn of_calls(CallsOfRequest { settled, open }: &CallsOfRequest, key: &str) -> Self {
-        let texts = settled.iter().map(|call| settled_text(call, key)).chain(open.iter().map(|call| open_text(call, key)));
+        let texts =
+            settled.iter().map(|call| settled_text(call, key)).chain(open.iter().map(|call| open_text(call, key)));
         let mut texts: Vec<String> = texts.collect();
         let all: Vec<Value> = settled.iter().map(settled_facts).chain(open.iter().map(open_facts)).collect();
         let mut facts = all.last().cloned().unwrap_or_default();
         if texts.len() > 1 {
             let cost: Nanos = settled.iter().map(|call| call.cost).sum();
-            texts.insert(0, format!("The request made {} calls of providers, which cost {cost} together.", texts.len()));
+            texts
+                .insert(0, format!("The request made {} calls of providers, which cost {cost} together.", texts.len()));
             if let Some(fields) = facts.as_object_mut() {
                 fields.insert("calls".to_owned(), all.into());
             }

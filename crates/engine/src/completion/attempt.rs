@@ -50,8 +50,7 @@ pub(super) async fn open(
         UpstreamBody::Stream(stream) => Ok(Opened::Stream(Box::new(relay.open(stream, headers).await?))),
         UpstreamBody::Whole(body) => {
             let whole = read_whole(engine, target, body);
-            let whole =
-                whole.map_err(|fault| AttemptFailure { error: target.provider.fault(fault), begun: None })?;
+            let whole = whole.map_err(|fault| AttemptFailure { error: target.provider.fault(fault), begun: None })?;
             Ok(Opened::Whole(whole, headers))
         }
     }

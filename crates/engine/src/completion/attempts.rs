@@ -289,15 +289,8 @@ impl Journey<'_> {
         let pass = self.engine.health.begin(&target, Instant::now());
         self.flights.push(Flying { flight, pass });
         async move {
-            let call = ChatCall {
-                model: &target.model,
-                body,
-                stream,
-                created,
-                trace_parent,
-                key,
-                deadline: Some(deadline),
-            };
+            let call =
+                ChatCall { model: &target.model, body, stream, created, trace_parent, key, deadline: Some(deadline) };
             (id, Box::pin(open(&engine, &target, call, relay)).await)
         }
     }
@@ -492,7 +485,10 @@ impl Journey<'_> {
             Some((call, used)) => {
                 record::withdraw(self.engine, super::Ending { turn, call, trace }, used, &error).await;
             }
-            None => record::withdraw_turn(self.engine, turn, trace.map(|trace| (trace, Ended::without_answer(&error)))).await,
+            None => {
+                record::withdraw_turn(self.engine, turn, trace.map(|trace| (trace, Ended::without_answer(&error))))
+                    .await
+            }
         }
         error
     }

@@ -137,7 +137,12 @@ impl Relay {
     }
 
     /// Moves pieces until the provider is done.
-    async fn pump(&mut self, flow: Flow<'_>, stream: &mut ByteStream, client: &mut Client) -> Result<(), CompletionError> {
+    async fn pump(
+        &mut self,
+        flow: Flow<'_>,
+        stream: &mut ByteStream,
+        client: &mut Client,
+    ) -> Result<(), CompletionError> {
         let Flow { engine, conversation_id, first, state } = flow;
         let mut out = first;
         match state {

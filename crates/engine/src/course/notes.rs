@@ -109,8 +109,7 @@ mod tests {
         let mut notes = Notes::default();
         let (provider, after) = ("offline".to_owned(), Duration::from_secs(1));
         let slow = ProviderError::Timeout { provider: provider.clone(), stage: TimeoutStage::FirstByte, after };
-        let busy =
-            ProviderError::Status { provider, status: 503, error: Box::default(), headers: Box::default() };
+        let busy = ProviderError::Status { provider, status: 503, error: Box::default(), headers: Box::default() };
         notes.failed(&target("a"), &busy, Duration::from_millis(12), "again");
         notes.failed(&target("a"), &slow, after, "next-target");
         notes.skipped(&target("b, c"), "model-not-allowed");

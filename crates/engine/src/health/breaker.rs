@@ -146,8 +146,9 @@ impl Breaker {
 
     fn is_over(&self, settings: &BreakerSettings) -> bool {
         let counts = self.window.counts(settings.slow_after);
-        let reaches =
-            |part: usize, percent: Option<u8>| percent.is_some_and(|percent| part * 100 >= counts.calls * usize::from(percent));
+        let reaches = |part: usize, percent: Option<u8>| {
+            percent.is_some_and(|percent| part * 100 >= counts.calls * usize::from(percent))
+        };
         counts.calls >= settings.calls_min.max(1)
             && (reaches(counts.errors, settings.errors_percent)
                 || reaches(counts.errors + counts.slow, settings.slow_percent))

@@ -210,7 +210,8 @@ impl CallTrace {
         let metadata = &mut self.observation.metadata;
         metadata.insert("provider".to_owned(), target.provider.name().into());
         if let Some(asked) = asked_model.filter(|asked| *asked != target.model && *asked != target.name()) {
-            metadata.insert("requested_model".to_owned(), asked.chars().take(NOTE_CHARS_MAX).collect::<String>().into());
+            metadata
+                .insert("requested_model".to_owned(), asked.chars().take(NOTE_CHARS_MAX).collect::<String>().into());
         }
     }
 

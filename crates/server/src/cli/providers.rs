@@ -38,7 +38,9 @@ pub(super) async fn run(args: ProvidersArgs) -> Result<(), Exit> {
     };
     let asked = client.get(format!("{url}/api/providers")).bearer_auth(key.expose_secret()).send().await;
     let answered = match asked {
-        Ok(response) if response.status().is_success() => response.bytes().await.map_err(|error| chat::unreachable(&url, &error)),
+        Ok(response) if response.status().is_success() => {
+            response.bytes().await.map_err(|error| chat::unreachable(&url, &error))
+        }
         Ok(response) => Err(chat::refusal(response).await),
         Err(error) => Err(chat::unreachable(&url, &error)),
     };

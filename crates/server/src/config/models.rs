@@ -74,7 +74,9 @@ pub(super) fn default_model(
     if let Some((model, _)) = aliases.get(&value.text).and_then(|alias| alias.targets.first()) {
         return Ok(DefaultModel { name: value.text.clone(), model: model.clone() });
     }
-    let model = if value.text.is_empty() { best_known(value, known)? } else {
+    let model = if value.text.is_empty() {
+        best_known(value, known)?
+    } else {
         let model = value.parse(|text| {
             ModelName::parse(text).ok_or_else(|| "write \"provider/model\" or a name of [models]".to_owned())
         })?;
@@ -206,7 +208,9 @@ fn empty(origin: &Origin, name: &str) -> ConfigError {
 
 fn weight(text: &str) -> Result<u32, String> {
     let weight = text.parse().ok().filter(|weight| (1..=WEIGHT_MAX).contains(weight));
-    weight.ok_or_else(|| "write a whole number above 0: a target of weight 2 is drawn twice as often as one of 1".to_owned())
+    weight.ok_or_else(|| {
+        "write a whole number above 0: a target of weight 2 is drawn twice as often as one of 1".to_owned()
+    })
 }
 
 fn refuse_missing_provider(
@@ -272,7 +276,8 @@ mod tests {
 
     #[test]
     fn names_may_have_dots() {
-        let config = load("[models]\n\"gpt-4.1\" = \"openai/gpt-4.1\"\n\"a.b\" = { targets = [\"openai/a\"] }\n", &KEYS);
+        let config =
+            load("[models]\n\"gpt-4.1\" = \"openai/gpt-4.1\"\n\"a.b\" = { targets = [\"openai/a\"] }\n", &KEYS);
         assert_eq!(config.unwrap().aliases.into_keys().collect::<Vec<_>>(), ["a.b", "gpt-4.1"]);
     }
 
@@ -292,7 +297,11 @@ mod tests {
             ("[models.fast]\nfallbacks = [\"openai/a\"]\n", 2, "has no target"),
             ("[models.fast]\ntargets = [{ weight = 3 }]\n", 2, "needs its model"),
             ("[models.fast]\ntargets = [{ model = \"openai/a\", weight = 0 }]\n", 2, "above 0"),
-            ("[models.fast]\ntargets = [{ model = \"openai/a\", wieght = 1 }]\n", 2, "did you mean `models.fast.targets.weight`"),
+            (
+                "[models.fast]\ntargets = [{ model = \"openai/a\", wieght = 1 }]\n",
+                2,
+                "did you mean `models.fast.targets.weight`",
+            ),
             ("[models.fast]\ntargets = [\"openai/a\"]\ntimeuot = \"3s\"\n", 3, "did you mean `models.fast.timeout`"),
             ("[models.fast]\ntargets = [\"openai/a\"]\nhedge_after = \"soon\"\n", 3, "write a time"),
             ("[models.fast]\ntargets = [\"openai/a\"]\nsticky = \"yes\"\n", 3, "true or false"),

@@ -52,7 +52,8 @@ pub(super) fn give_timeouts(
         let models = timeouts.models.to_string();
         let mut providers = providers.iter_mut().filter(|provider| reaches(&models, &provider.name)).peekable();
         if providers.peek().is_none() {
-            let problem = format!("`{models}` is a model of no configured provider; write \"provider/model\" or \"provider/*\"");
+            let problem =
+                format!("`{models}` is a model of no configured provider; write \"provider/model\" or \"provider/*\"");
             return Err(ConfigError::Syntax { place: row.origin.place(), problem });
         }
         shown.extend(row.fields.iter().filter(|(field, _)| *field != "model").map(|(field, value)| Shown {
