@@ -132,6 +132,12 @@ impl Collector {
         self.choices.iter().filter(|choice| choice.finish.is_some()).count() >= choices as usize
     }
 
+    /// Whether anything of an answer is there that a client can use, or its end.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        self.choices.iter().any(|choice| !choice.parts.is_empty() || choice.finish.is_some())
+    }
+
     /// What has been gathered.
     #[must_use]
     pub fn answer(&self) -> Answer {

@@ -268,6 +268,12 @@ impl StreamTranslation {
         }
     }
 
+    /// Whether anything of an answer came that a client can use, or its end. Its head alone is nothing.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        self.collector.has_output()
+    }
+
     /// What has come so far.
     #[must_use]
     pub fn answer(&self) -> Answer {

@@ -108,9 +108,42 @@ id!(
     EmbedderId
 );
 
+/// So many calls of providers a request can make: each has an id of its own.
+pub const CALLS_MAX: u8 = 32;
+
+impl RequestId {
+    /// The id of a call that the request makes. The first has the request's own; all lie side by side, so that they are found
+    /// together. Of [`CALLS_MAX`] and beyond there are none of their own.
+    #[must_use]
+    pub const fn of_call(self, number: u8) -> Self {
+        let (bits, side) = (self.0.as_u128(), CALLS_MAX as u128);
+        Self(Uuid::from_u128(bits - bits % side + (bits % side + number as u128) % side))
+    }
+
+    /// The first and the last of the ids that calls of the request can have.
+    #[must_use]
+    pub const fn of_calls(self) -> (Self, Self) {
+        let (bits, side) = (self.0.as_u128(), CALLS_MAX as u128);
+        let first = bits - bits % side;
+        (Self(Uuid::from_u128(first)), Self(Uuid::from_u128(first + side - 1)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_calls_of_a_request_have_ids_of_their_own_side_by_side() {
+        let request = RequestId::new();
+        let calls: std::collections::BTreeSet<_> = (0..CALLS_MAX).map(|number| request.of_call(number)).collect();
+        assert_eq!((request.of_call(0), calls.len()), (request, usize::from(CALLS_MAX)));
+        let (first, last) = request.of_calls();
+        assert_eq!((calls.first(), calls.last()), (Some(&first), Some(&last)));
+        let others = RequestId::new().of_calls();
+        assert!(others.0 > last || others.1 < first);
+        assert_eq!(request.of_call(7).as_uuid().get_version_num(), 7);
+    }
 
     #[test]
     fn ids_made_later_sort_later() {

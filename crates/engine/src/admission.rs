@@ -2,6 +2,7 @@
 //! models, tokens, calls at once, money.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use privet_dialects::request_size::RequestSize;
 use privet_dialects::unbounded_field::{Escape, UnboundedField};
@@ -29,7 +30,8 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// A call that wants to be made.
 pub(crate) struct Applicant<'a> {
     pub(crate) caller: &'a Caller,
-    pub(crate) request_id: RequestId,
+    /// The call: by the id of its request, or by one beside it for a further call of the request.
+    pub(crate) call_id: RequestId,
     pub(crate) kind: CallKind,
     /// The model's name as the client said it.
     pub(crate) asked_model: Option<&'a str>,
@@ -41,6 +43,42 @@ pub(crate) struct Applicant<'a> {
     pub(crate) sets_tier: bool,
     /// What the request has that nobody can bound.
     pub(crate) unbounded: Option<UnboundedField>,
+    /// How the call stands among those of its request.
+    pub(crate) order: CallOrder,
+}
+
+/// How a call stands among those of its request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallOrder {
+    /// What it takes over from a call that ended before it.
+    pub(crate) inherits: Option<Inherited>,
+    /// How long it may wait for money that calls under way hold; `None` as long as any request.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// What the next call of a request takes over from the one before, which has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Inherited {
+    places: Arc<Places>,
+    /// The tokens that were counted and not used.
+    counted_tokens: u64,
+}
+
+/// The places of a call among those at once: of its key, if they are limited, and of the server.
+#[derive(Debug)]
+pub(crate) struct Places {
+    #[expect(dead_code, reason = "held, not read")]
+    of_key: Option<Place>,
+    #[expect(dead_code, reason = "held, not read")]
+    of_server: Place,
+}
+
+impl Places {
+    /// Of a call whose key is not limited.
+    #[cfg(test)]
+    pub(crate) const fn of_server(of_server: Place) -> Self {
+        Self { of_key: None, of_server }
+    }
 }
 
 /// How much output a call wants.
@@ -76,10 +114,9 @@ pub(crate) struct Terms {
     /// The rates that the call's tokens count against, and what was counted of them.
     pub(crate) token_rates: Vec<Rate>,
     pub(crate) counted_tokens: u64,
-    pub(crate) stoppable: Stoppable,
-    /// Those of the key and of the server, given back with the call.
-    #[expect(dead_code, reason = "held, not read")]
-    pub(crate) places: (Option<Place>, Place),
+    pub(crate) stoppable: Arc<Stoppable>,
+    /// Given back with the last call of the request that has them.
+    pub(crate) places: Arc<Places>,
 }
 
 /// Why a call may not be made.
@@ -176,11 +213,23 @@ impl Engine {
 
     /// Lets a call in and reserves the most that it can cost.
     pub(crate) async fn admit(&self, applicant: Applicant<'_>) -> Result<Admission, AdmissionError> {
-        let Applicant { caller, request_id, kind, asked_model, target, mut size, output, tier, sets_tier, unbounded } =
-            applicant;
+        let Applicant {
+            caller,
+            call_id,
+            kind,
+            asked_model,
+            target,
+            mut size,
+            output,
+            tier,
+            sets_tier,
+            unbounded,
+            order,
+        } = applicant;
+        let CallOrder { inherits, patience } = order;
         let (provider, model) = (target.provider.name(), target.model.as_str());
-        let stoppable = self.switchboard.begin(caller.key_id, provider).map_err(Refused::SwitchedOff)?;
-        let name = format!("{provider}/{model}");
+        let stoppable = Arc::new(self.switchboard.begin(caller.key_id, provider).map_err(Refused::SwitchedOff)?);
+        let name = target.name();
         caller.limits.permit(asked_model.unwrap_or(&name), &name).map_err(Refused::Model)?;
         let spender = Spender {
             family_id: caller.family_id,
@@ -194,17 +243,17 @@ impl Engine {
             return Err(Refused::Field(field).into());
         }
         size.text_tokens = size.text_tokens.saturating_add(self.hidden_input.of(&name));
-        let token_rates = or_default(&caller.limits.tokens, self.limits.key.tokens);
-        let counted_tokens = size.text_tokens / BYTES_PER_TOKEN;
-        self.gates.take_tokens(caller.family_id, &token_rates, counted_tokens).map_err(Refused::Tokens)?;
-        let of_key = caller.limits.concurrency.or(self.limits.key.concurrency);
-        let place_of_key = of_key.map(|most| self.gates.take_place_of_key(caller.family_id, most)).transpose();
-        let place_of_key = place_of_key.map_err(Refused::Crowded)?;
-
         let now = self.clock.now();
         let price = self.prices.find(provider, model, now).cloned();
         let quote = self.quote(price.as_deref(), &name, &size, output, tier, is_budgeted)?;
-        let reserved = self.budgets.reserve(&rules, quote.most, quote.least).await;
+        let token_rates = or_default(&caller.limits.tokens, self.limits.key.tokens);
+        let counted_tokens = self.admit_tokens(caller, &token_rates, &size, inherits.as_ref())?;
+        let place_of_key = match &inherits {
+            Some(_) => None,
+            None => self.place_of_key(caller)?,
+        };
+        let patience = patience.unwrap_or(Duration::MAX);
+        let reserved = self.budgets.reserve_within(&rules, quote.most, quote.least, patience).await;
         let reservation = reserved.map_err(|error| match error {
             ReserveError::Store(error) => AdmissionError::Store(error),
             ReserveError::NoMoney(lack) => {
@@ -213,7 +262,13 @@ impl Engine {
             }
         })?;
         // Those who wait for money take no place from the others.
-        let place = self.gates.take_place(self.limits.concurrency).map_err(Refused::Crowded)?;
+        let places = match inherits {
+            Some(inherited) => inherited.places,
+            None => {
+                let of_server = self.gates.take_place(self.limits.concurrency).map_err(Refused::Crowded)?;
+                Arc::new(Places { of_key: place_of_key, of_server })
+            }
+        };
         let mut output_tokens = quote.ask.output_tokens;
         if let Some(price) = price.as_ref().filter(|_| reservation.amount < quote.most) {
             output_tokens = price.affordable_output(&quote.ask, reservation.amount).unwrap_or(0);
@@ -223,7 +278,7 @@ impl Engine {
         let service_tier = (sets_tier && is_budgeted && has_dearer).then_some(STANDARD_TIER);
         let output_limit = quote.sets_limit.then(|| output_tokens / quote.answers);
         let hold = Hold {
-            id: request_id,
+            id: call_id,
             replica_id: reservation.replica_id,
             project_id: caller.project_id,
             key_id: caller.key_id,
@@ -245,9 +300,31 @@ impl Engine {
             token_rates,
             counted_tokens,
             stoppable,
-            places: (place_of_key, place),
+            places,
         };
         Ok(Admission { hold: Arc::new(hold), output_limit, service_tier, terms, reservation })
+    }
+
+    /// Counts what a call has of tokens, until the provider counts them. What was counted for the call before it and not used is
+    /// counted already.
+    fn admit_tokens(
+        &self,
+        caller: &Caller,
+        rates: &[Rate],
+        size: &RequestSize,
+        inherits: Option<&Inherited>,
+    ) -> Result<u64, Refused> {
+        if let Some(Inherited { counted_tokens: counted @ 1.., .. }) = inherits {
+            return Ok(*counted);
+        }
+        let counted = size.text_tokens / BYTES_PER_TOKEN;
+        self.gates.take_tokens(caller.family_id, rates, counted).map_err(Refused::Tokens)?;
+        Ok(counted)
+    }
+
+    fn place_of_key(&self, caller: &Caller) -> Result<Option<Place>, Refused> {
+        let most = caller.limits.concurrency.or(self.limits.key.concurrency);
+        most.map(|most| self.gates.take_place_of_key(caller.family_id, most)).transpose().map_err(Refused::Crowded)
     }
 
     /// Whether a field escapes what the key is bounded by.
@@ -301,6 +378,14 @@ impl Engine {
         let small = Ask { output_tokens: limit.min(OUTPUT_TOKENS_MIN).saturating_mul(answers), ..ask };
         let least = if sets_limit { price.most(&small).unwrap_or(most) } else { most };
         Ok(Quote { ask, answers, sets_limit, most, least })
+    }
+}
+
+impl Terms {
+    /// What the next call of the request takes over, once this one has ended with so many tokens used.
+    pub(crate) fn bequeath(&self, used_tokens: u64) -> Inherited {
+        let counted_tokens = if used_tokens == 0 { self.counted_tokens } else { 0 };
+        Inherited { places: self.places.clone(), counted_tokens }
     }
 }
 

@@ -213,7 +213,21 @@ impl Budgets {
         most: Nanos,
         least: Nanos,
     ) -> Result<Reservation, ReserveError> {
-        let deadline = Instant::now() + self.wait;
+        self.reserve_within(rules, most, least, self.wait).await
+    }
+
+    /// The same, where no more than so long may be waited for calls under way.
+    ///
+    /// # Errors
+    /// When a budget lacks it, also after waiting; or when the store fails.
+    pub async fn reserve_within(
+        self: &Arc<Self>,
+        rules: &Arc<[Arc<Rule>]>,
+        most: Nanos,
+        least: Nanos,
+        patience: Duration,
+    ) -> Result<Reservation, ReserveError> {
+        let deadline = Instant::now() + self.wait.min(patience);
         let mut place = None;
         let mut fenced = 0;
         loop {

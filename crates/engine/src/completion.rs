@@ -1,4 +1,5 @@
-//! A chat from the request to the recorded answer: `route` → `lead` → `gather` → `admit` → `begin` → `call` → `record`.
+//! A chat from the request to the recorded answer: `route` → `lead` → `gather` → (`admit` → `begin` → `call`) → `record`. What stands
+//! in brackets is done for one target after the other, until one answers (`attempts`).
 //!
 //! [`Engine::complete`] is the whole way. The engine tracks every call, so that a client that leaves is still accounted for: the
 //! call is cancelled, what was answered is kept and what was used is charged.
@@ -7,6 +8,8 @@
 //! the answer and what it did cost are on disk before the client sees its end. A call that fails before any output leaves
 //! nothing behind but its row in the ledger.
 
+mod attempt;
+mod attempts;
 mod compose;
 mod lead;
 mod record;
@@ -20,18 +23,18 @@ use bytes::Bytes;
 use http::HeaderMap;
 use privet_dialects::incoming::Incoming;
 use privet_dialects::openai::chat_request::MaxTokensField;
-use privet_dialects::translate::{EncodeOptions, RequestError, decode_response, encode_request};
-use privet_dialects::{BadRequest, Dialect, Unsupported, UpstreamFault};
+use privet_dialects::translate::{EncodeOptions, RequestError, WholeAnswer, encode_request};
+use privet_dialects::{BadRequest, Dialect, Unsupported};
 use privet_domain::id::{ConversationId, RequestId};
 use privet_domain::memory::MemoryScope;
-use privet_providers::{ChatCall, OnDisconnect, PassedHead, Provider, ProviderError, UpstreamAnswer, UpstreamBody};
+use privet_providers::{PassedHead, Provider, ProviderError};
 use privet_store::{CallKind, Refusal, StoreError};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
-use crate::admission::{Admission, AdmissionError, Applicant, OutputWish, Refused};
+use crate::admission::{Admission, AdmissionError, Applicant, CallOrder, OutputWish, Refused};
 use crate::keyring::Caller;
 use crate::limits::OUTPUT_TOKENS;
 use crate::memory::scope_of;
@@ -39,7 +42,9 @@ use crate::owned::Owned;
 use crate::prompt::PromptError;
 use crate::router::{Target, UnknownModel};
 use crate::settlement::OpenCall;
-use crate::traces::{CallTrace, ChatFacts, Ended, RequestTrace};
+use crate::traces::{CallTrace, Ended, RequestTrace};
+use attempt::Opened;
+use attempts::{Landed, Prepared};
 use compose::{Gathered, Turn};
 
 pub use lead::{NamedPrompt, PromptWish};
@@ -192,62 +197,28 @@ impl Engine {
 /// `left` is cancelled when nobody waits for the reply any more.
 async fn run(engine: Arc<Engine>, mut command: ChatCommand, left: CancellationToken) -> Result<Reply, CompletionError> {
     let began = engine.clock.now();
-    let target = engine.router.resolve(command.incoming.model())?;
+    let route = engine.router.resolve(command.incoming.model())?;
     let led = lead::put(&engine, &mut command).await?;
     let gathered = compose::gather(&engine, &command).await?;
-    let facts = ChatFacts {
+    let prepared = Prepared {
         command: &command,
-        history: &gathered.history,
-        target: &target,
-        conversation_id: command.conversation_id,
+        gathered: &gathered,
         prompt: led.prompt,
         recollection: led.recollection.as_ref(),
-        output_limit: None,
         began,
     };
-    let Begun { composed, call } = match begin(&engine, &command, &target, &gathered).await {
-        Ok(begun) => begun,
-        Err(error) => {
-            engine.trace_refusal(&error, || CallTrace::of_chat(&facts)).await;
-            return Err(error);
-        }
-    };
-    let conversation_id = composed.turn.as_ref().map(|turn| turn.conversation_id).or(facts.conversation_id);
-    let facts = ChatFacts { conversation_id, output_limit: composed.output_limit, ..facts };
-    let trace = engine.traces.requests.then(|| CallTrace::of_chat(&facts));
-    let drains = target.provider.on_disconnect() == OnDisconnect::Drain;
-    let stopped = call.terms.stoppable.stop.clone();
-    let called = tokio::select! {
-        biased;
-        () = left.cancelled(), if !drains => Err(CompletionError::ClientLeft),
-        () = engine.stop.cancelled() => Err(CompletionError::ShuttingDown),
-        () = stopped.cancelled() => Err(CompletionError::Stopped),
-        called = target.provider.chat(composed.call(&command, &target, trace.as_ref())) => called.map_err(CompletionError::from),
-    };
-    let ending = Ending { turn: composed.turn, call, trace };
-    match called {
-        Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) }) => {
-            finish_whole(&engine, &command, &target, ending, UpstreamWhole { body, headers }).await
-        }
-        Ok(UpstreamAnswer { headers, body: UpstreamBody::Stream(stream) }) => {
+    let landed = attempts::travel(&engine, prepared, &route, &left).await?;
+    let Landed { target, opened, call, turn, trace } = landed;
+    let ending = Ending { turn, call, trace };
+    match opened {
+        Opened::Whole(whole, headers) => finish_whole(&engine, &command, &target, ending, (whole, headers)).await,
+        Opened::Stream(stream) => {
             let (sender, reply) = oneshot::channel();
-            let relay = relay::Relay::new(&command, &target, composed.created, began);
             let calls = engine.calls.clone();
-            calls.spawn(relay.run(engine, ending, stream, headers, sender));
+            calls.spawn(stream.run(engine, ending, sender));
             reply.await.unwrap_or(Err(CompletionError::ShuttingDown))
         }
-        Err(error) => {
-            let used = usage::of_unanswered(&error, &command, &target);
-            record::withdraw(&engine, ending, used, &error).await;
-            Err(error)
-        }
     }
-}
-
-/// A chat that is on disk with the money held for it, and ready to be sent.
-struct Begun {
-    composed: Composed,
-    call: OpenCall,
 }
 
 /// What must be written when a call has ended: how its turn ends, what it cost, and its trace.
@@ -257,42 +228,13 @@ struct Ending {
     trace: Option<CallTrace>,
 }
 
-/// Admits the call, and writes its hold and what the client said in one transaction.
-async fn begin(
-    engine: &Engine,
-    command: &ChatCommand,
-    target: &Target,
-    gathered: &Gathered<'_>,
-) -> Result<Begun, CompletionError> {
-    loop {
-        let admission = admit(engine, command, target, gathered).await?;
-        let body = encode(&command.incoming, target, &gathered.history, &admission)?;
-        match compose::begin(engine, command, gathered, &admission).await {
-            Ok(turn) => {
-                let output_limit = admission.output_limit;
-                let (hold, terms) = admission.into_durable();
-                let created = engine.clock.now().as_seconds();
-                let composed = Composed { turn, body, created, output_limit };
-                return Ok(Begun { composed, call: OpenCall { hold, terms } });
-            }
-            // Another server took this one for dead: the money must be had anew.
-            Err(CompletionError::Store(StoreError::Fenced)) => {
-                engine.budgets.begin_anew(admission.hold.replica_id).await?
-            }
-            Err(CompletionError::Store(error)) => {
-                engine.give_up(admission, &error);
-                return Err(error.into());
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
+/// Whether a call of the target may be made, and the money reserved for it.
 async fn admit(
     engine: &Engine,
     command: &ChatCommand,
     target: &Target,
     gathered: &Gathered<'_>,
+    (call_id, order): (RequestId, CallOrder),
 ) -> Result<Admission, CompletionError> {
     let incoming = &command.incoming;
     let outbound = target.provider.dialect();
@@ -301,7 +243,7 @@ async fn admit(
     let tier = incoming.service_tier(outbound)?;
     let applicant = Applicant {
         caller: &command.caller,
-        request_id: command.request_id,
+        call_id,
         kind: CallKind::Chat,
         asked_model: incoming.model(),
         target,
@@ -314,40 +256,9 @@ async fn admit(
         tier: tier.as_deref(),
         sets_tier: has_tiers && tier.is_none(),
         unbounded: incoming.unbounded_field(),
+        order,
     };
-    let admitted = engine.admit(applicant).await.map_err(CompletionError::from);
-    if let Err(CompletionError::Refused(refused)) = &admitted {
-        engine.note_refusal(&command.caller, command.request_id, incoming.model(), refused);
-    }
-    admitted
-}
-
-/// A chat that is ready to be sent.
-struct Composed {
-    turn: Option<Turn>,
-    body: Bytes,
-    created: i64,
-    /// The limit of output tokens that was set where the request names none.
-    output_limit: Option<u64>,
-}
-
-impl Composed {
-    fn call<'a>(&self, command: &'a ChatCommand, target: &'a Target, trace: Option<&CallTrace>) -> ChatCall<'a> {
-        ChatCall {
-            model: &target.model,
-            body: self.body.clone(),
-            stream: command.incoming.stream(),
-            created: self.created,
-            trace_parent: CallTrace::parent_of_call(trace, &command.trace),
-            passed: command.passed_to(target),
-        }
-    }
-}
-
-/// A provider's whole answer.
-struct UpstreamWhole {
-    body: Bytes,
-    headers: HeaderMap,
+    engine.admit(applicant).await.map_err(CompletionError::from)
 }
 
 async fn finish_whole(
@@ -355,23 +266,8 @@ async fn finish_whole(
     command: &ChatCommand,
     target: &Target,
     ending: Ending,
-    UpstreamWhole { body, headers }: UpstreamWhole,
+    (whole, headers): (WholeAnswer, HeaderMap),
 ) -> Result<Reply, CompletionError> {
-    let created = engine.clock.now().as_seconds();
-    let inbound = command.incoming.dialect();
-    // The dialects read only what they need: bytes that are no text would pass in a field that nobody read.
-    let text = match std::str::from_utf8(&body) {
-        Ok(_) => Ok(body),
-        Err(error) => Err(UpstreamFault::Malformed(error.to_string())),
-    };
-    let whole = match text.and_then(|body| decode_response(inbound, target.provider.dialect(), body, created)) {
-        Ok(whole) => whole,
-        Err(fault) => {
-            let error = CompletionError::from(target.provider.fault(fault));
-            record::withdraw(engine, ending, usage::of_unanswered(&error, command, target), &error).await;
-            return Err(error);
-        }
-    };
     let conversation_id = ending.turn.as_ref().map(|turn| turn.conversation_id);
     tracing::debug!(request_id = %command.request_id, usage = ?whole.answer.usage, "answered");
     let used = usage::of_complete(&whole.answer, target);

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use privet_dialects::count::{decode_count, encode_question};
 use privet_dialects::incoming::Incoming;
 use privet_domain::id::RequestId;
-use privet_providers::{CountCall, PassedHead};
+use privet_providers::{CountCall, PassedHead, ProviderError};
 
 use crate::Engine;
 use crate::admission::Refused;
@@ -43,8 +43,15 @@ impl Engine {
     /// When the model is unknown, its provider does not count, a limit refuses, or the call fails.
     pub async fn count_tokens(&self, command: &CountCommand) -> Result<CountReply, CompletionError> {
         let CountCommand { caller, request_id, incoming, passed } = command;
-        let target = self.router.resolve(incoming.model())?;
-        let counted = self.count_at(command, &target, passed).await;
+        let route = self.router.resolve(incoming.model())?;
+        // Of several targets the first that counts: each would count a little differently.
+        let mut counted = Err(CompletionError::ShuttingDown);
+        for target in route.targets() {
+            counted = self.count_at(command, target, passed).await;
+            if !matches!(counted, Err(CompletionError::Provider(ProviderError::NotOffered { .. }))) {
+                break;
+            }
+        }
         if let Err(CompletionError::Refused(refused)) = &counted {
             self.note_refusal(caller, *request_id, incoming.model(), refused);
         }

@@ -1,4 +1,8 @@
 //! Embeddings: route, admit, call, translate, settle. The money is recorded, and a trace of the texts; the vectors are not.
+//!
+//! Another target stands in only where it has the same model: vectors of two models have nothing to do with each other.
+
+mod attempts;
 
 use std::sync::Arc;
 
@@ -8,21 +12,22 @@ use privet_dialects::openai::embeddings::{self, IncomingEmbeddings};
 use privet_dialects::openai::error::reported;
 use privet_dialects::{Dialect, UpstreamFault, gemini};
 use privet_domain::id::RequestId;
-use privet_providers::{ProviderError, TimeoutStage, UpstreamAnswer, UpstreamBody};
-use privet_store::{CallKind, Outcome, StoreError};
+use privet_domain::trace::TraceParent;
+use privet_providers::{Deadline, EmbeddingsCall, ProviderError, TimeoutStage, UpstreamAnswer, UpstreamBody};
+use privet_store::Outcome;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
-use crate::admission::{Applicant, OutputWish};
 use crate::completion::CompletionError;
+use crate::course::Attempt;
 use crate::keyring::Caller;
 use crate::owned::Owned;
-use crate::router::Target;
-use crate::settlement::{OpenCall, TokensUsed, Used};
-use crate::traces::{CallTrace, Ended, RequestTrace};
+use crate::settlement::{TokensUsed, Used};
+use crate::traces::RequestTrace;
+use attempts::Journey;
 
 /// An answer in OpenAI's shape.
 pub struct EmbeddingsReply {
@@ -68,79 +73,25 @@ async fn run(
     command: EmbeddingsCommand,
     left: CancellationToken,
 ) -> Result<EmbeddingsReply, CompletionError> {
-    let target = engine.router.resolve(Some(&command.incoming.model))?;
-    let began = engine.clock.now();
-    let call = match begin(&engine, &command, &target).await {
-        Ok(call) => call,
-        Err(error) => {
-            engine.trace_refusal(&error, || CallTrace::of_embeddings(&command, &target, began)).await;
-            return Err(error);
-        }
-    };
-    let trace = engine.traces.requests.then(|| CallTrace::of_embeddings(&command, &target, began));
-    let stopped = call.terms.stoppable.stop.clone();
-    let called = tokio::select! {
-        biased;
-        () = left.cancelled() => Err(CompletionError::ClientLeft),
-        () = engine.stop.cancelled() => Err(CompletionError::ShuttingDown),
-        () = stopped.cancelled() => Err(CompletionError::Stopped),
-        called = call_embedder(&command, &target, trace.as_ref()) => called,
-    };
-    let used = used(&called);
-    let ended = match &called {
-        Ok(_) => Ended::Unseen,
-        Err(error) => Ended::without_answer(error),
-    };
-    engine.settle(call, used, None, trace.map(|trace| (trace, ended))).await?;
-    called
-}
-
-/// Admits the call and writes its hold.
-async fn begin(engine: &Engine, command: &EmbeddingsCommand, target: &Target) -> Result<OpenCall, CompletionError> {
-    loop {
-        let applicant = Applicant {
-            caller: &command.caller,
-            request_id: command.request_id,
-            kind: CallKind::Embeddings,
-            asked_model: Some(&command.incoming.model),
-            target,
-            size: command.incoming.size(),
-            output: OutputWish::None,
-            tier: None,
-            sets_tier: false,
-            unbounded: command.incoming.unbounded_field(),
-        };
-        let admitted = engine.admit(applicant).await.map_err(CompletionError::from);
-        if let Err(CompletionError::Refused(refused)) = &admitted {
-            engine.note_refusal(&command.caller, command.request_id, Some(&command.incoming.model), refused);
-        }
-        let admission = admitted?;
-        match engine.store.begin_call(admission.hold.clone(), None).await {
-            Ok(()) => {
-                let (hold, terms) = admission.into_durable();
-                return Ok(OpenCall { hold, terms });
-            }
-            // Another server took this one for dead: the money must be had anew.
-            Err(StoreError::Fenced) => engine.budgets.begin_anew(admission.hold.replica_id).await?,
-            Err(error) => {
-                engine.give_up(admission, &error);
-                return Err(error.into());
-            }
-        }
-    }
+    let route = engine.router.resolve(Some(&command.incoming.model))?;
+    let (course, began) = (engine.course_of_embeddings(&route), engine.clock.now());
+    let (command, left) = (&command, &left);
+    let journey = Journey { engine: &engine, command, left, course, began, trace: None, stoppable: None };
+    Box::pin(journey.run()).await
 }
 
 async fn call_embedder(
     command: &EmbeddingsCommand,
-    target: &Target,
-    trace: Option<&CallTrace>,
+    Attempt { target, key, .. }: &Attempt,
+    trace_parent: Option<TraceParent>,
+    deadline: Deadline,
 ) -> Result<EmbeddingsReply, CompletionError> {
     let incoming = &command.incoming;
     let is_gemini = target.provider.dialect() == Dialect::Gemini;
     let body =
         if is_gemini { gemini::embeddings::encode(incoming, &target.model)? } else { incoming.forward(&target.model) };
-    let parent = CallTrace::parent_of_call(trace, &command.trace);
-    let UpstreamAnswer { headers, body } = target.provider.embeddings(&target.model, body, parent.as_ref()).await?;
+    let call = EmbeddingsCall { model: &target.model, body, trace_parent, key: *key, deadline: Some(deadline) };
+    let UpstreamAnswer { headers, body } = target.provider.embeddings(call).await?;
     let fault = |fault| target.provider.fault(fault);
     let body = match body {
         UpstreamBody::Whole(body) if is_gemini => {
@@ -156,7 +107,7 @@ async fn call_embedder(
 }
 
 /// How much a call has used. There is no output, so what nobody counted is the input.
-fn used(called: &Result<EmbeddingsReply, CompletionError>) -> Used {
+fn used(called: &Result<&EmbeddingsReply, &CompletionError>) -> Used {
     let (outcome, tokens) = match called {
         Ok(reply) => {
             let counted = embeddings::usage(&reply.body).map(TokensUsed::Reported);
@@ -177,6 +128,10 @@ fn used(called: &Result<EmbeddingsReply, CompletionError>) -> Used {
         Err(_) => (Outcome::Cut, TokensUsed::Bytes(0)),
     };
     Used { outcome, tokens, tier: None }
+}
+
+const fn nothing_used() -> Used {
+    Used { outcome: Outcome::Failed, tokens: TokensUsed::Nothing, tier: None }
 }
 
 /// A body that passes as it is must at least be a list of vectors, and none of the errors that some servers put in a 200.

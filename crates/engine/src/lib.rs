@@ -6,12 +6,15 @@ pub mod admission;
 pub mod alerts;
 pub mod api_key;
 pub mod budget;
+mod chance;
 pub mod completion;
 pub mod conversation;
 pub mod count;
+pub mod course;
 pub mod embedding;
 pub mod erasure;
 pub mod gates;
+pub mod health;
 mod hidden_input;
 pub mod key_settings;
 pub mod keyring;
@@ -39,7 +42,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::budget::Budgets;
+use crate::course::RetrySettings;
 use crate::gates::Gates;
+use crate::health::Health;
 use crate::hidden_input::HiddenInput;
 use crate::keyring::Keyring;
 use crate::limits::LimitSettings;
@@ -74,6 +79,10 @@ pub struct EngineParts {
     pub keyring: Keyring,
     /// Which provider answers for a model.
     pub router: Router,
+    /// Which models fail.
+    pub health: Health,
+    /// How often a model that fails is called again.
+    pub retries: RetrySettings,
     /// What may be spent.
     pub budgets: Arc<Budgets>,
     /// What is switched off.
@@ -102,6 +111,10 @@ pub struct Engine {
     pub keyring: Keyring,
     /// Which provider answers for a model.
     pub router: Router,
+    /// Which models fail.
+    pub health: Arc<Health>,
+    /// How often a model that fails is called again.
+    pub retries: RetrySettings,
     /// What the providers offer.
     pub models: ModelCatalogue,
     /// What may be spent.
@@ -132,14 +145,16 @@ impl Engine {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: EngineParts) -> Arc<Self> {
-        let EngineParts { store, traces, keyring, router, budgets, switchboard, prices, limits, clock, record, memory } =
-            parts;
+        let EngineParts { store, traces, keyring, router, health, retries, budgets, .. } = parts;
+        let EngineParts { switchboard, prices, limits, clock, record, memory, .. } = parts;
         Arc::new(Self {
             prompts: Prompts::new(store.clone()),
             store,
             traces,
             keyring,
             router,
+            health: Arc::new(health),
+            retries,
             models: ModelCatalogue::default(),
             budgets,
             switchboard,

@@ -1,7 +1,10 @@
-//! Which provider answers for a model name.
+//! Which providers answer for a model name, and how they stand in for each other.
+
+pub(crate) mod order;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use privet_domain::model::ModelName;
 use privet_providers::Provider;
@@ -31,6 +34,81 @@ pub struct Target {
     pub model: String,
 }
 
+impl Target {
+    /// Whether it is the same model of the same provider.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.model == other.model && self.provider.name() == other.provider.name()
+    }
+
+    /// `provider/model`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.provider.name(), self.model)
+    }
+}
+
+/// A target that is drawn by its weight.
+#[derive(Clone, Debug)]
+pub struct Weighted {
+    /// The target.
+    pub target: Target,
+    /// Twice as much is drawn twice as often; above 0.
+    pub weight: u32,
+}
+
+/// What a name leads to.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Of these one is drawn; the others stand in for it. There is at least one.
+    targets: Vec<Weighted>,
+    /// They stand in when none of those answers, in this order.
+    fallbacks: Vec<Target>,
+    /// Whether a conversation stays with the target that was drawn for it.
+    pub sticky: bool,
+    /// A second call is made when the first has not answered for so long.
+    pub hedge_after: Option<Duration>,
+    /// All calls of a request together may take so long.
+    pub timeout: Option<Duration>,
+}
+
+impl Route {
+    /// To one target, and to no other.
+    #[must_use]
+    pub fn to(target: Target) -> Self {
+        let targets = vec![Weighted { target, weight: 1 }];
+        Self { targets, fallbacks: Vec::new(), sticky: true, hedge_after: None, timeout: None }
+    }
+
+    /// All targets, as they are configured.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().map(|weighted| &weighted.target).chain(&self.fallbacks)
+    }
+}
+
+/// What an alias of the configuration says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// Of these one is drawn by its weight.
+    pub targets: Vec<(ModelName, u32)>,
+    /// They stand in, in this order.
+    pub fallbacks: Vec<ModelName>,
+    /// Whether a conversation stays with the target that was drawn for it.
+    pub sticky: bool,
+    /// A second call is made when the first has not answered for so long.
+    pub hedge_after: Option<Duration>,
+    /// All calls of a request together may take so long.
+    pub timeout: Option<Duration>,
+}
+
+impl Alias {
+    /// Of one model.
+    #[must_use]
+    pub fn of(model: ModelName) -> Self {
+        Self { targets: vec![(model, 1)], fallbacks: Vec::new(), sticky: true, hedge_after: None, timeout: None }
+    }
+}
+
 /// No provider answers for the name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("The model `{name}` does not exist here. {remedy}")]
@@ -44,36 +122,36 @@ pub struct UnknownModel {
 /// The providers, and the names that lead to them.
 pub struct Router {
     providers: BTreeMap<String, Arc<Provider>>,
-    aliases: BTreeMap<String, ModelName>,
-    default_model: ModelName,
+    aliases: BTreeMap<String, Alias>,
+    default_model: String,
 }
 
 impl Router {
-    /// From the configuration.
+    /// From the configuration. The default is the name of an alias or `provider/model`.
     #[must_use]
-    pub fn new(providers: Vec<Provider>, aliases: BTreeMap<String, ModelName>, default_model: ModelName) -> Self {
+    pub fn new(providers: Vec<Provider>, aliases: BTreeMap<String, Alias>, default_model: String) -> Self {
         let providers =
             providers.into_iter().map(|provider| (provider.name().to_owned(), Arc::new(provider))).collect();
         Self { providers, aliases, default_model }
     }
 
-    /// The target for a name: an alias, `provider/model`, or a bare name of a known family. Without a name, the default.
+    /// Where a name leads: an alias, `provider/model`, or a bare name of a known family. Without a name, the default.
     ///
     /// # Errors
     /// When no provider answers for it.
-    pub fn resolve(&self, name: Option<&str>) -> Result<Target, UnknownModel> {
-        let Some(name) = name else { return self.target(&self.default_model) };
-        if let Some(model) = self.aliases.get(name) {
-            return self.target(model);
+    pub fn resolve(&self, name: Option<&str>) -> Result<Route, UnknownModel> {
+        let name = name.unwrap_or(&self.default_model);
+        if let Some(alias) = self.aliases.get(name) {
+            return self.route(alias);
         }
         if let Some(model) = ModelName::parse(name)
             && self.providers.contains_key(model.provider())
         {
-            return self.target(&model);
+            return self.target(&model).map(Route::to);
         }
         let family = FAMILIES.iter().find(|(prefix, _)| name.starts_with(prefix));
         match family.and_then(|(_, provider)| ModelName::parse(&format!("{provider}/{name}"))) {
-            Some(model) => self.target(&model),
+            Some(model) => self.target(&model).map(Route::to),
             None => Err(self.unknown(name)),
         }
     }
@@ -90,8 +168,20 @@ impl Router {
 
     /// The model that answers when a request names none.
     #[must_use]
-    pub const fn default_model(&self) -> &ModelName {
+    pub fn default_model(&self) -> &str {
         &self.default_model
+    }
+
+    fn route(&self, alias: &Alias) -> Result<Route, UnknownModel> {
+        let weighted =
+            |(model, weight): &(ModelName, u32)| Ok(Weighted { target: self.target(model)?, weight: *weight });
+        Ok(Route {
+            targets: alias.targets.iter().map(weighted).collect::<Result<_, _>>()?,
+            fallbacks: alias.fallbacks.iter().map(|model| self.target(model)).collect::<Result<_, _>>()?,
+            sticky: alias.sticky,
+            hedge_after: alias.hedge_after,
+            timeout: alias.timeout,
+        })
     }
 
     fn target(&self, model: &ModelName) -> Result<Target, UnknownModel> {
@@ -117,15 +207,23 @@ impl Router {
 mod tests {
     use super::*;
 
+    fn model(name: &str) -> ModelName {
+        ModelName::parse(name).unwrap()
+    }
+
     fn router() -> Router {
-        let aliases = BTreeMap::from([("fast".to_owned(), ModelName::parse("offline/echo").unwrap())]);
-        Router::new(vec![Provider::Offline], aliases, ModelName::parse("offline/echo").unwrap())
+        let fast = Alias { fallbacks: vec![model("offline/other")], ..Alias::of(model("offline/echo")) };
+        let aliases = BTreeMap::from([("fast".to_owned(), fast)]);
+        Router::new(vec![Provider::Offline], aliases, "fast".to_owned())
     }
 
     #[test]
-    fn an_alias_a_full_name_and_no_name_lead_to_the_model() {
-        for name in [Some("fast"), Some("offline/echo"), None] {
-            assert_eq!(router().resolve(name).unwrap().model, "echo");
+    fn an_alias_a_full_name_and_no_name_lead_to_their_targets() {
+        for (name, models) in
+            [(Some("fast"), vec!["echo", "other"]), (Some("offline/echo"), vec!["echo"]), (None, vec!["echo", "other"])]
+        {
+            let route = router().resolve(name).unwrap();
+            assert_eq!(route.targets().map(|target| target.model.as_str()).collect::<Vec<_>>(), models);
         }
     }
 

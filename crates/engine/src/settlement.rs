@@ -14,7 +14,7 @@ use privet_domain::time::Timestamp;
 use privet_store::{Hold, Outcome, Settlement, Store, StoreError, TurnEnd, UsageSource};
 
 use crate::Engine;
-use crate::admission::{Admission, Terms, ask};
+use crate::admission::{Admission, Inherited, Terms, ask};
 use crate::budget::Budgets;
 use crate::traces::{CallTrace, Ended};
 
@@ -72,7 +72,30 @@ impl Engine {
         turn: Option<TurnEnd>,
         trace: Option<(CallTrace, Ended<'_>)>,
     ) -> Result<(), StoreError> {
-        let settlement = settlement(&call, used, self.clock.now());
+        let settlement = self.weigh(&call, used);
+        let traced = trace.map(|(trace, ended)| trace.end(&ended, &settlement));
+        let ((), written) =
+            tokio::join!(self.traces.record_call(traced), self.store.end_call(settlement.clone(), turn));
+        match &written {
+            Ok(()) => self.budgets.settled(&settlement.hold, settlement.cost),
+            Err(_) => self.settle_alone(settlement).await,
+        }
+        written
+    }
+
+    /// Writes what a call cost that another call of its request follows, or was made beside. Its turn goes on.
+    ///
+    /// A settlement that cannot be written now is written later, as any.
+    pub(crate) async fn settle_attempt(&self, call: OpenCall, used: Used) -> (Settlement, Inherited) {
+        let settlement = self.weigh(&call, used);
+        let inherited = call.terms.bequeath(settlement.usage.input.saturating_add(settlement.usage.output));
+        self.settle_alone(settlement.clone()).await;
+        (settlement, inherited)
+    }
+
+    /// What a call did cost; its tokens are counted, and what it teaches is learnt.
+    fn weigh(&self, call: &OpenCall, used: Used) -> Settlement {
+        let settlement = settlement(call, used, self.clock.now());
         let tokens = settlement.usage.input.saturating_add(settlement.usage.output);
         let uncounted = tokens.saturating_sub(call.terms.counted_tokens);
         self.gates.add_tokens(call.terms.family_id, &call.terms.token_rates, uncounted);
@@ -83,14 +106,7 @@ impl Engine {
             }
         }
         measure(&settlement, &call.terms);
-        let traced = trace.map(|(trace, ended)| trace.end(&ended, &settlement));
-        let ((), written) =
-            tokio::join!(self.traces.record_call(traced), self.store.end_call(settlement.clone(), turn));
-        match &written {
-            Ok(()) => self.budgets.settled(&settlement.hold, settlement.cost),
-            Err(_) => self.settle_alone(settlement).await,
-        }
-        written
+        settlement
     }
 
     /// Ends a call whose hold could not be written, or was it? Where the database did not say, the money stays reserved until a
@@ -241,6 +257,7 @@ mod tests {
     use privet_store::{CallKind, Durability, Location};
 
     use super::*;
+    use crate::admission::Places;
     use crate::gates::Gates;
     use crate::switchboard::Switchboard;
 
@@ -289,8 +306,8 @@ mod tests {
             requested_tier: None,
             token_rates: Vec::new(),
             counted_tokens: 25,
-            stoppable: switchboard.begin(key, "test").unwrap(),
-            places: (None, Gates::default().take_place(1).unwrap()),
+            stoppable: Arc::new(switchboard.begin(key, "test").unwrap()),
+            places: Arc::new(Places::of_server(Gates::default().take_place(1).unwrap())),
         };
         (OpenCall { hold: Arc::new(hold), terms }, folder)
     }

@@ -19,13 +19,13 @@ use privet_store::{Store, StoreError, TraceStore};
 
 use crate::Engine;
 use crate::completion::CompletionError;
-pub(crate) use call::{CallTrace, ChatFacts, Ended, candidate, named_user, place_of_recall};
+pub(crate) use call::{CallTrace, ChatFacts, Ended, FailedAttempt, candidate, named_user, place_of_recall};
 pub use export::Export;
 pub(crate) use pace::RefusalPace;
 pub use pricing::BookPricing;
 pub use privacy::{BadPattern, ContentPolicy, MaskKind, Masks, PrivacySettings};
 use privacy::{Privacy, Sender};
-pub use request::RequestTrace;
+pub use request::{RequestTrace, WayTold};
 pub use retention::Retention;
 pub use score_configs::HeldScores;
 

@@ -121,12 +121,27 @@ pub async fn standings(
 /// What is known of a request.
 #[derive(Clone, Debug)]
 pub enum Explanation {
-    /// It was answered, or failed, and is paid.
-    Settled(Box<SettledCall>),
-    /// It is under way; or its process died, and its hold waits for `privet reconcile`.
-    Open(Box<OpenCall>),
+    /// It made calls.
+    Calls(CallsOfRequest),
     /// A limit refused it.
     Refused(Box<Refusal>),
+}
+
+/// The calls of a request: one, or several where one failed or took its time.
+#[derive(Clone, Debug)]
+pub struct CallsOfRequest {
+    /// Those that were answered, or failed, and are paid, in their order.
+    pub settled: Vec<SettledCall>,
+    /// Those under way; or their process died, and their holds wait for `privet reconcile`.
+    pub open: Vec<OpenCall>,
+}
+
+impl CallsOfRequest {
+    /// What all of them have in common: the first that there is.
+    #[must_use]
+    pub fn first(&self) -> Option<&OpenCall> {
+        self.settled.first().map(|call| &call.begun).or(self.open.first())
+    }
 }
 
 /// Why a request cost what it cost, or was refused; `None` if nothing is known of it.
@@ -134,12 +149,12 @@ pub enum Explanation {
 /// # Errors
 /// When the store fails.
 pub async fn explain(store: &Store, id: RequestId) -> Result<Option<Explanation>, StoreError> {
-    match store.settled_call(id).await {
-        Err(StoreError::NotFound) => {}
-        call => return Ok(Some(Explanation::Settled(Box::new(call?)))),
-    }
-    if let Some(call) = store.open_calls(Some(id)).await?.pop() {
-        return Ok(Some(Explanation::Open(Box::new(call))));
+    // Those that are open are read first: one that is settled meanwhile is then seen twice rather than never.
+    let mut open = store.open_calls_of(id).await?;
+    let settled = store.settled_calls(id).await?;
+    open.retain(|call| settled.iter().all(|other| other.begun.id != call.id));
+    if !settled.is_empty() || !open.is_empty() {
+        return Ok(Some(Explanation::Calls(CallsOfRequest { settled, open })));
     }
     match store.refusal(id).await {
         Err(StoreError::NotFound) => Ok(None),

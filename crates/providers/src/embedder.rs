@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
 use privet_dialects::openai::embeddings::{self, IncomingEmbeddings};
 use privet_dialects::{BadRequest, Dialect, UpstreamFault, gemini};
 use privet_domain::memory::embedder::{
@@ -16,12 +15,7 @@ use privet_domain::time::{Clock, Timestamp};
 
 use crate::body::{UpstreamAnswer, UpstreamBody};
 use crate::error::ProviderError;
-use crate::provider::Provider;
-
-/// A longer wait that a provider asks for is not believed.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
-/// Codes of errors that come as too many requests, and do not pass by waiting.
-const OUT_OF_MONEY: [&str; 3] = ["insufficient_quota", "billing_hard_limit_reached", "credits_exhausted"];
+use crate::provider::{EmbeddingsCall, Provider};
 
 /// Which vectors are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,16 +66,8 @@ pub fn failure(error: &ProviderError, now: Timestamp) -> EmbedError {
         ProviderError::Connect { .. } | ProviderError::Timeout { .. } => EmbedError::Transient { reason },
         ProviderError::NotOffered { .. } => EmbedError::SetUp { reason },
         ProviderError::Fault { fault, .. } => failure_of_fault(fault),
-        ProviderError::Status { status, error, headers, .. } => {
-            let is_out_of_money = [&error.code, &error.kind]
-                .into_iter()
-                .any(|word| word.as_deref().is_some_and(|word| OUT_OF_MONEY.contains(&word)));
-            if is_out_of_money {
-                EmbedError::SetUp { reason }
-            } else {
-                by_status(*status, reason, retry_after(headers, now))
-            }
-        }
+        ProviderError::Status { .. } if error.is_out_of_money() => EmbedError::SetUp { reason },
+        ProviderError::Status { status, .. } => by_status(*status, reason, error.retry_after(now)),
     }
 }
 
@@ -104,20 +90,6 @@ fn by_status(status: u16, reason: String, retry_after: Option<Duration>) -> Embe
         408 | 409 | 425 | 500.. => EmbedError::Transient { reason },
         _ => EmbedError::Refused { reason },
     }
-}
-
-/// How long a provider asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date.
-#[must_use]
-pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    let millis = || text("retry-after-ms")?.parse::<f64>().ok().map(|millis| millis / 1_000.0);
-    let seconds = || text(header::RETRY_AFTER.as_str())?.parse::<f64>().ok();
-    let date = || {
-        let at = jiff::fmt::rfc2822::parse(text(header::RETRY_AFTER.as_str())?).ok()?.timestamp();
-        Some(Timestamp::from_micros(at.as_microsecond()).since(now))
-    };
-    let wait = millis().or_else(seconds).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).or_else(date)?;
-    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 /// Calls a provider and nothing else: no limit is asked and nothing is metered. For a check of a configuration; the engine calls
@@ -149,7 +121,8 @@ impl<C: Clock> ProviderEmbedder<C> {
         } else {
             incoming.forward(model)
         };
-        let called = self.provider.embeddings(model, body, None).await;
+        let call = EmbeddingsCall { model, body, trace_parent: None, key: None, deadline: None };
+        let called = self.provider.embeddings(call).await;
         let UpstreamAnswer { body, .. } = called.map_err(|error| failure(&error, self.clock.now()))?;
         match body {
             UpstreamBody::Whole(body) if is_gemini => {
@@ -181,12 +154,11 @@ impl<C: Clock> Embedder for ProviderEmbedder<C> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use privet_domain::time::SystemClock;
     use privet_testkit::upstream::{Behaviour, MockUpstream};
 
     use super::*;
-    use crate::http_provider::HttpProvider;
+    use crate::http_provider::{HttpClients, HttpProvider};
     use crate::settings::{OnDisconnect, ProviderKind, ProviderSettings, Timeouts};
 
     fn embedder(kind: ProviderKind, base_url: String, model: EmbeddingModel) -> ProviderEmbedder<SystemClock> {
@@ -194,13 +166,14 @@ mod tests {
             name: "mock".to_owned(),
             kind,
             base_url,
-            api_key: None,
+            api_keys: Vec::new(),
             timeouts: Timeouts::default(),
+            model_timeouts: Vec::new(),
             on_disconnect: OnDisconnect::Cancel,
             max_tokens_field: None,
         };
-        let client = HttpProvider::client(Duration::from_secs(5)).unwrap();
-        let provider = Provider::Http(Box::new(HttpProvider::new(settings, client).unwrap()));
+        let provider = HttpProvider::new(settings, &mut HttpClients::default()).unwrap();
+        let provider = Provider::Http(Box::new(provider));
         ProviderEmbedder::new(provider, model, EmbedLimits::default(), SystemClock)
     }
 
@@ -284,26 +257,6 @@ mod tests {
         assert!(matches!(read_batch(one_of_two.as_bytes(), 2, 2), Err(EmbedError::Refused { .. })));
         let infinite = body("{\"embedding\":\"AACAfwAAgH8=\"}");
         assert!(matches!(read_batch(infinite.as_bytes(), 1, 2), Err(EmbedError::Transient { .. })));
-    }
-
-    #[test]
-    fn waits_are_read_in_every_form_and_not_believed_for_days() {
-        let now = Timestamp::parse("2026-11-25T12:00:00Z").unwrap();
-        let of = |name: &'static str, value: &'static str| {
-            retry_after(
-                &HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))]),
-                now,
-            )
-        };
-        assert_eq!(of("retry-after", "3"), Some(Duration::from_secs(3)));
-        assert_eq!(of("retry-after", "0.25"), Some(Duration::from_millis(250)));
-        assert_eq!(of("retry-after-ms", "1500"), Some(Duration::from_millis(1_500)));
-        assert_eq!(of("retry-after", "Wed, 25 Nov 2026 12:00:30 GMT"), Some(Duration::from_secs(30)));
-        assert_eq!(of("retry-after", "Wed, 25 Nov 2026 11:00:30 GMT"), Some(Duration::ZERO));
-        assert_eq!(of("retry-after", "999999999"), Some(RETRY_AFTER_MAX));
-        for nonsense in ["-3", "NaN", "soon", ""] {
-            assert_eq!(of("retry-after", nonsense), None, "{nonsense}");
-        }
     }
 
     #[test]

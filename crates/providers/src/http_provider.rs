@@ -1,18 +1,21 @@
 //! A provider over HTTP: addresses, headers and time limits of the three dialects.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use privet_dialects::openai::error as wire_error;
 use privet_dialects::{UpstreamFault, gemini};
 use privet_domain::trace::TraceParent;
 use reqwest::Url;
-use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
 
 use crate::body::{ByteStream, Limits, UpstreamAnswer, UpstreamBody, read_whole};
 use crate::error::{ProviderError, TimeoutStage};
+use crate::keys::{KeyChoice, ProviderKeys};
 use crate::model_list;
-use crate::provider::{ChatCall, CountCall, Counted, PassedHead};
+use crate::provider::{ChatCall, CountCall, Counted, Deadline, EmbeddingsCall, PassedHead};
 use crate::settings::{ProviderKind, ProviderSettings};
 
 /// The version of Anthropic's API that is spoken (<https://docs.anthropic.com/en/api/versioning>).
@@ -24,40 +27,102 @@ const ERROR_BYTES_MAX: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub struct HttpProvider {
     settings: ProviderSettings,
-    client: reqwest::Client,
+    /// One for each time that a connection may take; the first is the provider's own.
+    clients: Vec<(Duration, reqwest::Client)>,
     headers: HeaderMap,
+    /// Where the key stands.
+    key_header: HeaderName,
+    keys: Arc<ProviderKeys>,
     /// Where chats go, unless the model is part of the address.
     chat_url: Option<Url>,
 }
 
+/// Why a provider cannot be called at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A key of its cannot stand in a header.
+    #[error("a key of the provider `{0}` holds characters that no header takes; copy it again")]
+    Key(String),
+    /// The HTTP client does not start.
+    #[error("the HTTP client cannot start: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+/// HTTP clients whose connections providers share: one for each time that a connection may take.
+#[derive(Debug, Default)]
+pub struct HttpClients(Vec<(Duration, reqwest::Client)>);
+
+impl HttpClients {
+    fn get(&mut self, connect: Duration) -> Result<reqwest::Client, reqwest::Error> {
+        if let Some((_, client)) = self.0.iter().find(|(timeout, _)| *timeout == connect) {
+            return Ok(client.clone());
+        }
+        let client = HttpProvider::client(connect)?;
+        self.0.push((connect, client.clone()));
+        Ok(client)
+    }
+}
+
+/// What is sent to a provider.
+struct Sending<'a> {
+    method: Method,
+    url: Url,
+    body: Option<Bytes>,
+    model: &'a str,
+    trace_parent: Option<&'a TraceParent>,
+    key: Option<KeyChoice>,
+    deadline: Option<Deadline>,
+    /// What of the client's request besides its body goes on.
+    passed: Option<&'a PassedHead>,
+}
+
+impl Sending<'_> {
+    /// A request without anything else.
+    const fn to(method: Method, url: Url) -> Self {
+        Self { method, url, body: None, model: "", trace_parent: None, key: None, deadline: None, passed: None }
+    }
+}
+
 impl HttpProvider {
-    /// With the client whose connections it shares.
+    /// With the clients whose connections it shares.
     ///
     /// # Errors
-    /// When its key cannot stand in a header.
-    pub fn new(settings: ProviderSettings, client: reqwest::Client) -> Result<Self, http::header::InvalidHeaderValue> {
-        let headers = auth_headers(&settings)?;
+    /// When a key of its cannot stand in a header, or a client does not start.
+    pub fn new(settings: ProviderSettings, shared: &mut HttpClients) -> Result<Self, SetupError> {
+        let keys = ProviderKeys::new(&settings.api_keys, |key| match settings.kind {
+            ProviderKind::OpenAi | ProviderKind::Offline => format!("Bearer {key}"),
+            ProviderKind::Anthropic | ProviderKind::Gemini => key.to_owned(),
+        });
+        let keys = Arc::new(keys.map_err(|_| SetupError::Key(settings.name.clone()))?);
         let chat_path = match settings.kind {
             ProviderKind::OpenAi | ProviderKind::Offline => Some("/chat/completions"),
             ProviderKind::Anthropic => Some("/v1/messages"),
             ProviderKind::Gemini => None,
         };
         let chat_url = chat_path.and_then(|path| Url::parse(&format!("{}{path}", settings.base_url)).ok());
-        Ok(Self { settings, client, headers, chat_url })
+        let own = settings.model_timeouts.iter().filter_map(|own| own.connect);
+        let mut clients: Vec<(Duration, reqwest::Client)> = Vec::new();
+        for connect in std::iter::once(settings.timeouts.connect).chain(own) {
+            if clients.iter().all(|(known, _)| *known != connect) {
+                clients.push((connect, shared.get(connect)?));
+            }
+        }
+        let (headers, key_header) = (fixed_headers(settings.kind), key_header(settings.kind));
+        Ok(Self { settings, clients, headers, key_header, keys, chat_url })
     }
 
     /// A pooled client, HTTP/2 where the provider offers it, that follows no redirect (a redirect would carry the key along).
     ///
     /// # Errors
     /// When the machine's TLS roots cannot be read.
-    pub fn client(connect: std::time::Duration) -> Result<reqwest::Client, reqwest::Error> {
+    pub fn client(connect: Duration) -> Result<reqwest::Client, reqwest::Error> {
         // Only the first call sets the process's provider; a later one finds it set, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         reqwest::Client::builder()
             .connect_timeout(connect)
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(256)
-            .tcp_keepalive(std::time::Duration::from_secs(30))
+            .tcp_keepalive(Duration::from_secs(30))
             .user_agent(concat!("privet/", env!("CARGO_PKG_VERSION")))
             .build()
     }
@@ -66,6 +131,10 @@ impl HttpProvider {
     #[must_use]
     pub const fn settings(&self) -> &ProviderSettings {
         &self.settings
+    }
+
+    pub(crate) fn keys(&self) -> &ProviderKeys {
+        &self.keys
     }
 
     /// Calls the chat endpoint.
@@ -77,8 +146,17 @@ impl HttpProvider {
             Some(url) => url.clone(),
             None => self.url(&gemini::chat_path(call.model, call.stream))?,
         };
-        let asked = Asked { body: Some(call.body), trace_parent: call.trace_parent.as_ref(), passed: call.passed };
-        let (response, limits) = self.send(Method::POST, url, asked).await?;
+        let sending = Sending {
+            method: Method::POST,
+            url,
+            body: Some(call.body),
+            model: call.model,
+            trace_parent: call.trace_parent.as_ref(),
+            key: call.key,
+            deadline: call.deadline,
+            passed: call.passed,
+        };
+        let (response, limits) = self.send(sending).await?;
         let headers = headers_for_client(response.headers());
         if !call.stream {
             let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
@@ -92,25 +170,29 @@ impl HttpProvider {
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Stream(ByteStream::http(response, limits)) })
     }
 
-    /// Calls the embeddings endpoint with a body in the provider's dialect.
+    /// Calls the embeddings endpoint.
     ///
     /// # Errors
     /// When it fails, or the provider has none.
-    pub async fn embeddings(
-        &self,
-        model: &str,
-        body: Bytes,
-        trace_parent: Option<&TraceParent>,
-    ) -> Result<UpstreamAnswer, ProviderError> {
+    pub async fn embeddings(&self, call: EmbeddingsCall<'_>) -> Result<UpstreamAnswer, ProviderError> {
         let path = match self.settings.kind {
             ProviderKind::OpenAi | ProviderKind::Offline => "/embeddings".to_owned(),
-            ProviderKind::Gemini => gemini::embeddings_path(model),
+            ProviderKind::Gemini => gemini::embeddings_path(call.model),
             ProviderKind::Anthropic => {
                 return Err(ProviderError::NotOffered { provider: self.settings.name.clone(), what: "embeddings" });
             }
         };
-        let asked = Asked { body: Some(body), trace_parent, passed: None };
-        let (response, limits) = self.send(Method::POST, self.url(&path)?, asked).await?;
+        let sending = Sending {
+            method: Method::POST,
+            url: self.url(&path)?,
+            body: Some(call.body),
+            model: call.model,
+            trace_parent: call.trace_parent.as_ref(),
+            key: call.key,
+            deadline: call.deadline,
+            passed: None,
+        };
+        let (response, limits) = self.send(sending).await?;
         let headers = headers_for_client(response.headers());
         let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) })
@@ -129,8 +211,9 @@ impl HttpProvider {
                 return Err(ProviderError::NotOffered { provider: self.settings.name.clone(), what });
             }
         };
-        let asked = Asked { body: Some(call.body), trace_parent: None, passed: call.passed };
-        let (response, limits) = self.send(Method::POST, self.url(&path)?, asked).await?;
+        let to = Sending::to(Method::POST, self.url(&path)?);
+        let sending = Sending { body: Some(call.body), model: call.model, passed: call.passed, ..to };
+        let (response, limits) = self.send(sending).await?;
         let headers = headers_for_client(response.headers());
         let body = read_whole(response, &limits, ERROR_BYTES_MAX).await?;
         Ok(Counted { headers, body })
@@ -146,47 +229,51 @@ impl HttpProvider {
             ProviderKind::Anthropic => "/v1/models?limit=1000",
             ProviderKind::Gemini => "/v1beta/models?pageSize=1000",
         };
-        let (response, limits) = self.send(Method::GET, self.url(path)?, Asked::default()).await?;
+        let (response, limits) = self.send(Sending::to(Method::GET, self.url(path)?)).await?;
         let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
         model_list::decode(&body).map_err(|fault| self.fault(fault))
     }
 
     /// Sends and waits for the head of an answer with status 2xx.
-    async fn send(
-        &self,
-        method: Method,
-        mut url: Url,
-        asked: Asked<'_>,
-    ) -> Result<(reqwest::Response, Limits), ProviderError> {
-        if let Some(query) = asked.passed.and_then(|passed| passed.query) {
-            url.set_query(Some(query));
-        }
-        let mut request = reqwest::Request::new(method, url);
+    async fn send(&self, sending: Sending<'_>) -> Result<(reqwest::Response, Limits), ProviderError> {
+        let started = Instant::now();
+        let mut request = reqwest::Request::new(sending.method, sending.url);
         *request.headers_mut() = self.headers.clone();
-        if let Some(passed) = asked.passed {
+        if let Some(passed) = sending.passed {
+            if let Some(query) = passed.query {
+                request.url_mut().set_query(Some(query));
+            }
             request.headers_mut().extend(passed.headers.clone());
         }
-        if let Some(parent) = asked.trace_parent {
+        let key = sending.key.unwrap_or_else(|| self.keys.choose(sending.model, started));
+        if let Some(value) = self.keys.header(key) {
+            request.headers_mut().insert(&self.key_header, value.clone());
+        }
+        if let Some(parent) = sending.trace_parent {
             write_trace(parent, request.headers_mut());
         }
-        *request.body_mut() = asked.body.map(Into::into);
-        let timeouts = self.settings.timeouts;
-        let started = Instant::now();
+        *request.body_mut() = sending.body.map(Into::into);
+        let timeouts = self.settings.timeouts_for(sending.model);
+        let own = Deadline { at: started + timeouts.total, after: timeouts.total };
+        let deadline = sending.deadline.filter(|deadline| deadline.at < own.at).unwrap_or(own);
         let limits = Limits {
             provider: self.settings.name.clone(),
             idle: timeouts.idle,
-            total: timeouts.total,
-            deadline: started + timeouts.total,
+            total: deadline.after,
+            deadline: deadline.at,
         };
-        let first_byte = timeouts.first_byte.min(timeouts.total);
-        let sent = timeout_at(started + first_byte, self.client.execute(request)).await;
+        let first_byte = (started + timeouts.first_byte).min(deadline.at);
+        let sent = timeout_at(first_byte, self.client_for(timeouts.connect)?.execute(request)).await;
         let response = match sent {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(ProviderError::from_reqwest(&limits.provider, &error, timeouts.connect)),
             Err(_) => {
-                let stage =
-                    if timeouts.total <= timeouts.first_byte { TimeoutStage::Total } else { TimeoutStage::FirstByte };
-                return Err(ProviderError::Timeout { provider: limits.provider, stage, after: first_byte });
+                let (stage, after) = if deadline.at <= first_byte {
+                    (TimeoutStage::Total, deadline.after)
+                } else {
+                    (TimeoutStage::FirstByte, timeouts.first_byte)
+                };
+                return Err(ProviderError::Timeout { provider: limits.provider, stage, after });
             }
         };
         if response.status().is_success() {
@@ -201,7 +288,7 @@ impl HttpProvider {
         // An error whose body cannot be read is still that error.
         let body = read_whole(response, limits, ERROR_BYTES_MAX).await.unwrap_or_default();
         let mut error = wire_error::decode(&body);
-        error.message = self.without_key(error.message);
+        error.message = self.keys.without_keys(error.message);
         ProviderError::Status { provider: self.settings.name.clone(), status, error: Box::new(error), headers }
     }
 
@@ -212,32 +299,25 @@ impl HttpProvider {
         })
     }
 
-    /// Some providers repeat the key that they refuse.
-    fn without_key(&self, text: String) -> String {
-        match &self.settings.api_key {
-            Some(key) => text.replace(key.expose_secret(), "(the provider's key)"),
-            None => text,
-        }
+    /// The client whose connections may take so long.
+    fn client_for(&self, connect: Duration) -> Result<&reqwest::Client, ProviderError> {
+        let own = self.clients.iter().find(|(known, _)| *known == connect).or(self.clients.first());
+        own.map(|(_, client)| client).ok_or_else(|| ProviderError::Connect {
+            provider: self.settings.name.clone(),
+            reason: "there is no HTTP client".to_owned(),
+        })
     }
 
     /// The error of an answer that is none.
     pub(crate) fn fault(&self, fault: UpstreamFault) -> ProviderError {
         let fault = match fault {
             UpstreamFault::Reported { status, kind, message } => {
-                UpstreamFault::Reported { status, kind, message: self.without_key(message) }
+                UpstreamFault::Reported { status, kind, message: self.keys.without_keys(message) }
             }
             fault => fault,
         };
         ProviderError::Fault { provider: self.settings.name.clone(), fault }
     }
-}
-
-/// What a request holds besides where it goes.
-#[derive(Default)]
-struct Asked<'a> {
-    body: Option<Bytes>,
-    trace_parent: Option<&'a TraceParent>,
-    passed: Option<&'a PassedHead>,
 }
 
 /// The headers of W3C Trace Context.
@@ -250,24 +330,21 @@ fn write_trace(parent: &TraceParent, headers: &mut HeaderMap) {
     }
 }
 
-fn auth_headers(settings: &ProviderSettings) -> Result<HeaderMap, http::header::InvalidHeaderValue> {
+fn fixed_headers(kind: ProviderKind) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if settings.kind == ProviderKind::Anthropic {
+    if kind == ProviderKind::Anthropic {
         headers.insert("anthropic-version", HeaderValue::from_static(ANTHROPIC_VERSION));
     }
-    if let Some(key) = &settings.api_key {
-        let key = key.expose_secret();
-        let (name, value) = match settings.kind {
-            ProviderKind::OpenAi | ProviderKind::Offline => (header::AUTHORIZATION, format!("Bearer {key}")),
-            ProviderKind::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
-            ProviderKind::Gemini => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
-        };
-        let mut value = HeaderValue::try_from(value)?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
+    headers
+}
+
+const fn key_header(kind: ProviderKind) -> HeaderName {
+    match kind {
+        ProviderKind::OpenAi | ProviderKind::Offline => header::AUTHORIZATION,
+        ProviderKind::Anthropic => HeaderName::from_static("x-api-key"),
+        ProviderKind::Gemini => HeaderName::from_static("x-goog-api-key"),
     }
-    Ok(headers)
 }
 
 /// Of a provider's headers the client gets those that tell it how fast it may go on. Never `content-encoding`,

@@ -261,6 +261,8 @@ mod tests {
             created: 1,
             trace_parent: None,
             passed: None,
+            key: None,
+            deadline: None,
         };
         match chat(&call).unwrap().body {
             UpstreamBody::Whole(bytes) => serde_json::from_slice(&bytes).unwrap(),
@@ -291,6 +293,8 @@ mod tests {
             created: 1,
             trace_parent: None,
             passed: None,
+            key: None,
+            deadline: None,
         };
         let UpstreamBody::Stream(mut stream) = chat(&call).unwrap().body else { panic!("a stream was asked for") };
         let mut text = String::new();

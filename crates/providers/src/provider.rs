@@ -1,15 +1,29 @@
 //! A provider of either kind.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use privet_dialects::{Dialect, UpstreamFault};
 use privet_domain::trace::TraceParent;
+use tokio::time::Instant;
 
 use crate::body::UpstreamAnswer;
 use crate::error::ProviderError;
+use crate::failure::FailureKind;
 use crate::http_provider::HttpProvider;
+use crate::keys::KeyChoice;
 use crate::offline;
-use crate::settings::OnDisconnect;
+use crate::settings::{OnDisconnect, Timeouts};
+
+/// When a call must have ended, whatever its provider's own limits are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// The instant.
+    pub at: Instant,
+    /// How long that is after the beginning of the request, for people.
+    pub after: Duration,
+}
 
 /// What of a client's request besides its body goes on to a provider of the same dialect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +49,10 @@ pub struct ChatCall<'a> {
     pub trace_parent: Option<TraceParent>,
     /// What the client said beside its body, if the provider speaks its dialect.
     pub passed: Option<&'a PassedHead>,
+    /// With which of the provider's keys; `None` takes the next.
+    pub key: Option<KeyChoice>,
+    /// When it must have ended.
+    pub deadline: Option<Deadline>,
 }
 
 /// A question how many tokens a request has.
@@ -55,6 +73,21 @@ pub struct Counted {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+}
+
+/// A call of the embeddings endpoint.
+#[derive(Debug)]
+pub struct EmbeddingsCall<'a> {
+    /// The provider's own name of the model.
+    pub model: &'a str,
+    /// The request in the provider's dialect.
+    pub body: Bytes,
+    /// Where the client's trace goes on at the provider, if there is one.
+    pub trace_parent: Option<TraceParent>,
+    /// With which of the provider's keys; `None` takes the next.
+    pub key: Option<KeyChoice>,
+    /// When it must have ended.
+    pub deadline: Option<Deadline>,
 }
 
 /// A provider.
@@ -125,19 +158,71 @@ impl Provider {
         }
     }
 
-    /// Calls the embeddings endpoint with a body in the provider's dialect, as a part of the client's trace if there is one.
+    /// Calls the embeddings endpoint.
     ///
     /// # Errors
     /// When it fails, or the provider has none.
-    pub async fn embeddings(
-        &self,
-        model: &str,
-        body: Bytes,
-        trace_parent: Option<&TraceParent>,
-    ) -> Result<UpstreamAnswer, ProviderError> {
+    pub async fn embeddings(&self, call: EmbeddingsCall<'_>) -> Result<UpstreamAnswer, ProviderError> {
         match self {
-            Self::Http(http) => http.embeddings(model, body, trace_parent).await,
-            Self::Offline => offline::embeddings(&body),
+            Self::Http(http) => http.embeddings(call).await,
+            Self::Offline => offline::embeddings(&call.body),
+        }
+    }
+
+    /// How long a call of a model may take.
+    #[must_use]
+    pub fn timeouts_for(&self, model: &str) -> Timeouts {
+        match self {
+            Self::Http(http) => http.settings().timeouts_for(model),
+            Self::Offline => Timeouts::default(),
+        }
+    }
+
+    /// The key for the next call of a model: the one whose turn it is of those that are not put aside.
+    #[must_use]
+    pub fn choose_key(&self, model: &str, now: Instant) -> Option<KeyChoice> {
+        match self {
+            Self::Http(http) => Some(http.keys().choose(model, now)),
+            Self::Offline => None,
+        }
+    }
+
+    /// How many of its keys a model may be called with now.
+    #[must_use]
+    pub fn free_keys(&self, model: &str, now: Instant) -> usize {
+        match self {
+            Self::Http(http) => http.keys().free(model, now),
+            Self::Offline => 1,
+        }
+    }
+
+    /// How many keys it has, and how many of them are put aside.
+    #[must_use]
+    pub fn key_counts(&self, now: Instant) -> (usize, usize) {
+        match self {
+            Self::Http(http) if !http.settings().api_keys.is_empty() => (http.keys().count(), http.keys().aside(now)),
+            Self::Http(_) | Self::Offline => (0, 0),
+        }
+    }
+
+    /// Puts a key aside, if the failure of a call with it says so. `wait` is how long the provider asks to wait.
+    pub fn set_key_aside(
+        &self,
+        key: Option<KeyChoice>,
+        model: &str,
+        failure: FailureKind,
+        wait: Option<Duration>,
+        now: Instant,
+    ) {
+        if let (Self::Http(http), Some(key)) = (self, key) {
+            http.keys().set_aside(key, model, failure, wait, now);
+        }
+    }
+
+    /// A call with the key was answered: whatever was said of it before does not hold any more.
+    pub fn take_key_back(&self, key: Option<KeyChoice>, model: &str) {
+        if let (Self::Http(http), Some(key)) = (self, key) {
+            http.keys().take_back(key, model);
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use privet_dialects::Dialect;
 use privet_dialects::openai::chat_request::MaxTokensField;
+use privet_domain::key_limits::ModelPattern;
 use privet_domain::model::is_openai_reasoning;
 use secrecy::SecretString;
 
@@ -68,6 +69,21 @@ impl Default for Timeouts {
     }
 }
 
+/// How long calls of some models may take; what is left out is as for the others of their provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelTimeouts {
+    /// Which models, as `provider/model`.
+    pub models: ModelPattern,
+    /// Until the connection stands.
+    pub connect: Option<Duration>,
+    /// From the request until the answer's head.
+    pub first_byte: Option<Duration>,
+    /// Between two pieces of the answer.
+    pub idle: Option<Duration>,
+    /// The whole call.
+    pub total: Option<Duration>,
+}
+
 /// What to do with a call whose client left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDisconnect {
@@ -87,10 +103,12 @@ pub struct ProviderSettings {
     pub kind: ProviderKind,
     /// Where it is, without a trailing slash. OpenAI's ends in `/v1`; Anthropic's and Gemini's are bare.
     pub base_url: String,
-    /// Its key, where it wants one.
-    pub api_key: Option<SecretString>,
+    /// Its keys, which take turns; none where it wants none.
+    pub api_keys: Vec<SecretString>,
     /// How long a call may take.
     pub timeouts: Timeouts,
+    /// How long it may take for some models. Of several that name a limit of a model, the first holds.
+    pub model_timeouts: Vec<ModelTimeouts>,
     /// What to do with a call whose client left.
     pub on_disconnect: OnDisconnect,
     /// The name that the output limit goes by; `None` decides by model.
@@ -98,6 +116,24 @@ pub struct ProviderSettings {
 }
 
 impl ProviderSettings {
+    /// How long a call of this model may take.
+    #[must_use]
+    pub fn timeouts_for(&self, model: &str) -> Timeouts {
+        if self.model_timeouts.is_empty() {
+            return self.timeouts;
+        }
+        let name = format!("{}/{model}", self.name);
+        let own: Vec<&ModelTimeouts> = self.model_timeouts.iter().filter(|own| own.models.matches(&name)).collect();
+        let first = |of: fn(&ModelTimeouts) -> Option<Duration>| own.iter().find_map(|own| of(own));
+        let Timeouts { connect, first_byte, idle, total } = self.timeouts;
+        Timeouts {
+            connect: first(|own| own.connect).unwrap_or(connect),
+            first_byte: first(|own| own.first_byte).unwrap_or(first_byte),
+            idle: first(|own| own.idle).unwrap_or(idle),
+            total: first(|own| own.total).unwrap_or(total),
+        }
+    }
+
     /// The name of the output limit for this model: OpenAI's own servers want `max_completion_tokens` for reasoning models
     /// and accept it for all; most compatible servers know only `max_tokens`. `None` leaves what the client sent.
     #[must_use]
@@ -107,5 +143,44 @@ impl ProviderSettings {
         }
         let thinks = self.kind == ProviderKind::OpenAi && is_openai_reasoning(model);
         thinks.then_some(MaxTokensField::MaxCompletionTokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_own_timeouts_stand_over_its_providers() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let own = |models: &str, first_byte, total| ModelTimeouts {
+            models: models.parse().unwrap(),
+            connect: None,
+            first_byte,
+            idle: None,
+            total,
+        };
+        let settings = ProviderSettings {
+            name: "openai".to_owned(),
+            kind: ProviderKind::OpenAi,
+            base_url: String::new(),
+            api_keys: Vec::new(),
+            timeouts: Timeouts::default(),
+            model_timeouts: vec![
+                own("openai/gpt-5-pro", seconds(600), None),
+                own("openai/gpt-5*", seconds(60), seconds(90)),
+                own("other/*", seconds(1), seconds(1)),
+            ],
+            on_disconnect: OnDisconnect::Cancel,
+            max_tokens_field: None,
+        };
+        let of = |model: &str| {
+            let timeouts = settings.timeouts_for(model);
+            (timeouts.first_byte.as_secs(), timeouts.total.as_secs(), timeouts.idle)
+        };
+        let idle = Timeouts::default().idle;
+        assert_eq!(of("gpt-5-pro"), (600, 90, idle));
+        assert_eq!(of("gpt-5-mini"), (60, 90, idle));
+        assert_eq!(of("gpt-4o"), (300, 900, idle));
     }
 }

@@ -1,5 +1,5 @@
-//! The command line: `privet serve`, `chat`, `keys`, `conversations`, `prompts`, `traces`, `memory`, `config`, `migrate`, `seed`,
-//! `erase`, `drill`, `version`.
+//! The command line: `privet serve`, `chat`, `keys`, `conversations`, `prompts`, `traces`, `memory`, `providers`, `config`,
+//! `migrate`, `seed`, `erase`, `drill`, `version`.
 //!
 //! Data goes to stdout (`--json` for programs), talk to stderr. Exit codes follow sysexits(3):
 //! 0 ok, 1 failure, 2 usage, 69 provider or server down, 75 try again, 78 configuration.
@@ -15,6 +15,7 @@ mod kill;
 mod memory;
 mod migrate;
 mod prompts;
+mod providers;
 mod seed;
 mod traces;
 mod usage;
@@ -127,6 +128,8 @@ enum Command {
     Kill(kill::KillArgs),
     /// Switch it on again
     Resume(kill::ResumeArgs),
+    /// Show how the providers of a running server do: breakers, errors, latencies, keys
+    Providers(providers::ProvidersArgs),
     /// Fill a fresh database with sample conversations, the same for the same seed
     Seed(seed::SeedArgs),
     /// Erase everything of a user, and print a receipt; or list the receipts
@@ -249,6 +252,7 @@ async fn dispatch(command: Command) -> Result<(), Exit> {
         Command::Reconcile(args) => usage::reconcile(args).await,
         Command::Kill(args) => kill::kill(args).await,
         Command::Resume(args) => kill::resume(args).await,
+        Command::Providers(args) => providers::run(args).await,
         Command::Seed(args) => seed::run(args).await,
         Command::Erase(args) => erase::run(args).await,
         Command::Memory(args) => memory::run(args).await,

@@ -8,8 +8,10 @@ mod langfuse;
 mod layers;
 mod limits;
 pub(crate) mod memory;
+mod models;
 mod prices;
 mod providers;
+mod routing;
 mod setting;
 mod toml_file;
 mod traces;
@@ -21,11 +23,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use privet_domain::budget::Budget;
-use privet_domain::model::ModelName;
 use privet_domain::pricing::PriceBook;
 use privet_engine::RecordMode;
 use privet_engine::limits::LimitSettings;
 use privet_engine::memory::MemorySettings;
+use privet_engine::router::Alias;
 use privet_index::QdrantSettings;
 use privet_providers::ProviderSettings;
 use privet_store::{Durability, Location};
@@ -37,6 +39,8 @@ pub(crate) use langfuse::LangfuseSettings;
 pub(crate) use layers::{Flags, Surroundings};
 use layers::{Layers, Origin};
 pub(crate) use limits::DoorSettings;
+pub(crate) use models::DefaultModel;
+pub(crate) use routing::RoutingSettings;
 pub(crate) use setting::Shown;
 pub(crate) use traces::{ExportSettings, TraceSettings};
 pub(crate) use trusted_proxies::{TrustedProxies, TrustedRanges};
@@ -63,8 +67,9 @@ pub(crate) struct Config {
     pub(crate) durability: Durability,
     pub(crate) record: RecordMode,
     pub(crate) providers: Vec<ProviderSettings>,
-    pub(crate) aliases: BTreeMap<String, ModelName>,
-    pub(crate) default_model: ModelName,
+    pub(crate) aliases: BTreeMap<String, Alias>,
+    pub(crate) default_model: DefaultModel,
+    pub(crate) routing: RoutingSettings,
     pub(crate) personal_api_key: Option<SecretString>,
     /// Whether it stands in `.env`, where a shell does not see it.
     pub(crate) personal_api_key_in_dot_env: bool,
@@ -140,12 +145,14 @@ impl Config {
         let prices = value("prices");
         let own_prices = prices::own(&prices, layers.folder())?;
         let langfuse = langfuse::langfuse(&layers, &mut shown)?;
-        let providers = providers::configured(&layers, &mut shown)?;
-        let aliases = providers::aliases(&layers, &mut shown)?;
+        let mut providers = providers::configured(&layers, &mut shown)?;
+        routing::give_timeouts(&layers, &mut providers, &mut shown)?;
+        let routing = routing::routing(&layers, &mut shown)?;
+        let aliases = models::aliases(&layers, &providers, &mut shown)?;
         let warnings = own_prices.iter().filter_map(|row| prices::without_provider(row, &providers)).collect();
         let memory = memory::memory(&layers, &mut shown)?;
         let qdrant = memory::qdrant(&layers, &database, &mut shown)?;
-        let default_model = providers::default_model(&default_model, &providers, &aliases)?;
+        let default_model = models::default_model(&default_model, &providers, &aliases)?;
         Ok(Self {
             data,
             listen,
@@ -163,6 +170,7 @@ impl Config {
             providers,
             aliases,
             default_model,
+            routing,
             personal_api_key,
             personal_api_key_in_dot_env,
             langfuse,
@@ -221,7 +229,7 @@ mod tests {
     #[test]
     fn without_any_configuration_the_offline_provider_answers() {
         let config = load("", &[]).unwrap();
-        assert_eq!(config.default_model.to_string(), "offline/echo");
+        assert_eq!(config.default_model.model.to_string(), "offline/echo");
         assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
         assert_eq!(origin(&config, "server.listen"), "default");
     }
@@ -243,7 +251,7 @@ mod tests {
             .unwrap();
         let surroundings = Surroundings { environment: BTreeMap::new(), working_dir: dir.path().to_owned() };
         let config = Config::load(&Flags::default(), &surroundings).unwrap();
-        assert_eq!(config.default_model.to_string(), "openai/gpt-4o");
+        assert_eq!(config.default_model.model.to_string(), "openai/gpt-4o");
         assert!(config.personal_api_key.is_some());
         let shown = format!("{:?} {config:?}", config.shown);
         assert!(!shown.contains("canary") && !shown.contains("my key"), "{shown}");
@@ -282,11 +290,27 @@ mod tests {
         let toml = "default_model = \"fast\"\n[providers.groq]\nbase_url = \"https://api.groq.com/openai/v1/\"\n\
                     api_key_env = \"GROQ_KEY\"\ntotal_timeout = \"30s\"\n[models]\nfast = \"groq/llama-4\"\n";
         let config = load(toml, &[("GROQ_KEY", "gsk")]).unwrap();
-        assert_eq!(config.default_model.to_string(), "groq/llama-4");
+        assert_eq!(config.default_model.model.to_string(), "groq/llama-4");
         let groq = &config.providers[0];
         assert_eq!((groq.name.as_str(), groq.base_url.as_str()), ("groq", "https://api.groq.com/openai/v1"));
         assert_eq!(groq.timeouts.total, Duration::from_secs(30));
-        assert!(groq.api_key.is_some());
+        assert_eq!(groq.api_keys.len(), 1);
+    }
+
+    #[test]
+    fn a_provider_may_have_several_keys_and_none_is_shown() {
+        let toml = "[providers.groq]\nbase_url = \"https://groq.example\"\napi_key_env = [\"ONE\", \"TWO\"]\n\
+                    [providers.openai]\napi_keys = [\"sk-canary-3\", \"sk-canary-4\"]\n";
+        let variables =
+            [("ONE", "sk-canary-1"), ("TWO", "sk-canary-2a, sk-canary-2b"), ("OPENAI_API_KEY", "sk-canary-5")];
+        let config = load(toml, &variables).unwrap();
+        let keys = |name: &str| config.providers.iter().find(|provider| provider.name == name).unwrap().api_keys.len();
+        assert_eq!((keys("openai"), keys("groq")), (3, 3));
+        assert!(!format!("{config:?}").contains("canary"));
+        let config = load("", &[("ANTHROPIC_API_KEYS", "sk-canary-1,sk-canary-2")]).unwrap();
+        assert_eq!(config.providers[0].api_keys.len(), 2);
+        let error = load(toml, &[("ONE", "sk-canary-1")]).unwrap_err();
+        assert!(error.contains("`TWO`") && !error.contains("canary"), "{error}");
     }
 
     #[test]

@@ -140,7 +140,7 @@ pub(crate) fn greet(listener: &TcpListener, config: &Config, first_key: &FirstKe
     writeln!(out, "privet {} listening on http://{address}", env!("CARGO_PKG_VERSION"))?;
     let names: Vec<&str> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
     writeln!(out, "  data      {}", config.data.display())?;
-    writeln!(out, "  providers {} (default model {})", names.join(", "), config.default_model)?;
+    writeln!(out, "  providers {} (default model {})", names.join(", "), config.default_model.model)?;
     writeln!(out, "  reference http://{address}/docs/\n")?;
     let key = match first_key {
         FirstKey::Made(token) => {

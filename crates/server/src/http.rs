@@ -27,6 +27,7 @@ mod openai;
 mod opening;
 mod prompt_wish;
 mod prompts;
+mod providers;
 mod rate_status;
 mod reply;
 mod request_id;

@@ -9,14 +9,15 @@ use privet_domain::memory::IndexError;
 use privet_domain::time::{Clock as _, SystemClock, Timestamp};
 use privet_engine::alerts::Alerts;
 use privet_engine::budget::{BudgetParts, BudgetRules, Budgets, Sharing};
+use privet_engine::health::Health;
 use privet_engine::keyring::Keyring;
 use privet_engine::memory::{Memory, MemoryIndex, MemorySettings, PrepareError, Vectors};
 use privet_engine::router::Router;
 use privet_engine::switchboard::Switchboard;
-use privet_engine::traces::{BookPricing, Export, Retention, Traces};
+use privet_engine::traces::{BookPricing, Export, MaskKind, Masks, Retention, Traces};
 use privet_engine::{Engine, EngineParts};
 use privet_index::QdrantIndex;
-use privet_providers::{Collector, HttpProvider, Provider, ProviderKind, Webhook};
+use privet_providers::{Collector, HttpClients, HttpProvider, Provider, ProviderKind, Webhook};
 use privet_store::{Store, TraceStore, WriteSettings};
 use rustix::fs::Mode;
 use tokio::net::TcpListener;
@@ -129,28 +130,16 @@ pub(crate) async fn open_traces(config: &Config) -> anyhow::Result<Arc<TraceStor
 /// Everything that answers. It takes the budgets of the database: with SQLite only who has claimed the folder may make one.
 pub(crate) async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &Config) -> anyhow::Result<Arc<Engine>> {
     let mut providers = Vec::with_capacity(config.providers.len());
-    let mut clients: Vec<(Duration, reqwest::Client)> = Vec::new();
+    let mut clients = HttpClients::default();
     for settings in &config.providers {
-        if settings.kind == ProviderKind::Offline {
-            providers.push(Provider::Offline);
-            continue;
-        }
-        let connect = settings.timeouts.connect;
-        let client = match clients.iter().find(|(timeout, _)| *timeout == connect) {
-            Some((_, client)) => client.clone(),
-            None => {
-                let client = HttpProvider::client(connect).context("the HTTP client cannot start")?;
-                clients.push((connect, client.clone()));
-                client
-            }
-        };
-        let provider = HttpProvider::new(settings.clone(), client).map_err(|_| {
-            anyhow::anyhow!("the key of the provider `{}` holds characters that no header takes", settings.name)
-        })?;
-        providers.push(Provider::Http(Box::new(provider)));
+        providers.push(match settings.kind {
+            ProviderKind::Offline => Provider::Offline,
+            _ => Provider::Http(Box::new(HttpProvider::new(settings.clone(), &mut clients)?)),
+        });
     }
     let keyring = Keyring::load(store.clone()).await?;
-    let router = Router::new(providers, config.aliases.clone(), config.default_model.clone());
+    let router = Router::new(providers, config.aliases.clone(), config.default_model.name.clone());
+    let masks = Masks::new(&MaskKind::ALL, &[]).context("the masks of errors are wrong")?;
     let clock = Arc::new(SystemClock);
     let limits = config.limits.clone();
     let traces = Traces::new(traces, config.traces.requests, config.traces.privacy.clone(), store.clone());
@@ -173,6 +162,8 @@ pub(crate) async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &
         traces,
         keyring,
         router,
+        health: Health::new(config.routing.breaker, masks),
+        retries: config.routing.retries,
         budgets,
         switchboard,
         prices: config.prices.clone(),

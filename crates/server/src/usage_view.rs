@@ -1,6 +1,7 @@
 //! Usage and explanations as they are shown, by the command line and by the API alike.
 
-use privet_engine::usage::{BudgetStanding, Explanation, Totals, UsageReport};
+use privet_domain::money::Nanos;
+use privet_engine::usage::{BudgetStanding, CallsOfRequest, Explanation, Totals, UsageReport};
 use privet_store::{OpenCall, SettledCall};
 use serde::Serialize;
 use serde_json::Value;
@@ -75,7 +76,7 @@ pub(crate) struct ExplanationView {
     state: &'static str,
     /// In a few sentences.
     text: String,
-    /// All that is known.
+    /// All that is known of its call; of several, of the last one, and of all in `calls`.
     #[schema(value_type = Object)]
     facts: Value,
 }
@@ -127,10 +128,7 @@ impl ExplanationView {
     /// `key` names the key of the request for people.
     pub(crate) fn new(explanation: &Explanation, key: &str) -> Self {
         match explanation {
-            Explanation::Settled(call) => {
-                Self { state: "settled", text: settled_text(call, key), facts: settled_facts(call) }
-            }
-            Explanation::Open(call) => Self { state: "open", text: open_text(call, key), facts: open_facts(call) },
+            Explanation::Calls(calls) => Self::of_calls(calls, key),
             Explanation::Refused(refusal) => Self {
                 state: "refused",
                 text: format!(
@@ -143,6 +141,24 @@ impl ExplanationView {
                 }),
             },
         }
+    }
+
+    fn of_calls(CallsOfRequest { settled, open }: &CallsOfRequest, key: &str) -> Self {
+        let texts =
+            settled.iter().map(|call| settled_text(call, key)).chain(open.iter().map(|call| open_text(call, key)));
+        let mut texts: Vec<String> = texts.collect();
+        let all: Vec<Value> = settled.iter().map(settled_facts).chain(open.iter().map(open_facts)).collect();
+        let mut facts = all.last().cloned().unwrap_or_default();
+        if texts.len() > 1 {
+            let cost: Nanos = settled.iter().map(|call| call.cost).sum();
+            texts
+                .insert(0, format!("The request made {} calls of providers, which cost {cost} together.", texts.len()));
+            if let Some(fields) = facts.as_object_mut() {
+                fields.insert("calls".to_owned(), all.into());
+            }
+        }
+        let state = if open.is_empty() { "settled" } else { "open" };
+        Self { state, text: texts.join("\n\n"), facts }
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -166,7 +182,7 @@ fn settled_text(call: &SettledCall, key: &str) -> String {
         outcome => format!("It ended early ({outcome}) and cost {}:", call.cost),
     });
     for (kind, tokens, price) in bill(call) {
-        let price = privet_domain::money::Nanos::new(price);
+        let price = Nanos::new(price);
         lines.push(format!("  {tokens} tokens of {} at {price} a million", kind.replace('_', " ")));
     }
     if call.source == "bounded" {

@@ -276,6 +276,38 @@ impl Store {
         row.try_into()
     }
 
+    /// The settled calls that a request made, in their order.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn settled_calls(&self, request: RequestId) -> Result<Vec<SettledCall>, StoreError> {
+        let (first, last) = request.of_calls();
+        let rows: Vec<CallRow> = reading!(self, pool => {
+            sqlx::query_as("SELECT * FROM calls WHERE id >= $1 AND id <= $2 ORDER BY created_at, id")
+                .bind(first.as_uuid())
+                .bind(last.as_uuid())
+                .fetch_all(pool)
+                .await
+        })?;
+        rows.into_iter().map(SettledCall::try_from).collect()
+    }
+
+    /// Calls of a request that are under way or whose process died, in their order.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn open_calls_of(&self, request: RequestId) -> Result<Vec<OpenCall>, StoreError> {
+        let (first, last) = request.of_calls();
+        let rows: Vec<HoldRow> = reading!(self, pool => {
+            sqlx::query_as("SELECT * FROM holds WHERE id >= $1 AND id <= $2 ORDER BY created_at, id")
+                .bind(first.as_uuid())
+                .bind(last.as_uuid())
+                .fetch_all(pool)
+                .await
+        })?;
+        rows.into_iter().map(OpenCall::try_from).collect()
+    }
+
     /// Calls that are under way or whose process died: all, or the one of that id.
     ///
     /// # Errors

@@ -50,6 +50,8 @@ pub struct Behaviour {
     pub repeat_usage: bool,
     /// What is charged when the client leaves before the end.
     pub bill_on_cancel: BillOnCancel,
+    /// What is charged when the answer is cut or breaks off in an error. An error status costs nothing.
+    pub bill_on_failure: BillOnCancel,
 
     /// Number of pieces the text is streamed in. Default: one per word.
     pub chunks: Option<usize>,
@@ -121,7 +123,7 @@ pub struct Usage {
     pub reasoning_tokens: u64,
 }
 
-/// What is charged when the client leaves before the end.
+/// What is charged of an answer that does not come to its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BillOnCancel {
@@ -354,6 +356,12 @@ impl Behaviour {
     /// Charges the whole answer even when the client leaves early.
     pub fn bill_in_full_on_cancel(mut self) -> Self {
         self.bill_on_cancel = BillOnCancel::InFull;
+        self
+    }
+
+    /// Charges the whole answer even when it is cut or breaks off in an error.
+    pub fn bill_in_full_on_failure(mut self) -> Self {
+        self.bill_on_failure = BillOnCancel::InFull;
         self
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::behaviour::{BillOnCancel, Usage};
+use super::behaviour::{Behaviour, BillOnCancel, Usage};
 use super::ledger::Outcome;
 use super::state::Shared;
 
@@ -15,13 +15,16 @@ pub(super) struct Call {
     /// Output sent so far; none before the first event.
     produced: Option<u64>,
     bill_on_cancel: BillOnCancel,
+    bill_on_failure: BillOnCancel,
     ended: bool,
 }
 
 impl Call {
     /// A call already counted as begun. What it costs is set once the answer is known.
-    pub(super) fn new(shared: Arc<Shared>, epoch: u64, model: String, bill_on_cancel: BillOnCancel) -> Self {
-        Self { shared, epoch, model, full: Usage::default(), produced: None, bill_on_cancel, ended: false }
+    pub(super) fn new(shared: Arc<Shared>, epoch: u64, model: String, behaviour: &Behaviour) -> Self {
+        let Behaviour { bill_on_cancel, bill_on_failure, .. } = *behaviour;
+        let full = Usage::default();
+        Self { shared, epoch, model, full, produced: None, bill_on_cancel, bill_on_failure, ended: false }
     }
 
     pub(super) fn set_full(&mut self, full: Usage) {
@@ -40,6 +43,7 @@ impl Call {
         let used = match outcome {
             Outcome::Completed => self.full,
             Outcome::Cancelled if self.bill_on_cancel == BillOnCancel::InFull => self.full,
+            Outcome::Failed if self.bill_on_failure == BillOnCancel::InFull => self.full,
             Outcome::Cancelled | Outcome::Failed => self.partial(),
         };
         self.shared.end(self.epoch, &self.model, used, outcome);

@@ -173,7 +173,7 @@ async fn scripted(
 ) -> Response<MockBody> {
     let Admission { behaviour, epoch, serial } = admission;
     let behaviour = behaviour.unwrap_or_default();
-    let mut call = Call::new(Arc::clone(shared), epoch, request.model.clone(), behaviour.bill_on_cancel);
+    let mut call = Call::new(Arc::clone(shared), epoch, request.model.clone(), &behaviour);
     let (content, usage) = content(&request, &behaviour, serial);
     let fails = behaviour.status.is_some_and(|status| status >= 400);
     if !fails {

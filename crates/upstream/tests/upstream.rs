@@ -276,6 +276,24 @@ async fn cut_stream_breaks_off_and_bills_what_was_sent() {
 }
 
 #[tokio::test]
+async fn a_failed_answer_can_be_billed_in_full_and_an_error_status_never_is() {
+    let mock = MockUpstream::start().await;
+    let cut = Behaviour::text("a b c d").usage(usage(10, 40)).bill_in_full_on_failure();
+    for (script, stream, bill_nanos) in [
+        (cut.clone().cut_after_chunks(0), true, 10 * 1000 + 40 * 2000),
+        (cut.clone().cut_after_chunks(0), false, 10 * 1000 + 40 * 2000),
+        (cut.status(500), false, 0),
+    ] {
+        mock.reset();
+        mock.script(script);
+        // Its body may break off.
+        let _cut = openai(&mock, stream).await.bytes().await;
+        let stats = mock.wait_for(|stats| stats.in_flight == 0).await;
+        assert_eq!((stats.failed, stats.bill_nanos), (1, bill_nanos));
+    }
+}
+
+#[tokio::test]
 async fn malformed_output_is_what_it_says() {
     let mock = MockUpstream::start().await;
     for malformed in [Malformed::BadJson, Malformed::BadUtf8, Malformed::GarbageLine, Malformed::HugeLine] {

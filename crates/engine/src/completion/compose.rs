@@ -40,6 +40,13 @@ struct Kept {
     is_new: bool,
 }
 
+impl Gathered<'_> {
+    /// The conversation that the turn is kept in, if it is.
+    pub(super) fn conversation_id(&self) -> Option<ConversationId> {
+        self.kept_in.map(|kept| kept.conversation_id)
+    }
+}
+
 /// Joins the request with its conversation.
 pub(super) async fn gather<'a>(engine: &Engine, command: &'a ChatCommand) -> Result<Gathered<'a>, CompletionError> {
     let incoming = &command.incoming;

@@ -8,7 +8,7 @@ use super::compose::Turn;
 use super::{CompletionError, Ending};
 use crate::memory::of_messages;
 use crate::settlement::Used;
-use crate::traces::Ended;
+use crate::traces::{CallTrace, Ended};
 use crate::{Engine, message};
 
 /// Stores the answer and what it cost. When this returns, the client may be told of it.
@@ -69,6 +69,16 @@ pub(super) async fn withdraw(
     let withdrawn = engine.settle(call, used, end, trace).await;
     if let Some(conversation) = conversation {
         report(withdrawn, conversation);
+    }
+}
+
+/// Takes back a turn whose calls are all settled, and that gets no answer.
+pub(super) async fn withdraw_turn(engine: &Engine, turn: Option<Turn>, trace: Option<(CallTrace, Ended<'_>)>) {
+    let traced = trace.map(|(trace, ended)| trace.end_unsettled(&ended, engine.clock.now()));
+    engine.traces.record_call(traced).await;
+    if let Some(turn) = turn {
+        let conversation = turn.conversation_id;
+        report(engine.store.withdraw_turn(withdrawal(turn)).await, conversation);
     }
 }
 

@@ -1,7 +1,7 @@
 //! A stream on its way from the provider to the client.
 //!
-//! Until there is output, a failure is a real HTTP status; after that it is an event in the stream. The last piece is held
-//! back until the answer is on disk.
+//! It is read until there is output before anything is sent: as long as there is none, another call can take its place, and a
+//! failure is a real HTTP status; after that it is an event in the stream. The last piece is held back until the answer is on disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::attempt::AttemptFailure;
 use super::{CLIENT_STALL, ChatCommand, CompletionError, Ending, Piece, Reply, ReplyBody, record, usage};
 use crate::Engine;
 use crate::router::Target;
@@ -31,6 +32,8 @@ const END_PATIENCE: Duration = Duration::from_millis(50);
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// So many pieces may wait for a slow client.
 const PIECES_WAITING: usize = 32;
+/// A stream that sends so many bytes and no output is taken for one that has begun.
+const HELD_BACK_BYTES_MAX: usize = 64 * 1024;
 
 /// A stream being relayed.
 pub(super) struct Relay {
@@ -42,6 +45,28 @@ pub(super) struct Relay {
     began: Timestamp,
     /// When the first output was there.
     first_output: Option<Timestamp>,
+}
+
+/// A stream that has begun.
+pub(super) struct OpenStream {
+    relay: Relay,
+    stream: ByteStream,
+    headers: HeaderMap,
+    /// What the client may see of it already.
+    first: Vec<u8>,
+    state: StreamState,
+}
+
+/// How a stream stands when its beginning is handed on.
+enum StreamState {
+    /// There is more to come.
+    Flowing,
+    /// There was no output for so long that the client must see a sign of life.
+    Silent,
+    /// It came to its proper end.
+    Ended,
+    /// It broke with its first output.
+    Broken(UpstreamFault),
 }
 
 /// The client's end: before the first output the head of the reply, after it the pieces.
@@ -69,45 +94,81 @@ impl Relay {
         }
     }
 
-    /// Relays to the end, and records.
-    pub(super) async fn run(
+    /// Reads until there is output, or until the client must see a sign of life.
+    pub(super) async fn open(
         mut self,
-        engine: Arc<Engine>,
-        mut ending: Ending,
         mut stream: ByteStream,
         headers: HeaderMap,
-        sender: ReplySender,
-    ) {
-        let conversation_id = ending.turn.as_ref().map(|turn| turn.conversation_id);
-        let mut client = Client::Waiting { sender, reply_headers: headers };
-        let stop = ending.call.terms.stoppable.stop.clone();
-        let outcome = tokio::select! {
-            biased;
-            () = stop.cancelled() => Err(CompletionError::Stopped),
-            outcome = self.pump(&engine, conversation_id, &mut stream, &mut client) => outcome,
+    ) -> Result<OpenStream, AttemptFailure> {
+        let mut first = Vec::new();
+        let silent_until = Instant::now() + KEEP_ALIVE_AFTER;
+        let state = loop {
+            let chunk = tokio::select! {
+                biased;
+                chunk = stream.next() => chunk,
+                () = sleep_until(silent_until) => break StreamState::Silent,
+            };
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                // What was complete before the connection broke, or stayed open, is complete.
+                Err(_) if self.translation.is_complete() => break StreamState::Ended,
+                Err(error) => return Err(self.without_output(error)),
+            };
+            let ended = chunk.is_none();
+            let translated = self.translate(chunk, &mut first);
+            let has_begun = self.translation.has_output() || first.len() > HELD_BACK_BYTES_MAX;
+            match translated {
+                Err(fault) if has_begun => break StreamState::Broken(fault),
+                Err(fault) => {
+                    let error = self.target.provider.fault(fault);
+                    return Err(self.without_output(error));
+                }
+                Ok(()) if ended => break StreamState::Ended,
+                Ok(()) if has_begun || self.translation.is_done() => break StreamState::Flowing,
+                Ok(()) => {}
+            }
         };
-        // Before anything is written, the provider is let go: a cancelled call stops costing at once.
-        drop(stream);
-        if let (Some(trace), Some(at)) = (&mut ending.trace, self.first_output) {
-            trace.first_output(at);
-        }
-        match outcome {
-            Ok(()) => self.close(&engine, conversation_id, ending, client).await,
-            Err(error) => self.fail(&engine, ending, client, error).await,
-        }
+        Ok(OpenStream { relay: self, stream, headers, first, state })
+    }
+
+    fn without_output(&self, error: ProviderError) -> AttemptFailure {
+        AttemptFailure { error, begun: Some(Box::new(self.translation.answer())) }
     }
 
     /// Moves pieces until the provider is done.
     async fn pump(
         &mut self,
-        engine: &Engine,
-        conversation_id: Option<ConversationId>,
+        flow: Flow<'_>,
         stream: &mut ByteStream,
         client: &mut Client,
     ) -> Result<(), CompletionError> {
-        let mut out = Vec::new();
+        let Flow { engine, conversation_id, first, state } = flow;
+        let mut out = first;
+        match state {
+            StreamState::Silent => {
+                out.extend_from_slice(&self.translation.keep_alive());
+                let piece = Piece::More(Bytes::from(std::mem::take(&mut out)));
+                let sent = client.send(piece, conversation_id, &engine.stop).await;
+                self.or_let_go(sent, client)?;
+            }
+            StreamState::Flowing => {}
+            StreamState::Ended => return self.deliver(&mut out, engine, conversation_id, client).await,
+            StreamState::Broken(fault) => {
+                self.deliver(&mut out, engine, conversation_id, client).await?;
+                return Err(self.target.provider.fault(fault).into());
+            }
+        }
         let mut silent_until = Instant::now() + KEEP_ALIVE_AFTER;
         loop {
+            if !out.is_empty() {
+                silent_until = Instant::now() + KEEP_ALIVE_AFTER;
+                self.deliver(&mut out, engine, conversation_id, client).await?;
+            }
+            if self.translation.is_done() {
+                // Read to its end, the connection can serve again; a provider that leaves it open is not waited for.
+                let _ = timeout(END_PATIENCE, stream.next()).await;
+                return Ok(());
+            }
             let chunk = tokio::select! {
                 biased;
                 () = client.left() => {
@@ -128,24 +189,30 @@ impl Relay {
                 }
             };
             let ended = chunk.is_none();
-            let translated = self.translate(chunk, &mut out);
-            if !out.is_empty() {
-                silent_until = Instant::now() + KEEP_ALIVE_AFTER;
-                self.note_output(engine);
-                let piece = Piece::More(Bytes::from(std::mem::take(&mut out)));
-                let sent = client.send(piece, conversation_id, &engine.stop).await;
-                self.or_let_go(sent, client)?;
+            if let Err(fault) = self.translate(chunk, &mut out) {
+                self.deliver(&mut out, engine, conversation_id, client).await?;
+                return Err(self.target.provider.fault(fault).into());
             }
-            translated.map_err(|fault| self.target.provider.fault(fault))?;
             if ended {
-                return Ok(());
-            }
-            if self.translation.is_done() {
-                // Read to its end, the connection can serve again; a provider that leaves it open is not waited for.
-                let _ = timeout(END_PATIENCE, stream.next()).await;
-                return Ok(());
+                return self.deliver(&mut out, engine, conversation_id, client).await;
             }
         }
+    }
+
+    /// Sends what was written for the client, if anything was.
+    async fn deliver(
+        &mut self,
+        out: &mut Vec<u8>,
+        engine: &Engine,
+        conversation_id: Option<ConversationId>,
+        client: &mut Client,
+    ) -> Result<(), CompletionError> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        self.note_output(engine);
+        let sent = client.send(Piece::More(Bytes::from(std::mem::take(out))), conversation_id, &engine.stop).await;
+        self.or_let_go(sent, client)
     }
 
     /// The first output came, or more of it.
@@ -222,6 +289,9 @@ impl Relay {
 
     async fn fail(self, engine: &Engine, ending: Ending, client: Client, error: CompletionError) {
         let answer = self.translation.answer();
+        if let CompletionError::Provider(error) = &error {
+            engine.health.cut(&self.target, error, engine.clock.now());
+        }
         let used = usage::of_cut(&answer, &error, &self.target);
         let has_output = answer.messages.iter().any(|message| !message.parts.is_empty());
         if has_output {
@@ -252,8 +322,41 @@ impl Relay {
     }
 }
 
+impl OpenStream {
+    /// Relays to the end, and records.
+    pub(super) async fn run(self, engine: Arc<Engine>, mut ending: Ending, sender: ReplySender) {
+        let Self { mut relay, mut stream, headers, first, state } = self;
+        let conversation_id = ending.turn.as_ref().map(|turn| turn.conversation_id);
+        let mut client = Client::Waiting { sender, reply_headers: headers };
+        let stop = ending.call.terms.stoppable.stop.clone();
+        let flow = Flow { engine: &engine, conversation_id, first, state };
+        let outcome = tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(CompletionError::Stopped),
+            outcome = relay.pump(flow, &mut stream, &mut client) => outcome,
+        };
+        // Before anything is written, the provider is let go: a cancelled call stops costing at once.
+        drop(stream);
+        if let (Some(trace), Some(at)) = (&mut ending.trace, relay.first_output) {
+            trace.first_output(at);
+        }
+        match outcome {
+            Ok(()) => relay.close(&engine, conversation_id, ending, client).await,
+            Err(error) => relay.fail(&engine, ending, client, error).await,
+        }
+    }
+}
+
+/// What is moved, and for whom.
+struct Flow<'a> {
+    engine: &'a Engine,
+    conversation_id: Option<ConversationId>,
+    first: Vec<u8>,
+    state: StreamState,
+}
+
 /// The way back to whoever waits for the reply.
-type ReplySender = oneshot::Sender<Result<Reply, CompletionError>>;
+pub(super) type ReplySender = oneshot::Sender<Result<Reply, CompletionError>>;
 
 /// Whoever waited may have left: then there is nobody to tell.
 fn refuse(sender: ReplySender, error: CompletionError) {

@@ -41,16 +41,30 @@ fn of_answer(answer: &Answer, target: &Target) -> TokensUsed {
     }
 }
 
-/// Of a call whose answer did not begin, or could not be read.
-pub(super) fn of_unanswered(error: &CompletionError, command: &ChatCommand, target: &Target) -> Used {
-    let tokens = match error {
-        CompletionError::Provider(error) => of_failure(error, command.incoming.stream(), target),
-        // A provider that is not streaming may work on after the connection is closed.
-        _ if !command.incoming.stream() => TokensUsed::Unknown,
-        _ => uncounted(0, target),
+/// Of a call that the provider failed before there was output; `begun` is what had come of a stream.
+pub(super) fn of_failed(error: &ProviderError, begun: Option<&Answer>, command: &ChatCommand, target: &Target) -> Used {
+    let is_refusal = matches!(error, ProviderError::Fault { fault: UpstreamFault::Reported { .. }, .. });
+    let (tokens, tier) = match begun {
+        // A server that reports an error in place of an answer has not worked. One that had begun may have thought unseen.
+        Some(answer) if is_refusal && !answer.has_begun() => (TokensUsed::Nothing, None),
+        Some(answer) => (of_answer(answer, target), answer.tier.clone()),
+        None => (of_failure(error, command.incoming.stream(), target), None),
     };
-    let outcome = if tokens == TokensUsed::Nothing { Outcome::Failed } else { outcome(error) };
-    Used { outcome, tokens, tier: None }
+    let outcome = if tokens == TokensUsed::Nothing { Outcome::Failed } else { Outcome::Cut };
+    Used { outcome, tokens, tier }
+}
+
+/// Of a call that was cancelled because another one answered first.
+pub(super) fn of_overtaken(command: &ChatCommand, target: &Target) -> Used {
+    let tokens = if command.incoming.stream() { uncounted(0, target) } else { TokensUsed::Unknown };
+    Used { outcome: Outcome::Left, tokens, tier: None }
+}
+
+/// Of a call that was broken off before its answer began.
+pub(super) fn of_broken_off(error: &CompletionError, command: &ChatCommand, target: &Target) -> Used {
+    // A provider that is not streaming may work on after the connection is closed.
+    let tokens = if command.incoming.stream() { uncounted(0, target) } else { TokensUsed::Unknown };
+    Used { outcome: outcome(error), tokens, tier: None }
 }
 
 fn of_failure(error: &ProviderError, is_stream: bool, target: &Target) -> TokensUsed {

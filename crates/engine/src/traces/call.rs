@@ -3,6 +3,7 @@
 //! In a client's trace the observation is one of the client's, and of the trace only what nobody else says is said: its name and
 //! what went in and out are the client's to tell.
 
+mod attempt;
 mod description;
 mod recall;
 mod tokens;
@@ -25,6 +26,7 @@ use crate::keyring::Caller;
 use crate::memory::Recollection;
 use crate::prompt::ANSWER;
 use crate::router::Target;
+pub(crate) use attempt::FailedAttempt;
 use description::Description;
 pub(crate) use description::named_user;
 pub(crate) use recall::{candidate, place_of_recall};
@@ -43,12 +45,15 @@ const ERROR_CHARS_MAX: usize = 2_000;
 #[derive(Debug)]
 pub(crate) struct CallTrace {
     project: ProjectId,
+    request_id: RequestId,
     trace: TracePatch,
     /// What the client says of a trace that is its own.
     said: Option<TracePatch>,
     observation: ObservationPatch,
-    /// What was done for it before.
+    /// What was done for it before, and the calls that did not answer.
     steps: Vec<ObservationPatch>,
+    /// How many calls did not answer.
+    failed: usize,
     keeps_content: bool,
     is_root: bool,
 }
@@ -187,8 +192,7 @@ impl CallTrace {
         let provider = target.provider.name();
         let mut note = |name: &str, value: String| drop(observation.metadata.insert(name.to_owned(), value.into()));
         note("provider", provider.to_owned());
-        let full_name = |asked: &str| asked.split_once('/') == Some((provider, target.model.as_str()));
-        if let Some(asked) = asked_model.filter(|asked| *asked != target.model && !full_name(asked)) {
+        if let Some(asked) = asked_model.filter(|asked| *asked != target.model && *asked != target.name()) {
             note("requested_model", asked.chars().take(NOTE_CHARS_MAX).collect());
         }
         if parent.is_some() {
@@ -196,7 +200,25 @@ impl CallTrace {
         }
         let is_root = parent.is_none();
         let steps = Vec::new();
-        Self { project: caller.project_id, trace, said: None, observation, steps, keeps_content: true, is_root }
+        let project = caller.project_id;
+        Self { project, request_id, trace, said: None, observation, steps, failed: 0, keeps_content: true, is_root }
+    }
+
+    /// Another target than the first is called.
+    pub(crate) fn turn_to(&mut self, target: &Target, asked_model: Option<&str>) {
+        self.observation.model = Some(target.model.clone());
+        let metadata = &mut self.observation.metadata;
+        metadata.insert("provider".to_owned(), target.provider.name().into());
+        if let Some(asked) = asked_model.filter(|asked| *asked != target.model && *asked != target.name()) {
+            metadata
+                .insert("requested_model".to_owned(), asked.chars().take(NOTE_CHARS_MAX).collect::<String>().into());
+        }
+    }
+
+    /// A call did not answer, and others are made.
+    pub(crate) fn failed(&mut self, failed: &FailedAttempt<'_>) {
+        self.steps.push(attempt::step(&self.trace.id, self.request_id, self.failed, failed));
+        self.failed += 1;
     }
 
     fn describe(&mut self, description: Description, caller: &Caller) {
@@ -243,8 +265,13 @@ impl CallTrace {
         self.close(&Ended::Failed(reason), at)
     }
 
+    /// The whole of it, where the last call was settled before and none follows.
+    pub(crate) fn end_unsettled(self, ended: &Ended<'_>, at: Timestamp) -> (ProjectId, TraceBatch) {
+        self.close(ended, at)
+    }
+
     fn close(self, ended: &Ended<'_>, at: Timestamp) -> (ProjectId, TraceBatch) {
-        let Self { project, mut trace, said, mut observation, steps, keeps_content, is_root } = self;
+        let Self { project, mut trace, said, mut observation, steps, keeps_content, is_root, .. } = self;
         observation.end = Some(at.into());
         let kept = |messages| if keeps_content { output(messages) } else { None };
         let (output, level, message) = match ended {

@@ -89,9 +89,14 @@ pub(super) async fn key(given: Option<&String>, config: &Config) -> Result<(Secr
     if let Some(key) = &config.personal_api_key {
         return Ok((key.clone(), None));
     }
+    made_key(config, Scope::Chat).await
+}
+
+/// A key that is made for this and that [`revoke`] ends.
+pub(super) async fn made_key(config: &Config, scope: Scope) -> Result<(SecretString, Option<String>), Exit> {
     let now = SystemClock.now();
     let request = KeyRequest {
-        scopes: Scopes::of(&[Scope::Chat]),
+        scopes: Scopes::of(&[scope]),
         expires_at: Some(now.after(KEY_LIFE)),
         ..KeyRequest::named(CHAT_KEY_NAME)
     };
@@ -196,7 +201,7 @@ fn pause(response: &reqwest::Response) -> Option<Duration> {
     (pause <= PAUSE_MAX).then_some(pause)
 }
 
-fn unreachable(url: &str, error: &reqwest::Error) -> Exit {
+pub(super) fn unreachable(url: &str, error: &reqwest::Error) -> Exit {
     if error.is_connect() {
         let message = format!("no server answers at {url}; start one with `privet serve`, or name another with --url");
         return Exit::new(UNAVAILABLE, message);
@@ -204,7 +209,7 @@ fn unreachable(url: &str, error: &reqwest::Error) -> Exit {
     Exit::new(FAILURE, "the connection broke in the middle of the answer")
 }
 
-async fn refusal(response: reqwest::Response) -> Exit {
+pub(super) async fn refusal(response: reqwest::Response) -> Exit {
     let status = response.status();
     let body = response.bytes().await.unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();

@@ -115,11 +115,11 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<(), Exit> {
         return Err(Exit::new(FAILURE, message));
     };
     let key_id = match &explanation {
-        Explanation::Settled(call) => call.begun.key_id,
-        Explanation::Open(call) => call.key_id,
-        Explanation::Refused(refusal) => refusal.key_id,
+        Explanation::Calls(calls) => calls.first().map(|call| call.key_id),
+        Explanation::Refused(refusal) => Some(refusal.key_id),
     };
-    let view = ExplanationView::new(&explanation, &name_of(&keys(&store).await?, &key_id.to_string()));
+    let key_id = key_id.map(|id| id.to_string()).unwrap_or_default();
+    let view = ExplanationView::new(&explanation, &name_of(&keys(&store).await?, &key_id));
     if args.common.json {
         return print_json(&view);
     }

@@ -8,7 +8,7 @@ use super::error::ConfigError;
 use super::limits;
 use super::setting::{ENVIRONMENT_SECTIONS, SETTINGS, Setting, Shown, Value};
 use super::toml_file::{self, Entry, TomlFile};
-use super::{DEFAULT_FILE, providers, traces};
+use super::{DEFAULT_FILE, models, providers, routing, traces};
 
 /// Variables of ours that are no settings.
 const NOT_SETTINGS: [&str; 2] = ["PRIVET_CONFIG", "PRIVET_API_KEY"];
@@ -165,6 +165,12 @@ impl Layers {
         names
     }
 
+    /// The keys in a section of the file, those of lists of tables too.
+    pub(super) fn keys_in<'a>(&'a self, section: &'a str) -> impl Iterator<Item = &'a str> {
+        let keys = self.file.entries.keys().chain(self.file.rows.keys()).map(String::as_str);
+        keys.filter(move |key| key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.')))
+    }
+
     /// The rows of a list of tables of the file.
     pub(super) fn rows(&self, name: &str) -> Vec<Row> {
         let rows = self.file.rows.get(name).into_iter().flatten().map(|row| {
@@ -195,16 +201,17 @@ impl Layers {
         let mut parts = key.split('.');
         let mut takes_list = false;
         match (parts.next(), parts.next(), parts.next()) {
-            (Some("models"), Some(_), None) => {}
+            (Some(models::MODELS), Some(_), _) => takes_list = self.model_takes_list(key, &place)?,
             (Some("providers"), Some(name), Some(field)) => {
+                takes_list = providers::LISTS.contains(&field);
                 if !providers::FIELDS.contains(&field) {
                     let known: Vec<String> =
                         providers::FIELDS.iter().map(|field| format!("providers.{name}.{field}")).collect();
                     return Err(ConfigError::unknown(place, key, known.iter().map(String::as_str)));
                 }
             }
-            (Some(limits::BUDGETS), Some(_), None) => {
-                let problem = "budgets are a list of tables; write [[budgets]] above each of them".to_owned();
+            (Some(list @ (limits::BUDGETS | routing::TIMEOUTS)), Some(_), None) => {
+                let problem = format!("{list} are a list of tables; write [[{list}]] above each of them");
                 return Err(ConfigError::Syntax { place, problem });
             }
             _ if key.strip_prefix(traces::PROJECTS).is_some_and(|rest| rest.starts_with('.')) => {
@@ -218,6 +225,21 @@ impl Layers {
             },
         }
         self.refuse_list(key, entry, takes_list)
+    }
+
+    /// Whether a key of `[models]` takes a list. A field that a table of them does not have is refused.
+    fn model_takes_list(&self, key: &str, place: &str) -> Result<bool, ConfigError> {
+        let field = match models::split(key) {
+            Some((_, Some(field))) => return Ok(models::LISTS.contains(&field)),
+            Some((name, None)) => name.rsplit_once('.'),
+            None => None,
+        };
+        let Some((alias, _)) = field else { return Ok(true) };
+        let known: Vec<String> = models::FIELDS.map(|field| format!("{}.{alias}.{field}", models::MODELS)).to_vec();
+        if self.keys_in(models::MODELS).any(|key| known.iter().any(|known| known == key)) {
+            return Err(ConfigError::unknown(place.to_owned(), key, known.iter().map(String::as_str)));
+        }
+        Ok(true)
     }
 
     fn refuse_list(&self, key: &str, entry: &Entry, takes_list: bool) -> Result<(), ConfigError> {
@@ -234,6 +256,8 @@ impl Layers {
                 let (fields, lists): (&[&str], &[&str]) = match name.as_str() {
                     limits::BUDGETS => (&limits::BUDGET_FIELDS, &[]),
                     traces::PROJECTS => (&traces::PROJECT_FIELDS, &traces::PROJECT_LISTS),
+                    routing::TIMEOUTS => (&routing::TIMEOUT_FIELDS, &[]),
+                    key if models::is_targets(key) => (&models::TARGET_FIELDS, &[]),
                     _ => {
                         let problem = format!("`{name}` is no list of tables; write [{name}] if it is a section");
                         return Err(ConfigError::Syntax { place: self.line(row.line).place(), problem });

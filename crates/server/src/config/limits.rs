@@ -59,7 +59,7 @@ pub(super) fn limits(layers: &Layers, shown: &mut Vec<Shown>) -> Result<LimitSet
         output_tokens: value("limits.output_tokens").parse(count)?.into(),
         budget_wait: value("limits.budget_wait").parse(setting::duration)?,
         unpriced: value("limits.unpriced").parse(models)?,
-        fees: value("limits.fees").parse(|text| text.parse().map_err(|_| "write true or false".to_owned()))?,
+        fees: value("limits.fees").parse(setting::truth)?,
     })
 }
 

@@ -1,9 +1,6 @@
-//! Providers by convention of the environment or by name in the file, and the names that lead to their models.
-
-use std::collections::BTreeMap;
+//! Providers by convention of the environment or by name in the file.
 
 use privet_dialects::openai::chat_request::MaxTokensField;
-use privet_domain::model::ModelName;
 use privet_providers::{OnDisconnect, ProviderKind, ProviderSettings, Timeouts, offline};
 use secrecy::SecretString;
 
@@ -16,7 +13,8 @@ pub(super) const FIELDS: &[&str] = &[
     "kind",
     "base_url",
     "api_key",
-    "api_key_env",
+    API_KEYS,
+    API_KEY_ENV,
     "max_tokens_field",
     "on_disconnect",
     "connect_timeout",
@@ -25,11 +23,20 @@ pub(super) const FIELDS: &[&str] = &[
     "total_timeout",
 ];
 
+/// Those of them that take lists.
+pub(super) const LISTS: [&str; 2] = [API_KEYS, API_KEY_ENV];
+/// Several keys, which take turns.
+const API_KEYS: &str = "api_keys";
+/// The variables that hold the keys.
+const API_KEY_ENV: &str = "api_key_env";
+
 /// A provider that everybody knows.
 struct WellKnown {
     name: &'static str,
     kind: ProviderKind,
     key_variable: &'static str,
+    /// Several keys, with commas between them.
+    keys_variable: &'static str,
     url_variable: &'static str,
     base_url: &'static str,
     default_model: &'static str,
@@ -40,6 +47,7 @@ const WELL_KNOWN: [WellKnown; 3] = [
         name: "openai",
         kind: ProviderKind::OpenAi,
         key_variable: "OPENAI_API_KEY",
+        keys_variable: "OPENAI_API_KEYS",
         url_variable: "OPENAI_BASE_URL",
         base_url: "https://api.openai.com/v1",
         default_model: "gpt-4o",
@@ -48,6 +56,7 @@ const WELL_KNOWN: [WellKnown; 3] = [
         name: "anthropic",
         kind: ProviderKind::Anthropic,
         key_variable: "ANTHROPIC_API_KEY",
+        keys_variable: "ANTHROPIC_API_KEYS",
         url_variable: "ANTHROPIC_BASE_URL",
         base_url: "https://api.anthropic.com",
         default_model: "claude-sonnet-4-5",
@@ -56,6 +65,7 @@ const WELL_KNOWN: [WellKnown; 3] = [
         name: "gemini",
         kind: ProviderKind::Gemini,
         key_variable: "GEMINI_API_KEY",
+        keys_variable: "GEMINI_API_KEYS",
         url_variable: "GEMINI_BASE_URL",
         base_url: "https://generativelanguage.googleapis.com",
         default_model: "gemini-2.5-flash",
@@ -67,8 +77,8 @@ pub(super) fn configured(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Vec<
     let named = layers.names_in("providers");
     let mut providers = Vec::new();
     for known in &WELL_KNOWN {
-        let by_environment =
-            [known.key_variable, known.url_variable].iter().any(|name| layers.variable(name).is_some());
+        let variables = [known.key_variable, known.keys_variable, known.url_variable];
+        let by_environment = variables.iter().any(|name| layers.variable(name).is_some());
         if by_environment || named.iter().any(|name| name == known.name) {
             providers.push(provider(layers, known.name, Some(known), shown)?);
         }
@@ -109,11 +119,16 @@ fn provider(
         (None, Some(known)) => known.base_url.to_owned(),
         (None, None) => return Err(missing_base_url(layers, name)),
     };
-    let key_variables = known.map(|known| known.key_variable);
-    settings.api_key = match find("api_key", key_variables.as_slice(), true) {
-        Some(value) => Some(SecretString::from(value.parse(setting::header_value)?)),
-        None => find("api_key_env", &[], false).map(|variable| api_key_from(layers, &variable)).transpose()?,
-    };
+    let variables = known.map(|known| (known.key_variable, known.keys_variable)).unzip();
+    let own = [find("api_key", variables.0.as_slice(), true), find(API_KEYS, variables.1.as_slice(), true)];
+    for value in own.iter().flatten() {
+        settings.api_keys.extend(api_keys(value)?);
+    }
+    if let Some(variables) = find(API_KEY_ENV, &[], false).filter(|_| settings.api_keys.is_empty()) {
+        for variable in &variables.items {
+            settings.api_keys.extend(api_keys(&named_variable(layers, &variables, variable)?)?);
+        }
+    }
     if let Some(value) = find("max_tokens_field", &[], false) {
         settings.max_tokens_field = Some(value.parse(max_tokens_field)?);
     }
@@ -139,8 +154,9 @@ fn bare(name: &str, kind: ProviderKind) -> ProviderSettings {
         name: name.to_owned(),
         kind,
         base_url: String::new(),
-        api_key: None,
+        api_keys: Vec::new(),
         timeouts: Timeouts::default(),
+        model_timeouts: Vec::new(),
         on_disconnect: OnDisconnect::default(),
         max_tokens_field: None,
     }
@@ -155,78 +171,34 @@ fn missing_base_url(layers: &Layers, name: &str) -> ConfigError {
     }
 }
 
-fn api_key_from(layers: &Layers, variable: &Value) -> Result<SecretString, ConfigError> {
-    match layers.variable(&variable.text) {
+/// The keys of a value. In a variable several stand with commas between them.
+fn api_keys(value: &Value) -> Result<Vec<SecretString>, ConfigError> {
+    let keys = value.items.iter().flat_map(|item| item.split(',')).map(str::trim).filter(|key| !key.is_empty());
+    let read = |key: &str| {
+        let alone = Value { text: key.to_owned(), items: vec![key.to_owned()], ..value.clone() };
+        alone.parse(setting::header_value).map(SecretString::from)
+    };
+    keys.map(read).collect()
+}
+
+fn named_variable(layers: &Layers, named_in: &Value, variable: &str) -> Result<Value, ConfigError> {
+    match layers.variable(variable) {
         Some((text, origin)) => {
-            let key = Value { key: variable.text.clone(), items: vec![text.clone()], text, origin, secret: true };
-            Ok(SecretString::from(key.parse(setting::header_value)?))
+            Ok(Value { key: variable.to_owned(), items: vec![text.clone()], text, origin, secret: true })
         }
         None => Err(ConfigError::value(
-            &variable.origin,
-            &variable.key,
-            &variable.text,
+            &named_in.origin,
+            &named_in.key,
+            variable,
             "this variable is not set; set it in the environment or in .env",
         )),
     }
 }
 
-/// The aliases of `[models]`: a name that stands for `provider/model`.
-pub(super) fn aliases(layers: &Layers, shown: &mut Vec<Shown>) -> Result<BTreeMap<String, ModelName>, ConfigError> {
-    let mut aliases = BTreeMap::new();
-    for alias in layers.names_in("models") {
-        let key = format!("models.{alias}");
-        if let Some(value) = layers.find(&key, &[], false) {
-            shown.push(value.shown(&key));
-            let model =
-                value.parse(|text| ModelName::parse(text).ok_or_else(|| "write \"provider/model\"".to_owned()))?;
-            let known = configured(layers, &mut Vec::new())?;
-            refuse_missing_provider(&value, &model, &known)?;
-            aliases.insert(alias, model);
-        }
-    }
-    Ok(aliases)
-}
-
-/// The model of requests that name none: the configured one, or the first provider's best known.
-pub(super) fn default_model(
-    value: &Value,
-    providers: &[ProviderSettings],
-    aliases: &BTreeMap<String, ModelName>,
-) -> Result<ModelName, ConfigError> {
-    if let Some(model) = aliases.get(&value.text) {
-        return Ok(model.clone());
-    }
-    if !value.text.is_empty() {
-        let model = value.parse(|text| {
-            ModelName::parse(text).ok_or_else(|| "write \"provider/model\" or a name of [models]".to_owned())
-        })?;
-        refuse_missing_provider(value, &model, providers)?;
-        return Ok(model);
-    }
-    let known = WELL_KNOWN.iter().find(|known| providers.iter().any(|provider| provider.name == known.name));
-    let model = match known {
-        Some(known) => format!("{}/{}", known.name, known.default_model),
-        None => match providers.iter().find(|provider| provider.kind != ProviderKind::Offline) {
-            // Which model such a server has, only it knows: a request without a model will be told so by it.
-            Some(provider) => format!("{}/default", provider.name),
-            None => format!("{}/{}", offline::NAME, offline::CHAT_MODEL),
-        },
-    };
-    ModelName::parse(&model)
-        .ok_or_else(|| ConfigError::value(&value.origin, &value.key, &model, "write \"provider/model\""))
-}
-
-fn refuse_missing_provider(
-    value: &Value,
-    model: &ModelName,
-    providers: &[ProviderSettings],
-) -> Result<(), ConfigError> {
-    if providers.iter().any(|provider| provider.name == model.provider()) {
-        return Ok(());
-    }
-    let names: Vec<&str> = providers.iter().map(|provider| provider.name.as_str()).collect();
-    let remedy = format!("no provider is called `{}`; configured: {}", model.provider(), names.join(", "));
-    Err(ConfigError::value(&value.origin, &value.key, &value.text, remedy))
+/// The best known model of the best known of these providers.
+pub(super) fn best_known_model(providers: &[ProviderSettings]) -> Option<String> {
+    let known = WELL_KNOWN.iter().find(|known| providers.iter().any(|provider| provider.name == known.name))?;
+    Some(format!("{}/{}", known.name, known.default_model))
 }
 
 fn kind(text: &str) -> Result<ProviderKind, String> {

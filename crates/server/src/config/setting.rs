@@ -66,6 +66,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     open("limits.output_tokens", &["PRIVET_LIMITS_OUTPUT_TOKENS"], "4096"),
     open("limits.budget_wait", &["PRIVET_LIMITS_BUDGET_WAIT"], "10s"),
     list("limits.unpriced", &["PRIVET_LIMITS_UNPRICED"], ""),
+    open("routing.retries", &["PRIVET_ROUTING_RETRIES"], "2"),
+    open("routing.wait_max", &["PRIVET_ROUTING_WAIT_MAX"], "5s"),
+    open("routing.breaker.errors", &["PRIVET_ROUTING_BREAKER_ERRORS"], "50"),
+    open("routing.breaker.slow", &["PRIVET_ROUTING_BREAKER_SLOW"], "80"),
+    open("routing.breaker.slow_after", &["PRIVET_ROUTING_BREAKER_SLOW_AFTER"], "120s"),
+    open("routing.breaker.calls", &["PRIVET_ROUTING_BREAKER_CALLS"], "10"),
+    open("routing.breaker.window", &["PRIVET_ROUTING_BREAKER_WINDOW"], "60s"),
+    open("routing.breaker.pause", &["PRIVET_ROUTING_BREAKER_PAUSE"], "15s"),
     open("traces.requests", &["PRIVET_TRACES_REQUESTS"], "true"),
     open("traces.keep", &["PRIVET_TRACES_KEEP"], "30d"),
     open("traces.disk_max", &["PRIVET_TRACES_DISK_MAX"], "5GB"),
@@ -97,9 +105,10 @@ pub(super) const SETTINGS: &[Setting] = &[
 ];
 
 /// Sections whose environment variables are checked for typing errors.
-pub(super) const ENVIRONMENT_SECTIONS: [&str; 7] = [
+pub(super) const ENVIRONMENT_SECTIONS: [&str; 8] = [
     "PRIVET_SERVER_",
     "PRIVET_LIMITS_",
+    "PRIVET_ROUTING_",
     "PRIVET_ALERTS_",
     "PRIVET_HISTORY_",
     "PRIVET_TRACES_",
@@ -147,6 +156,10 @@ impl Value {
 pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
     found.ok_or_else(|| "write ADDRESS:PORT, for example \"127.0.0.1:3000\"".to_owned())
+}
+
+pub(super) fn truth(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "write true or false".to_owned())
 }
 
 pub(super) fn count(text: &str) -> Result<usize, String> {

@@ -11,7 +11,7 @@ use reqwest::Url;
 
 use super::error::ConfigError;
 use super::layers::{Layers, Row};
-use super::setting::{Shown, Value};
+use super::setting::{self, Shown, Value};
 
 /// The list of tables that holds what is different for some projects.
 pub(super) const PROJECTS: &str = "traces.projects";
@@ -52,16 +52,12 @@ pub(crate) struct ExportSettings {
 pub(super) fn traces(layers: &Layers, shown: &mut Vec<Shown>) -> Result<TraceSettings, ConfigError> {
     let mut value = |key: &str| layers.shown(key, shown);
     Ok(TraceSettings {
-        requests: value("traces.requests").parse(truth)?,
+        requests: value("traces.requests").parse(setting::truth)?,
         keep: value("traces.keep").parse(keep)?,
         disk_bytes_max: value("traces.disk_max").parse(bytes)?,
         privacy: privacy(layers, shown)?,
         export: export(layers, shown)?,
     })
-}
-
-fn truth(text: &str) -> Result<bool, String> {
-    text.parse().map_err(|_| "write true or false".to_owned())
 }
 
 fn keep(text: &str) -> Result<Option<Duration>, String> {

@@ -454,6 +454,7 @@ fn unavailable() -> ApiError {
 
 fn provider_error(error: ProviderError, message: String) -> ApiError {
     tracing::warn!(%error, "a provider failed");
+    let is_of_our_key = error.concerns_key();
     let failed = |status, code: &str| ApiError { provider_failed: true, ..ApiError::new(status, code, &*message) };
     match error {
         ProviderError::Connect { .. } => failed(StatusCode::BAD_GATEWAY, "upstream_unreachable"),
@@ -464,7 +465,7 @@ fn provider_error(error: ProviderError, message: String) -> ApiError {
             ApiError { provider_overloaded: status == Some(OVERLOADED), ..failed(for_client, "upstream_error") }
         }
         ProviderError::Fault { .. } => failed(StatusCode::BAD_GATEWAY, "upstream_malformed"),
-        ProviderError::Status { provider, status, error, .. } if concerns_our_key(status, &error.message) => {
+        ProviderError::Status { provider, .. } if is_of_our_key => {
             // Its words may show a part of our key; they stand in the log.
             let message =
                 format!("The provider `{provider}` refused this server's key; the server's log has its words.");
@@ -487,11 +488,6 @@ fn provider_error(error: ProviderError, message: String) -> ApiError {
             ApiError { headers, provider_overloaded, ..failed(status, code) }
         }
     }
-}
-
-/// Whether a provider speaks of this server's key: Gemini does it with a 400.
-fn concerns_our_key(status: u16, message: &str) -> bool {
-    matches!(status, 401 | 403) || (status == 400 && message.contains("API key not valid"))
 }
 
 /// The status for the client, and whether the provider speaks of the client's request.

@@ -11,7 +11,7 @@ use privet_dialects::raw_object::RawObject;
 use privet_domain::id::{ConversationId, RequestId};
 use privet_domain::model::is_openai_reasoning;
 use privet_engine::completion::{ChatCommand, CompletionError, PromptWish};
-use privet_engine::router::Target;
+use privet_engine::router::Route;
 use privet_providers::PassedHead;
 use serde_json::{Map, Value, json};
 
@@ -69,8 +69,8 @@ pub(crate) async fn create(
         let request = LessonRequest::parse(&bytes)?;
         let named = prompt_wish::read_named(&headers, || request.prompt.clone())?;
         let conversation_id = request.conversation_id;
-        let target = engine.router.resolve(request.model.as_deref()).map_err(CompletionError::from)?;
-        let incoming = request.into_incoming(&target).into();
+        let route = engine.router.resolve(request.model.as_deref()).map_err(CompletionError::from)?;
+        let incoming = request.into_incoming(&route).into();
         let command = ChatCommand {
             caller,
             request_id,
@@ -129,11 +129,11 @@ impl LessonRequest {
         Ok(Self { messages, conversation_id, model, stream, prompt, user })
     }
 
-    /// The parameters are the lesson's: temperature 0 (where the model takes one), text, and at most 4096 tokens, which the
+    /// The parameters are the lesson's: temperature 0 (where every model that may answer takes one), text, and at most 4096 tokens, which the
     /// engine sets.
-    fn into_incoming(self, target: &Target) -> IncomingChat {
+    fn into_incoming(self, route: &Route) -> IncomingChat {
         let mut parameters = Vec::with_capacity(3);
-        if !is_openai_reasoning(&target.model) {
+        if !route.targets().any(|target| is_openai_reasoning(&target.model)) {
             parameters.push(("temperature".to_owned(), json!(0)));
         }
         parameters.push(("response_format".to_owned(), json!({"type": "text"})));

@@ -26,7 +26,7 @@ use super::request_id::identify;
 use super::surface::{Anthropic, Failure, Langfuse, Native, OpenAi, is_anthropics};
 use super::{
     anthropic, conversations, documents, erasures, feedback, health, keys, langfuse, lesson_chat, memories, messages,
-    openai, prompts, switches, traces, usage,
+    openai, prompts, providers, switches, traces, usage,
 };
 
 /// What handlers need.
@@ -101,6 +101,7 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(usage::sum))
         .routes(routes!(usage::explain))
         .routes(routes!(switches::list, switches::switch_off, switches::switch_on))
+        .routes(routes!(providers::list))
         .routes(routes!(erasures::list))
         .routes(routes!(traces::list))
         .routes(routes!(traces::read, traces::delete))

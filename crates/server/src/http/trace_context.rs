@@ -1,15 +1,22 @@
-//! Where a request stands in its client's trace (the headers `traceparent` and `tracestate`), and which trace it leaves
-//! (`x-privet-trace-id`).
+//! Where a request stands in its client's trace (the headers `traceparent` and `tracestate`), which trace it leaves
+//! (`x-privet-trace-id`), and who answered it (`x-privet-provider`, `x-privet-model`) after which attempts (`x-privet-attempts`).
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use privet_domain::trace::TraceParent;
-use privet_engine::traces::RequestTrace;
+use privet_engine::traces::{RequestTrace, WayTold};
 
 use super::error::ApiError;
 
 /// Names the trace that a request left.
 pub(crate) const TRACE_HEADER: &str = "x-privet-trace-id";
+
+/// The provider that answered.
+pub(crate) const PROVIDER_HEADER: &str = "x-privet-provider";
+/// The provider's own name of the model that answered.
+pub(crate) const MODEL_HEADER: &str = "x-privet-model";
+/// All calls that the request made, and what came of them.
+pub(crate) const ATTEMPTS_HEADER: &str = "x-privet-attempts";
 
 /// The place of a request in its client's trace. Headers that are none are as if there were none.
 pub(crate) fn request_trace(headers: &HeaderMap) -> RequestTrace {
@@ -26,14 +33,29 @@ fn parent(headers: &HeaderMap) -> Option<TraceParent> {
     Some(parent.with_state(headers.get_all("tracestate").iter().filter_map(|state| state.to_str().ok())))
 }
 
-/// Tells the trace, whichever way the request ended.
+/// Tells the trace and the way, however the request ended.
 pub(crate) fn told(trace: &RequestTrace, mut answered: Result<Response, ApiError>) -> Result<Response, ApiError> {
-    if let Some(Ok(id)) = trace.id().map(|id| HeaderValue::try_from(id.as_str())) {
-        let headers = match &mut answered {
-            Ok(response) => response.headers_mut(),
-            Err(error) => &mut error.headers,
-        };
-        headers.insert(HeaderName::from_static(TRACE_HEADER), id);
+    let headers = match &mut answered {
+        Ok(response) => response.headers_mut(),
+        Err(error) => &mut error.headers,
+    };
+    let mut tell = |name: &'static str, text: &str| {
+        // A name of a model that no header takes is not told.
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    if let Some(id) = trace.id() {
+        tell(TRACE_HEADER, id.as_str());
+    }
+    if let Some(WayTold { answered_by, attempts }) = trace.way() {
+        if let Some((provider, model)) = answered_by {
+            tell(PROVIDER_HEADER, provider);
+            tell(MODEL_HEADER, model);
+        }
+        if let Some(attempts) = attempts {
+            tell(ATTEMPTS_HEADER, attempts);
+        }
     }
     answered
 }

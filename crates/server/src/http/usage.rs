@@ -109,8 +109,10 @@ pub(crate) async fn explain(
     };
     let explanation = usage::explain(&http.engine.store, id).await?.ok_or_else(unknown)?;
     let (project_id, key_id) = match &explanation {
-        Explanation::Settled(call) => (call.begun.project_id, call.begun.key_id),
-        Explanation::Open(call) => (call.project_id, call.key_id),
+        Explanation::Calls(calls) => {
+            let call = calls.first().ok_or_else(unknown)?;
+            (call.project_id, call.key_id)
+        }
         Explanation::Refused(refusal) => (refusal.project_id, refusal.key_id),
     };
     if project_id != caller.project_id && !caller.scopes.allow(Scope::Admin) {

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
-use crate::stand::{Answer, Stand, ask, run};
+use crate::stand::{Answer, CALLED_ONCE, Stand, ask, run};
 
 fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
@@ -242,7 +242,7 @@ async fn chat_without_a_key_makes_one_for_itself_and_revokes_it() {
 
 #[tokio::test]
 async fn chat_tells_refusals_and_failures_by_words_and_exit_code() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config(CALLED_ONCE).await;
     let (url, key) = (stand.server.url(), stand.server.key());
     let wrong = run(&["chat", "hey", "--url", url, "--key", "wrong"], &[]).await;
     assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");

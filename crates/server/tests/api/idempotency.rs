@@ -6,7 +6,7 @@ use privet_testkit::upstream::{Behaviour, MockUpstream};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-use crate::stand::{Answer, Stand, ask, ask_streamed, builder, client};
+use crate::stand::{Answer, CALLED_ONCE, Stand, ask, ask_streamed, builder, client};
 
 impl Stand {
     fn keyed(&self, path: &str, key: &str, body: &Value) -> RequestBuilder {
@@ -155,7 +155,7 @@ async fn fault_07_one_key_sent_fifty_times_at_once_makes_one_call() {
 
 #[tokio::test]
 async fn fault_07_a_failed_call_can_be_made_again_with_its_key() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config(CALLED_ONCE).await;
     let (body, streamed) = (ask("gpt-4o", "x"), ask_streamed("gpt-4o", "x"));
     stand.mock.script_once(Behaviour::error(500));
     assert_eq!(stand.keyed_chat("failed", &body).await.status, 502);

@@ -54,6 +54,7 @@ fn err(output: &Output) -> String {
 fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
     match (method, path) {
         (_, path) if path.starts_with("/api/keys") || path == "/api/switches" => Some("admin"),
+        ("get", "/api/providers") => Some("admin"),
         ("delete", "/api/users/{id}") | ("get", "/api/erasures") => Some("admin"),
         ("get", path) if path.starts_with("/api/usage") => Some("read"),
         ("post", "/api/chat" | "/v1/chat/completions" | "/api/feedback") => Some("chat"),

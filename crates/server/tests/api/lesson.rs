@@ -4,7 +4,7 @@ use privet_testkit::upstream::{Behaviour, DEFAULT_CONTENT};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::stand::{Answer, SEEDED_PROMPT, Stand};
+use crate::stand::{Answer, CALLED_ONCE, SEEDED_PROMPT, Stand};
 
 const FAILURE: &str = r#"{"error":"An error occurred while processing your request"}"#;
 const NO_MESSAGES: &str = r#"{"error":"Invalid request: messages must be a non-empty array"}"#;
@@ -129,7 +129,7 @@ async fn the_provider_is_asked_with_the_lessons_parameters() {
 
 #[tokio::test]
 async fn every_failure_of_the_provider_is_500_in_the_lessons_words_and_leaves_nothing() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config(CALLED_ONCE).await;
     for behaviour in [
         Behaviour::error(500),
         Behaviour::error(429).header("retry-after", "7"),
@@ -183,7 +183,7 @@ async fn a_conversation_is_continued_by_the_whole_thread_and_nothing_is_stored_t
 
 #[tokio::test]
 async fn a_retry_after_a_failure_is_stored_once() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config(CALLED_ONCE).await;
     let id = id_of(&stand.lesson(say("one")).await);
     stand.mock.script_once(Behaviour::error(500));
     assert_eq!(stand.lesson(say_in(&id, "two")).await.status, 500);

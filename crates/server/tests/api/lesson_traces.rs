@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::stand::{Answer, PROVIDER_KEY, Stand, ask, ask_streamed};
+use crate::stand::{Answer, CALLED_ONCE, PROVIDER_KEY, Stand, ask, ask_streamed};
 
 const TRACE_HEADER: &str = "x-privet-trace-id";
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -104,7 +104,7 @@ async fn the_lessons_flow_leaves_a_named_trace_with_its_session_and_one_answer()
 
 #[tokio::test]
 async fn a_failing_provider_is_the_output_of_the_lessons_trace() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config(CALLED_ONCE).await;
     stand.mock.script(Behaviour::error(500).error_message(format!("bad key {PROVIDER_KEY}")));
     let answer = stand.lesson(json!({"messages": [said("user", "hey")]})).await;
     assert_eq!(answer.status, 500);

@@ -7,7 +7,7 @@ use privet_testkit::upstream::Behaviour;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
-use crate::stand::{Answer, Stand, ask};
+use crate::stand::{Answer, CALLED_ONCE, Stand, ask};
 
 const TOO_MANY: &str = r#"{"error":"Too many requests"}"#;
 
@@ -71,7 +71,7 @@ async fn a_stream_and_another_route_tell_and_keep_limits_of_their_own() {
 #[tokio::test]
 async fn a_request_is_counted_whatever_becomes_of_it() {
     for (case, status) in [("wrong key", 401), ("no key", 401), ("wrong body", 400), ("failing provider", 500)] {
-        let stand = Stand::guarded("").await;
+        let stand = Stand::guarded(CALLED_ONCE).await;
         stand.mock.script_once(Behaviour::error(503));
         let url = format!("{}/api/chat", stand.server.url());
         let first = match case {

@@ -30,6 +30,7 @@ mod prompts;
 mod provider_faults;
 mod reading;
 mod replicas;
+mod routing;
 mod shutdown;
 mod stand;
 mod tenants;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::stand::{Answer, PROVIDER_KEY, Stand, ask, builder, client};
+use crate::stand::{Answer, CALLED_ONCE, PROVIDER_KEY, Stand, ask, builder, client};
 
 /// The envelope of an error; panics when the answer is none.
 fn error_of(answer: &Answer) -> Value {
@@ -111,7 +111,7 @@ async fn wire_08_headers_that_describe_the_providers_bytes_are_not_passed_on() {
 
 #[tokio::test]
 async fn wire_08_malformed_output_of_the_provider_is_502() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config(CALLED_ONCE).await;
     for model in ["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash"] {
         for behaviour in [
             Behaviour::new().malformed(Malformed::BadJson),
@@ -135,7 +135,7 @@ async fn wire_08_malformed_output_of_the_provider_is_502() {
 
 #[tokio::test]
 async fn wire_15_an_error_inside_a_200_is_the_error_that_it_is() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config(CALLED_ONCE).await;
     for (model, shape, expected) in [
         ("gpt-4o", ErrorShape::Native, 502),
         ("gpt-4o", ErrorShape::Vllm, 502),
@@ -153,7 +153,7 @@ async fn wire_15_an_error_inside_a_200_is_the_error_that_it_is() {
 
 #[tokio::test]
 async fn the_providers_refusal_is_told_in_its_own_words_with_its_status() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config(CALLED_ONCE).await;
     for (model, status) in [("gpt-4o", 400), ("claude-sonnet-4-5", 413), ("gemini-2.5-flash", 422), ("gpt-4o", 404)] {
         stand.mock.script_once(Behaviour::error(status).error_message("your image is too blue"));
         let answer = stand.chat(ask(model, "x")).await;
@@ -428,7 +428,7 @@ async fn a_provider_that_does_not_list_its_models_hides_no_other() {
 
 #[tokio::test]
 async fn embeddings_have_openais_shape_from_every_provider_that_has_them() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config(CALLED_ONCE).await;
     for model in ["text-embedding-3-small", "gemini/gemini-embedding-001"] {
         let answer =
             stand.post("/v1/embeddings", json!({"model": model, "input": ["a", "b"], "dimensions": 4}).to_string());

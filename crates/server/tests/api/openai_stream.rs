@@ -3,7 +3,7 @@
 use privet_testkit::upstream::{Behaviour, DEFAULT_CONTENT, ErrorShape, Framing, Malformed, StaleHeaders, ToolIndex};
 use serde_json::{Value, json};
 
-use crate::stand::{Answer, Stand, ask_streamed};
+use crate::stand::{Answer, CALLED_ONCE, Stand, ask_streamed};
 
 const MODELS: [&str; 3] = ["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash"];
 
@@ -141,7 +141,7 @@ async fn wire_13_cut_arguments_arrive_as_they_are_with_length() {
 
 #[tokio::test]
 async fn wire_14_a_failure_before_the_first_byte_is_a_real_status() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config(CALLED_ONCE).await;
     let silent = Behaviour::new().header("content-type", "text/event-stream").raw_body(": nothing\n\n");
     for model in MODELS {
         for (behaviour, status) in [(Behaviour::error(500), 502), (Behaviour::error(429), 429), (silent.clone(), 502)] {
@@ -194,7 +194,7 @@ async fn an_end_mark_that_is_missing_after_a_finish_is_forgiven() {
 
 #[tokio::test]
 async fn wire_15_an_error_inside_a_200_stream_before_output_is_a_real_status() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config(CALLED_ONCE).await;
     for (model, shape, status) in
         [("claude-sonnet-4-5", ErrorShape::Native, 503), ("gemini-2.5-flash", ErrorShape::Native, 503)]
     {

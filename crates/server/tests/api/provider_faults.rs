@@ -6,7 +6,7 @@ use privet_testkit::upstream::{Behaviour, ErrorShape, Malformed, MockUpstream};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::stand::{Answer, PROVIDER_KEY, Stand, ask, ask_streamed, builder, client};
+use crate::stand::{Answer, CALLED_ONCE, PROVIDER_KEY, Stand, ask, ask_streamed, builder, client};
 
 /// Limits short enough to wait for, long enough that a busy machine does not pass them by accident.
 const SHORT: &str = "[providers.openai]\nfirst_byte_timeout = \"400ms\"\nidle_timeout = \"500ms\"\ntotal_timeout = \"900ms\"\n\
@@ -188,7 +188,7 @@ async fn fault_17_an_endless_error_body_is_not_read_for_ever() {
 
 #[tokio::test]
 async fn fault_17_a_stream_in_answer_to_a_plain_request_and_the_reverse_are_502() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config(CALLED_ONCE).await;
     stand.mock.script_once(
         Behaviour::new()
             .header("content-type", "text/event-stream")

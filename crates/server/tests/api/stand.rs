@@ -17,6 +17,9 @@ pub(crate) const PRIVET: &str = env!("CARGO_BIN_EXE_privet");
 /// The providers' keys: no answer and no log may hold them.
 pub(crate) const PROVIDER_KEY: &str = "sk-provider-canary-5d1f";
 
+/// A configuration in which a model that fails is not called again.
+pub(crate) const CALLED_ONCE: &str = "[routing]\nretries = 0\n";
+
 /// A server, its provider and a client.
 pub(crate) struct Stand {
     pub(crate) mock: MockUpstream,

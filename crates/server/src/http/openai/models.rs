@@ -125,11 +125,13 @@ impl Page {
     }
 }
 
-/// Whether the key may use a model, by its own name or by the alias it is listed under.
+/// Whether the key may use a model, by the name it is listed under or by that of a model which it stands for.
 fn permit(http: &Http, caller: &Caller, id: &str) -> Result<(), ModelNotAllowed> {
-    let target = http.engine.router.resolve(Some(id)).ok();
-    let resolved = target.map(|target| format!("{}/{}", target.provider.name(), target.model));
-    caller.limits.permit(id, resolved.as_deref().unwrap_or(id))
+    let Ok(route) = http.engine.router.resolve(Some(id)) else { return caller.limits.permit(id, id) };
+    if route.targets().any(|target| caller.limits.allows(id, &target.name())) {
+        return Ok(());
+    }
+    caller.limits.permit(id, id)
 }
 
 fn no_text() -> ApiError {

@@ -1,0 +1,539 @@
+//! A chat on its way over the targets of its route, until one answers: holds, calls, pauses, and what each call did cost.
+//!
+//! Each call of a provider that may cost has a hold of its own, durable before it is made, and a settlement of its own. One that
+//! surely cost nothing leaves its hold to the next call of the same target. The turn of the conversation begins with the first
+//! hold and ends with the last settlement (docs/adr/0012).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use privet_domain::id::{ConversationId, RequestId};
+use privet_domain::time::Timestamp;
+use privet_domain::trace::PromptLink;
+use privet_providers::{ChatCall, OnDisconnect};
+use privet_store::{Settlement, StoreError};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{AttemptFailure, Opened, open};
+use super::compose::{self, Gathered, Turn};
+use super::relay::Relay;
+use super::{ChatCommand, CompletionError, admit, encode, record, usage};
+use crate::Engine;
+use crate::admission::{CallOrder, Inherited};
+use crate::course::{Attempt, Course, Next};
+use crate::health::Pass;
+use crate::memory::Recollection;
+use crate::router::order::Draw;
+use crate::router::{Route, Target};
+use crate::settlement::{OpenCall, TokensUsed, Used};
+use crate::switchboard::Stoppable;
+use crate::traces::{CallTrace, ChatFacts, Ended, FailedAttempt, WayTold};
+
+/// What a chat is made of before it is sent.
+pub(super) struct Prepared<'a> {
+    pub(super) command: &'a ChatCommand,
+    pub(super) gathered: &'a Gathered<'a>,
+    /// The prompt that stands in front of the thread.
+    pub(super) prompt: Option<PromptLink>,
+    /// What was recalled for it.
+    pub(super) recollection: Option<&'a Recollection>,
+    /// When the request came.
+    pub(super) began: Timestamp,
+}
+
+/// A chat that is answered, and what must be written of it in the end.
+pub(super) struct Landed {
+    pub(super) target: Target,
+    pub(super) opened: Opened,
+    pub(super) call: OpenCall,
+    pub(super) turn: Option<Turn>,
+    pub(super) trace: Option<CallTrace>,
+}
+
+/// A chat on its way.
+struct Journey<'a> {
+    engine: &'a Arc<Engine>,
+    prepared: Prepared<'a>,
+    left: &'a CancellationToken,
+    course: Course,
+    hedge_after: Option<Duration>,
+    /// The turn, once it has begun: `Some(None)` where none is kept.
+    turn: Option<Option<Turn>>,
+    trace: Option<CallTrace>,
+    /// The calls under way: one, or two that race.
+    flights: Vec<Flying>,
+    /// So that a switch stops the chat between two calls too.
+    stoppable: Option<Arc<Stoppable>>,
+}
+
+/// A call whose hold is durable.
+struct Flight {
+    attempt: Attempt,
+    call: OpenCall,
+    body: Bytes,
+    created: i64,
+}
+
+/// A call that is made.
+struct Flying {
+    flight: Flight,
+    pass: Pass,
+}
+
+/// How calls under way ended.
+enum Flown {
+    Landed(Flight, Opened),
+    /// The last of them failed.
+    Failed(Flight, AttemptFailure),
+    /// They were broken off.
+    Interrupted(CompletionError),
+}
+
+/// Calls the targets of a route until one answers.
+pub(super) async fn travel(
+    engine: &Arc<Engine>,
+    prepared: Prepared<'_>,
+    route: &Route,
+    left: &CancellationToken,
+) -> Result<Landed, CompletionError> {
+    let conversation = prepared.gathered.conversation_id().filter(|_| route.sticky);
+    let draw = conversation.map_or_else(|| Draw::Chance(crate::chance::number()), Draw::Conversation);
+    let course = engine.course(route, draw);
+    let hedge_after = route.hedge_after;
+    let (turn, trace, stoppable, flights) = (None, None, None, Vec::new());
+    let journey = Journey { engine, prepared, left, course, hedge_after, turn, trace, flights, stoppable };
+    Box::pin(journey.run()).await
+}
+
+impl Journey<'_> {
+    async fn run(mut self) -> Result<Landed, CompletionError> {
+        let mut flight = self.begin_first().await?;
+        loop {
+            match Box::pin(self.fly(flight)).await {
+                Flown::Landed(flight, opened) => {
+                    if let Some(trace) = &mut self.trace {
+                        trace.turn_to(&flight.attempt.target, self.prepared.command.incoming.model());
+                    }
+                    self.tell_way(Some(&flight.attempt.target));
+                    let Flight { attempt, call, .. } = flight;
+                    let (turn, trace) = (self.turn.flatten(), self.trace);
+                    return Ok(Landed { target: attempt.target, opened, call, turn, trace });
+                }
+                Flown::Failed(failed, failure) => flight = self.go_on(failed, failure).await?,
+                Flown::Interrupted(error) => return Err(self.break_off(error).await),
+            }
+        }
+    }
+
+    /// Admits the first target that may be called.
+    async fn begin_first(&mut self) -> Result<Flight, CompletionError> {
+        let mut refusal = None;
+        while let Some(target) = self.course.take_target() {
+            match self.begin(target.clone(), CallOrder::default()).await {
+                Ok(flight) => return Ok(flight),
+                // What is told is why the first was not called: it is the one that was asked for.
+                Err(error) if self.course.passes_over(&target, &error) => {
+                    refusal.get_or_insert((error, target));
+                }
+                Err(error) => {
+                    refusal = Some((error, target));
+                    break;
+                }
+            }
+        }
+        Err(self.refuse(refusal).await)
+    }
+
+    /// No target could be called at all.
+    async fn refuse(&mut self, refusal: Option<(CompletionError, Target)>) -> CompletionError {
+        let Some((error, target)) = refusal else { return CompletionError::Stopped };
+        let command = self.prepared.command;
+        if let CompletionError::Refused(refused) = &error {
+            let asked = command.incoming.model();
+            self.engine.note_refusal(&command.caller, command.request_id, asked, refused);
+        }
+        let facts = self.facts(&target, command.conversation_id, None);
+        self.engine.trace_refusal(&error, || CallTrace::of_chat(&facts)).await;
+        self.tell_way(None);
+        error
+    }
+
+    /// Admits a call and makes its hold durable; with the first, what the client said.
+    async fn begin(&mut self, target: Target, order: CallOrder) -> Result<Flight, CompletionError> {
+        let (command, gathered) = (self.prepared.command, self.prepared.gathered);
+        // Only so many calls of a request have ids: more would be a course that does not end.
+        let call_id = self.course.take_call(command.request_id).ok_or(CompletionError::Stopped)?;
+        loop {
+            let admission = admit(self.engine, command, &target, gathered, (call_id, order.clone())).await?;
+            let body = encode(&command.incoming, &target, &gathered.history, &admission)?;
+            let begun = match &self.turn {
+                None => compose::begin(self.engine, command, gathered, &admission).await.map(Some),
+                Some(_) => {
+                    let begun = self.engine.store.begin_call(admission.hold.clone(), None).await;
+                    begun.map(|()| None).map_err(CompletionError::from)
+                }
+            };
+            match begun {
+                Ok(turn) => {
+                    let output_limit = admission.output_limit;
+                    let (hold, terms) = admission.into_durable();
+                    if let Some(turn) = turn {
+                        self.turn = Some(turn);
+                        self.begin_trace(&target, output_limit);
+                    }
+                    self.stoppable = Some(terms.stoppable.clone());
+                    let created = self.engine.clock.now().as_seconds();
+                    let call = OpenCall { hold, terms };
+                    return Ok(Flight { attempt: self.engine.attempt(target), call, body, created });
+                }
+                // Another server took this one for dead: the money must be had anew.
+                Err(CompletionError::Store(StoreError::Fenced)) => {
+                    self.engine.budgets.begin_anew(admission.hold.replica_id).await?;
+                }
+                Err(CompletionError::Store(error)) => {
+                    self.engine.give_up(admission, &error);
+                    return Err(error.into());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn begin_trace(&mut self, target: &Target, output_limit: Option<u64>) {
+        if !self.engine.traces.requests {
+            return;
+        }
+        let turn = self.turn.as_ref().and_then(Option::as_ref).map(|turn| turn.conversation_id);
+        let facts = self.facts(target, turn.or(self.prepared.command.conversation_id), output_limit);
+        self.trace = Some(CallTrace::of_chat(&facts));
+    }
+
+    fn facts<'b>(
+        &'b self,
+        target: &'b Target,
+        conversation_id: Option<ConversationId>,
+        output_limit: Option<u64>,
+    ) -> ChatFacts<'b> {
+        let Prepared { command, gathered, prompt, recollection, began } = &self.prepared;
+        ChatFacts {
+            command,
+            history: &gathered.history,
+            target,
+            conversation_id,
+            prompt: prompt.clone(),
+            recollection: *recollection,
+            output_limit,
+            began: *began,
+        }
+    }
+
+    /// Makes the call, and another beside it if it takes its time and the route allows that. The first answer wins.
+    async fn fly(&mut self, first: Flight) -> Flown {
+        let mut under_way = FuturesUnordered::new();
+        under_way.push(self.take_off(first));
+        let mut hedge_at = self.hedge_after.map(|after| Instant::now() + after);
+        loop {
+            tokio::select! {
+                biased;
+                error = self.interrupted() => return Flown::Interrupted(error),
+                Some((call, outcome)) = under_way.next() => {
+                    let Some(at) = self.flights.iter().position(|flying| flying.flight.call.hold.id == call) else { continue };
+                    let Flying { flight, pass } = self.flights.swap_remove(at);
+                    match outcome {
+                        Ok(opened) => {
+                            pass.answered(Instant::now());
+                            self.course.note_answer(&flight.attempt);
+                            // The others are cancelled at their providers before they are settled.
+                            drop(under_way);
+                            self.settle_overtaken().await;
+                            return Flown::Landed(flight, opened);
+                        }
+                        Err(AttemptFailure { error, begun }) => {
+                            pass.failed(&error, Instant::now(), self.engine.clock.now());
+                            let failure = AttemptFailure { error, begun };
+                            if self.flights.is_empty() {
+                                return Flown::Failed(flight, failure);
+                            }
+                            self.settle_beside(flight, &failure).await;
+                        }
+                    }
+                }
+                () = sleep_until(hedge_at.unwrap_or_else(Instant::now)), if hedge_at.is_some() => {
+                    hedge_at = None;
+                    if let Some(second) = self.begin_hedge().await {
+                        under_way.push(self.take_off(second));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins to wait for the answer of a call.
+    fn take_off(
+        &mut self,
+        flight: Flight,
+    ) -> impl Future<Output = (RequestId, Result<Opened, AttemptFailure>)> + Send + 'static + use<> {
+        let Prepared { command, began, .. } = &self.prepared;
+        let Flight { attempt: Attempt { target, key, .. }, call, body, created } = &flight;
+        if let Some(trace) = &mut self.trace {
+            trace.turn_to(target, command.incoming.model());
+        }
+        let (engine, target, body, key) = (self.engine.clone(), target.clone(), body.clone(), *key);
+        let (id, created, stream, deadline) = (call.hold.id, *created, command.incoming.stream(), self.course.deadline);
+        let trace_parent = CallTrace::parent_of_call(self.trace.as_ref(), &command.trace);
+        let (inbound, passed) = (command.incoming.dialect(), command.passed_to(&target).cloned());
+        let relay = Relay::new(command, &target, created, *began);
+        let pass = self.engine.health.begin(&target, Instant::now());
+        self.flights.push(Flying { flight, pass });
+        async move {
+            let call = ChatCall {
+                model: &target.model,
+                body,
+                stream,
+                created,
+                trace_parent,
+                passed: passed.as_ref(),
+                key,
+                deadline: Some(deadline),
+            };
+            (id, Box::pin(open(&engine, (inbound, &target), call, relay)).await)
+        }
+    }
+
+    /// Another call beside the one that takes its time: of the next target, or of the same. It waits for no money.
+    async fn begin_hedge(&mut self) -> Option<Flight> {
+        if self.left.is_cancelled() {
+            return None;
+        }
+        let beside = self.course.take_target_beside();
+        let is_new = beside.is_some();
+        let same = self.flights.first().map(|flying| flying.flight.attempt.target.clone());
+        let target = beside.or(same)?;
+        let order = CallOrder { inherits: None, patience: Some(Duration::ZERO) };
+        match self.begin(target.clone(), order).await {
+            Ok(flight) => Some(flight),
+            Err(error) => {
+                tracing::debug!(%error, "no second call is made beside the one that takes its time");
+                if is_new && !self.course.passes_over(&target, &error) {
+                    self.course.give_back(target);
+                }
+                None
+            }
+        }
+    }
+
+    /// Resolves when the calls must not go on.
+    async fn interrupted(&self) -> CompletionError {
+        let drains = |flying: &Flying| flying.flight.attempt.target.provider.on_disconnect() == OnDisconnect::Drain;
+        let drains = !self.flights.is_empty() && self.flights.iter().all(drains);
+        let stopped = async {
+            match &self.stoppable {
+                Some(stoppable) => stoppable.stop.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        let first_stopped = async {
+            match self.flights.first() {
+                Some(flying) => flying.flight.call.terms.stoppable.stop.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.left.cancelled(), if !drains => CompletionError::ClientLeft,
+            () = self.engine.stop.cancelled() => CompletionError::ShuttingDown,
+            () = stopped => CompletionError::Stopped,
+            () = first_stopped => CompletionError::Stopped,
+        }
+    }
+
+    /// After a call failed: the next one, or why there is none.
+    async fn go_on(&mut self, failed: Flight, failure: AttemptFailure) -> Result<Flight, CompletionError> {
+        let now = self.engine.clock.now();
+        let next = if self.left.is_cancelled() {
+            self.course.note_failure(&failed.attempt, &failure.error, Next::End.as_str());
+            Next::End
+        } else {
+            self.course.after(&failed.attempt, &failure.error, now)
+        };
+        let used = failure.used(self.prepared.command, &failed.attempt.target);
+        match next {
+            Next::End => {
+                self.trace_failure(&failed.attempt, &failure, next.as_str(), None);
+                let error = CompletionError::from(failure.error);
+                Err(self.give_up(Some((failed.call, used)), error).await)
+            }
+            Next::OtherKey => self.again(failed, failure, used, Duration::ZERO, next.as_str()).await,
+            Next::Again(wait) => self.again(failed, failure, used, wait, next.as_str()).await,
+            Next::Target => {
+                let Flight { attempt, call, .. } = failed;
+                let (settlement, inherited) = self.engine.settle_attempt(call, used).await;
+                self.trace_failure(&attempt, &failure, next.as_str(), Some(&settlement));
+                self.turn_to_next(inherited, failure.error.into()).await
+            }
+        }
+    }
+
+    /// The same target once more, after a pause.
+    async fn again(
+        &mut self,
+        failed: Flight,
+        failure: AttemptFailure,
+        used: Used,
+        pause: Duration,
+        then: &'static str,
+    ) -> Result<Flight, CompletionError> {
+        if used.tokens == TokensUsed::Nothing {
+            // It cost nothing: its hold stands for the next call as well.
+            self.trace_failure(&failed.attempt, &failure, then, None);
+            if let Some(error) = self.pause(pause).await {
+                return Err(self.give_up(Some((failed.call, used)), error).await);
+            }
+            let Flight { attempt, call, body, created } = failed;
+            return Ok(Flight { attempt: self.engine.attempt(attempt.target), call, body, created });
+        }
+        let Flight { attempt, call, .. } = failed;
+        let (settlement, inherited) = self.engine.settle_attempt(call, used).await;
+        self.trace_failure(&attempt, &failure, then, Some(&settlement));
+        if let Some(error) = self.pause(pause).await {
+            return Err(self.give_up(None, error).await);
+        }
+        let order = self.order_after(inherited);
+        match self.begin(attempt.target, order).await {
+            Ok(flight) => Ok(flight),
+            Err(error) => Err(self.give_up(None, first_of(failure.error.into(), error)).await),
+        }
+    }
+
+    /// The first of the further targets that may be called.
+    async fn turn_to_next(
+        &mut self,
+        inherited: Inherited,
+        failure: CompletionError,
+    ) -> Result<Flight, CompletionError> {
+        while let Some(target) = self.course.take_target() {
+            match self.begin(target.clone(), self.order_after(inherited.clone())).await {
+                Ok(flight) => return Ok(flight),
+                Err(error) if self.course.passes_over(&target, &error) => {}
+                Err(error) => return Err(self.give_up(None, first_of(failure, error)).await),
+            }
+        }
+        Err(self.give_up(None, failure).await)
+    }
+
+    fn order_after(&self, inherited: Inherited) -> CallOrder {
+        CallOrder { inherits: Some(inherited), patience: Some(self.course.remaining(Instant::now())) }
+    }
+
+    /// Waits, unless the chat must not go on.
+    async fn pause(&self, pause: Duration) -> Option<CompletionError> {
+        tokio::select! {
+            biased;
+            error = self.interrupted() => Some(error),
+            () = sleep(pause) => None,
+        }
+    }
+
+    /// Settles a call that failed while another is under way.
+    async fn settle_beside(&mut self, flight: Flight, failure: &AttemptFailure) {
+        const THEN: &str = "other-call";
+        let used = failure.used(self.prepared.command, &flight.attempt.target);
+        self.course.note_failure(&flight.attempt, &failure.error, THEN);
+        let (settlement, _) = self.engine.settle_attempt(flight.call, used).await;
+        self.trace_failure(&flight.attempt, failure, THEN, Some(&settlement));
+        if let (Some(trace), Some(flying)) = (&mut self.trace, self.flights.first()) {
+            trace.turn_to(&flying.flight.attempt.target, self.prepared.command.incoming.model());
+        }
+    }
+
+    /// Settles the calls that another was faster than. They were cancelled, and may have cost all that they hold.
+    async fn settle_overtaken(&mut self) {
+        for Flying { flight, pass } in std::mem::take(&mut self.flights) {
+            drop(pass);
+            let used = usage::of_overtaken(self.prepared.command, &flight.attempt.target);
+            self.course.note_overtaken(&flight.attempt);
+            let (settlement, _) = self.engine.settle_attempt(flight.call, used).await;
+            let ended = self.engine.clock.now();
+            if let Some(trace) = &mut self.trace {
+                trace.failed(&FailedAttempt {
+                    attempt: &flight.attempt,
+                    ended,
+                    reason: "another call answered first".to_owned(),
+                    kind: "overtaken",
+                    status: None,
+                    then: "other-call",
+                    settlement: Some(&settlement),
+                });
+            }
+        }
+    }
+
+    /// Ends a chat whose calls were broken off.
+    async fn break_off(&mut self, error: CompletionError) -> CompletionError {
+        let mut calls = Vec::new();
+        for Flying { flight, .. } in std::mem::take(&mut self.flights) {
+            let used = usage::of_broken_off(&error, self.prepared.command, &flight.attempt.target);
+            calls.push((flight.call, used));
+        }
+        let last = calls.pop();
+        for (call, used) in calls {
+            self.engine.settle_attempt(call, used).await;
+        }
+        self.give_up(last, error).await
+    }
+
+    /// Takes the turn back, and settles the last call if it is not settled.
+    async fn give_up(&mut self, call: Option<(OpenCall, Used)>, error: CompletionError) -> CompletionError {
+        self.tell_way(None);
+        let (turn, trace) = (self.turn.take().flatten(), self.trace.take());
+        match call {
+            Some((call, used)) => {
+                record::withdraw(self.engine, super::Ending { turn, call, trace }, used, &error).await;
+            }
+            None => {
+                record::withdraw_turn(self.engine, turn, trace.map(|trace| (trace, Ended::without_answer(&error))))
+                    .await
+            }
+        }
+        error
+    }
+
+    fn trace_failure(
+        &mut self,
+        attempt: &Attempt,
+        failure: &AttemptFailure,
+        then: &'static str,
+        settlement: Option<&Settlement>,
+    ) {
+        let is_only_one = then == Next::End.as_str() && !self.course.notes.is_worth_telling();
+        let ended = self.engine.clock.now();
+        if let Some(trace) = self.trace.as_mut().filter(|_| !is_only_one) {
+            trace.failed(&FailedAttempt {
+                attempt,
+                ended,
+                reason: failure.error.to_string(),
+                kind: failure.error.failure().as_str(),
+                status: failure.error.status(),
+                then,
+                settlement,
+            });
+        }
+    }
+
+    fn tell_way(&self, answered_by: Option<&Target>) {
+        self.prepared.command.trace.tell_way(WayTold::of(answered_by, &self.course.notes));
+    }
+}
+
+/// Of a provider's failure and of why no other call could be made, what the client is told: a limit that stands in the way of a
+/// second try is no news to it, a store that fails is.
+fn first_of(failure: CompletionError, error: CompletionError) -> CompletionError {
+    match error {
+        CompletionError::Store(_) | CompletionError::BadRequest(_) => error,
+        _ => failure,
+    }
+}
