@@ -10,6 +10,7 @@ pub mod document;
 mod embedding;
 mod expiry;
 mod index;
+mod patience;
 pub mod quote;
 mod recall;
 mod remember;
@@ -32,6 +33,7 @@ use tokio::sync::Notify;
 use crate::traces::candidate;
 
 pub use index::{MemoryIndex, PrepareError};
+use patience::Patience;
 use quote::QuoteFormat;
 pub use recall::{Considered, Found, RecallError, RecallRequest, Recollection, legs};
 pub(crate) use remember::of_messages;
@@ -118,6 +120,7 @@ pub struct Memory {
     /// The embedder whose vectors this process makes of what was there before it, and when it last noted how far it is.
     backfilled: Mutex<Option<(EmbedderId, Timestamp)>>,
     questions: Mutex<VecDeque<(ContentHash, Embedding)>>,
+    patience: Patience,
     /// Something was put into the outbox by this process.
     pub(crate) written: Notify,
 }
@@ -133,6 +136,7 @@ impl Memory {
             active: RwLock::default(),
             backfilled: Mutex::default(),
             questions: Mutex::default(),
+            patience: Patience::default(),
             written: Notify::new(),
         }
     }

@@ -211,6 +211,10 @@ pub(crate) fn run() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    // `privet … | head` ends quietly when the reader has enough. A server outlives whoever reads its log.
+    if !matches!(cli.command, Command::Serve { .. }) {
+        sigpipe::reset();
+    }
     // Before there are threads: the process is to have little memory.
     if let Command::ReadDocument { job } = &cli.command {
         let done = apart::run(job, std::io::stdin().lock(), std::io::stdout().lock());

@@ -35,9 +35,9 @@ pub use idempotency::{Claimed, IdempotencyClaim, KeptAnswer};
 pub use import::LessonImport;
 pub use ledger::{CallKind, Charge, Hold, Outcome, Settlement, UsageSource};
 pub use memory::{
-    Coverage, EMBEDDER_COMPLETE, EmbeddedIndex, Embedder, EmbedderState, Forgotten, FormerText, MemoryCheck,
-    MemoryCursor, MemoryDrift, MemoryList, MemoryPage, MemoryUpdate, MissingTexts, NewEmbedder, OutboxDepth,
-    OutboxTask,
+    Coverage, Document, DocumentList, DocumentPage, EMBEDDER_COMPLETE, EmbeddedIndex, Embedder, EmbedderState,
+    Forgotten, FormerText, MemoryCheck, MemoryCursor, MemoryDrift, MemoryList, MemoryPage, MemoryUpdate, MissingTexts,
+    NewEmbedder, OutboxDepth, OutboxTask,
 };
 pub use migration::{MigrationPlan, PendingMigration};
 pub use postgres_url::PostgresUrl;

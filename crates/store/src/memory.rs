@@ -4,12 +4,14 @@
 pub(crate) mod change;
 mod check;
 mod codes;
+mod document;
 mod embedded;
 mod embedder;
 mod list;
 mod outbox;
 mod owner;
 mod record;
+mod refusal;
 pub(crate) mod rows;
 mod statements;
 mod vector;
@@ -24,6 +26,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::types::Uuid;
 
 pub use check::{MemoryCheck, MemoryDrift};
+pub use document::{Document, DocumentList, DocumentPage};
 pub use embedded::EmbeddedIndex;
 pub use embedder::{EMBEDDER_COMPLETE, Embedder, EmbedderState, NewEmbedder};
 pub use list::{FormerText, MemoryCursor, MemoryList, MemoryPage};

@@ -172,7 +172,10 @@ async fn scripted(
     content: impl FnOnce(&Request, &Behaviour, u64) -> (Content, Usage),
 ) -> Response<MockBody> {
     let Admission { behaviour, epoch, serial } = admission;
-    let behaviour = behaviour.unwrap_or_default();
+    let mut behaviour = behaviour.unwrap_or_default();
+    if behaviour.refuses(&request.body) {
+        behaviour = Arc::new(Behaviour { status: Some(400), ..(*behaviour).clone() });
+    }
     let mut call = Call::new(Arc::clone(shared), epoch, request.model.clone(), behaviour.bill_on_cancel);
     let (content, usage) = content(&request, &behaviour, serial);
     let fails = behaviour.status.is_some_and(|status| status >= 400);

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use privet_domain::id::EmbedderId;
 use privet_domain::memory::embedder::Purpose;
@@ -157,6 +158,9 @@ impl Engine {
         if let Some(known) = memory.known_question(key) {
             return Ok(known);
         }
+        if let Some(pause) = memory.patience.pause(Instant::now()) {
+            return Err(format!("the embedder was too slow for the last questions; it is asked again in {pause:.1?}"));
+        }
         let to_embed = ToEmbed {
             caller: request.caller,
             embedder,
@@ -167,8 +171,14 @@ impl Engine {
         let mut embedded = Vec::with_capacity(1);
         let embedding = self.embed_texts(&memory.settings, to_embed, &mut embedded);
         match timeout(memory.settings.embed_timeout, embedding).await {
-            Ok(done) => done.map_err(|error| error.to_string())?,
-            Err(_) => return Err(format!("the embedder took longer than {:?}", memory.settings.embed_timeout)),
+            Ok(done) => {
+                memory.patience.answered();
+                done.map_err(|error| error.to_string())?;
+            }
+            Err(_) => {
+                memory.patience.was_late(Instant::now());
+                return Err(format!("the embedder took longer than {:?}", memory.settings.embed_timeout));
+            }
         }
         let embedding = embedded.into_iter().next().ok_or_else(|| "the embedder gave no vector".to_owned())?;
         memory.keep_question(key, embedding.clone());

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use privet_domain::id::{ApiKeyId, ProjectId};
 use privet_domain::memory::embedder::{EmbedError, Purpose};
-use privet_domain::memory::{ContentHash, Embedding, IndexError, IndexedMemory, MemoryId, VectorIndex as _};
+use privet_domain::memory::{
+    ContentHash, Embedding, IndexError, IndexedMemory, IndexedPart, MemoryId, VectorIndex as _,
+};
 use privet_domain::scope::Scopes;
 use privet_domain::time::Timestamp;
 use privet_store::{Embedder, EmbedderState, OutboxTask, ShownProject, StoreError};
@@ -230,23 +232,35 @@ impl Memory {
         memories: &mut [IndexedMemory],
     ) -> Result<Option<Unembedded>, StepError> {
         let mut known: HashMap<ContentHash, Embedding> = self.known_vectors(embedder, memories).await?;
+        let parts = memories.iter().flat_map(|memory| &memory.parts);
+        let unknown: Vec<i64> = parts.filter(|part| !known.contains_key(&part.hash)).map(|part| part.number).collect();
+        let refused = self.store.refusals(embedder.id, &unknown).await?;
         let mut missing: HashMap<ProjectId, HashMap<ContentHash, String>> = HashMap::new();
         for memory in memories.iter() {
-            for part in memory.parts.iter().filter(|part| !known.contains_key(&part.hash)) {
+            let is_missing = |part: &&IndexedPart| !known.contains_key(&part.hash) && !refused.contains(&part.number);
+            for part in memory.parts.iter().filter(is_missing) {
                 let of_project = missing.entry(memory.scope.project).or_default();
                 of_project.entry(part.hash).or_insert_with(|| part.text.clone());
             }
         }
-        let mut unembedded = None;
+        let (mut unembedded, mut refusing) = (None, HashSet::new());
         for (project, texts) in missing {
             let caller = self.payer(project).await?;
             let (hashes, texts): (Vec<ContentHash>, Vec<String>) = texts.into_iter().unzip();
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             let (embedded, failure) = self.embed_or_skip(engine, &caller, embedder, &texts).await;
-            known.extend(hashes.into_iter().zip(embedded).filter_map(|(hash, embedding)| Some((hash, embedding?))));
+            for (hash, embedding) in hashes.into_iter().zip(embedded) {
+                match embedding {
+                    Some(embedding) => drop(known.insert(hash, embedding)),
+                    None => drop(refusing.insert(hash)),
+                }
+            }
             let left = failure.map(|error| Unembedded { projects: HashSet::from([project]), error });
             unembedded = Unembedded::joined(unembedded, left);
         }
+        let parts = memories.iter().flat_map(|memory| &memory.parts);
+        let refusing: Vec<i64> = parts.filter(|part| refusing.contains(&part.hash)).map(|part| part.number).collect();
+        self.store.note_refusals(embedder.id, &refusing).await?;
         for part in memories.iter_mut().flat_map(|memory| &mut memory.parts) {
             if let Some(embedding) = known.get(&part.hash) {
                 part.vectors.push((embedder.id, embedding.clone()));

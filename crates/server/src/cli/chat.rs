@@ -68,7 +68,7 @@ pub(super) async fn run(args: ChatArgs) -> Result<(), Exit> {
     if let Err(error) = answers {
         return Err(unreachable(&url, &error));
     }
-    let (key, temporary) = key(args.key.as_ref(), &config).await?;
+    let (key, temporary) = key(args.key.as_ref(), &config, Scope::Chat).await?;
     let mut session = Session { client, url, key, model: args.model, conversation: args.conversation };
     let outcome = match &args.message {
         Some(message) => session.ask(message).await,
@@ -81,8 +81,12 @@ pub(super) async fn run(args: ChatArgs) -> Result<(), Exit> {
     outcome
 }
 
-/// The key that was given or is configured; else one that [`revoke`] ends.
-pub(super) async fn key(given: Option<&String>, config: &Config) -> Result<(SecretString, Option<String>), Exit> {
+/// The key that was given or is configured; else one of this scope, which [`revoke`] ends.
+pub(super) async fn key(
+    given: Option<&String>,
+    config: &Config,
+    scope: Scope,
+) -> Result<(SecretString, Option<String>), Exit> {
     if let Some(key) = given {
         return Ok((SecretString::from(key.clone()), None));
     }
@@ -91,7 +95,7 @@ pub(super) async fn key(given: Option<&String>, config: &Config) -> Result<(Secr
     }
     let now = SystemClock.now();
     let request = KeyRequest {
-        scopes: Scopes::of(&[Scope::Chat]),
+        scopes: Scopes::of(&[scope]),
         expires_at: Some(now.after(KEY_LIFE)),
         ..KeyRequest::named(CHAT_KEY_NAME)
     };

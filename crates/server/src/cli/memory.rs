@@ -31,9 +31,11 @@ enum MemoryCommand {
     Search(search::SearchArgs),
     /// List what is remembered, newest first
     List(browse::ListArgs),
+    /// List the documents that are remembered, the latest added first
+    Documents(browse::DocumentsArgs),
     /// Show a memory with the texts that it had before
     Show(browse::ShowArgs),
-    /// Delete a memory, or all of a user or of a conversation
+    /// Delete a memory, or all of a user, a conversation or a document
     Delete(browse::DeleteArgs),
     /// Write what is remembered as JSON lines
     Export(exchange::ExportArgs),
@@ -58,6 +60,7 @@ pub(super) async fn run(args: MemoryArgs) -> Result<(), Exit> {
     match args.command {
         MemoryCommand::Search(args) => Box::pin(search::run(common, args)).await,
         MemoryCommand::List(args) => browse::list(common, args).await,
+        MemoryCommand::Documents(args) => browse::documents(common, args).await,
         MemoryCommand::Show(args) => browse::show(common, args).await,
         MemoryCommand::Delete(args) => browse::delete(common, args).await,
         MemoryCommand::Export(args) => exchange::export(common, args).await,

@@ -14,7 +14,7 @@ use secrecy::SecretString;
 
 use super::error::ConfigError;
 use super::layers::Layers;
-use super::setting::{Shown, Value, count};
+use super::setting::{Shown, Value, count, duration};
 
 /// Models whose dimensions are known: those of OpenAI, Gemini, and what Ollama's library has most of.
 const KNOWN_DIMENSIONS: [(&str, usize); 8] = [
@@ -37,6 +37,7 @@ pub(super) fn memory(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Option<M
     let (embedder, dimensions) = (value("memory.embedder"), value("memory.dimensions"));
     let model = embedder.parse(model)?;
     let own = dimensions.parse(|text| if text.is_empty() { Ok(None) } else { count(text).map(Some) })?;
+    let embed_timeout = value("memory.embed_timeout").parse(duration)?;
     let format = value("memory.format").parse(format)?;
     let tokens = value("memory.tokens").parse(count)?;
     let recency = value("memory.half_life").parse(half_life)?;
@@ -60,6 +61,7 @@ pub(super) fn memory(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Option<M
             ..PackBudget::default()
         },
         recency,
+        embed_timeout,
         format,
         weights: Weights::measured(Representation::Text, Representation::Window, []),
         ..MemorySettings::default()

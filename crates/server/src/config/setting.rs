@@ -78,6 +78,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     open("memory.enabled", &["PRIVET_MEMORY_ENABLED"], "true"),
     open("memory.embedder", &["PRIVET_MEMORY_EMBEDDER"], ""),
     open("memory.dimensions", &["PRIVET_MEMORY_DIMENSIONS"], ""),
+    open("memory.embed_timeout", &["PRIVET_MEMORY_EMBED_TIMEOUT"], "3s"),
     open("memory.tokens", &["PRIVET_MEMORY_TOKENS"], "1600"),
     open("memory.half_life", &["PRIVET_MEMORY_HALF_LIFE"], "off"),
     open("memory.qdrant_url", &["PRIVET_MEMORY_QDRANT_URL"], ""),

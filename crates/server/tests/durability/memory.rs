@@ -105,7 +105,8 @@ impl Stand {
             .arg(self.server.data_dir().join("for-the-command-line.toml"))
             .env_clear()
             .env("OPENAI_API_KEY", "sk-canary")
-            .env("OPENAI_BASE_URL", format!("{}/v1", self.mock.base_url()));
+            .env("OPENAI_BASE_URL", format!("{}/v1", self.mock.base_url()))
+            .env("PRIVET_LISTEN", self.server.url().trim_start_matches("http://"));
         std::fs::write(
             self.server.data_dir().join("for-the-command-line.toml"),
             format!("[memory]\nembedder = \"openai/{SMALL}\"\n"),
@@ -221,6 +222,13 @@ async fn reindexing_goes_on_over_kills_while_everything_is_found_and_written() {
         !refused.status.success() && message.contains("texts") && message.contains('$'),
         "the cost first: {message}"
     );
+    stand.mock.script_model(LARGE, Behaviour { dimensions: Some(7), ..Behaviour::default() });
+    let tried = stand.privet(&["memory", "reindex", "--yes", "--embedder", &format!("openai/{LARGE}")]).await;
+    let message = String::from_utf8_lossy(&tried.stderr).into_owned();
+    assert!(!tried.status.success() && message.contains("nothing was begun") && message.contains("7 dimensions"), "{message}");
+    let mut database = stand.database().await;
+    assert_eq!(number(&mut database, "SELECT COUNT(*) FROM embedders").await, 1, "an embedder is tried first");
+    drop(database);
     // Each call takes a while, so that there is something to interrupt.
     stand.mock.script_model(LARGE, Behaviour::new().first_byte_delay_ms(700));
     for _ in 0..3 {
