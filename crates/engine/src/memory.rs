@@ -14,6 +14,7 @@ mod patience;
 pub mod quote;
 mod recall;
 mod remember;
+mod second_look;
 mod worker;
 
 use std::collections::VecDeque;
@@ -74,8 +75,10 @@ pub struct MemorySettings {
     pub leg_candidates: usize,
     /// How recalled texts are written.
     pub format: QuoteFormat<'static>,
-    /// A question is searched by its words alone when its embedding takes longer.
-    pub embed_timeout: Duration,
+    /// The model that judges the best candidates anew, as a client would name it.
+    pub reranker: Option<String>,
+    /// A question is searched by its words alone when its embedding takes longer, and keeps its order when the reranker does.
+    pub question_timeout: Duration,
 }
 
 impl Default for MemorySettings {
@@ -89,7 +92,8 @@ impl Default for MemorySettings {
             budget: PackBudget::default(),
             leg_candidates: 50,
             format: QuoteFormat::Entries,
-            embed_timeout: Duration::from_secs(3),
+            reranker: None,
+            question_timeout: Duration::from_secs(3),
         }
     }
 }
@@ -121,6 +125,7 @@ pub struct Memory {
     backfilled: Mutex<Option<(EmbedderId, Timestamp)>>,
     questions: Mutex<VecDeque<(ContentHash, Embedding)>>,
     patience: Patience,
+    reranker_patience: Patience,
     /// Something was put into the outbox by this process.
     pub(crate) written: Notify,
 }
@@ -137,6 +142,7 @@ impl Memory {
             backfilled: Mutex::default(),
             questions: Mutex::default(),
             patience: Patience::default(),
+            reranker_patience: Patience::default(),
             written: Notify::new(),
         }
     }

@@ -114,6 +114,24 @@ impl HttpProvider {
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) })
     }
 
+    /// Calls `/rerank` beside OpenAI's dialect, with a body that is written already.
+    ///
+    /// # Errors
+    /// When it fails, or the provider has none.
+    pub async fn rerank(
+        &self,
+        body: Bytes,
+        trace_parent: Option<&TraceParent>,
+    ) -> Result<UpstreamAnswer, ProviderError> {
+        if self.settings.kind != ProviderKind::OpenAi {
+            return Err(ProviderError::NotOffered { provider: self.settings.name.clone(), what: "reranking" });
+        }
+        let (response, limits) = self.send(Method::POST, self.url("/rerank")?, Some(body), trace_parent).await?;
+        let headers = headers_for_client(response.headers());
+        let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
+        Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) })
+    }
+
     /// The provider's models, by its own names.
     ///
     /// # Errors

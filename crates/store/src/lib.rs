@@ -37,7 +37,7 @@ pub use ledger::{CallKind, Charge, Hold, Outcome, Settlement, UsageSource};
 pub use memory::{
     Coverage, Document, DocumentList, DocumentPage, EMBEDDER_COMPLETE, EmbeddedIndex, Embedder, EmbedderState,
     Forgotten, FormerText, MemoryCheck, MemoryCursor, MemoryDrift, MemoryList, MemoryPage, MemoryUpdate, MissingTexts,
-    NewEmbedder, OutboxDepth, OutboxTask,
+    NewEmbedder, OutboxDepth, OutboxTask, RememberedHistory,
 };
 pub use migration::{MigrationPlan, PendingMigration};
 pub use postgres_url::PostgresUrl;

@@ -183,6 +183,8 @@ pub struct Candidate<I, R> {
     pub sparse: Option<f64>,
     /// What the record's age multiplied the score by, where it did.
     pub recency: Option<f64>,
+    /// How well it fits by a reranker, between 0 and 1, where one judged it. Then it is what the record is ranked by.
+    pub reranked: Option<f64>,
     /// What each leg said, in order of the legs.
     pub legs: Vec<LegScore<R>>,
 }
@@ -258,7 +260,7 @@ fn candidate<I, R>(id: I, legs: Vec<(u16, LegScore<R>)>, whole: f64) -> Candidat
             winner.counts = true;
         }
     }
-    Candidate { id, score: fused, fused, dense, sparse, recency: None, legs }
+    Candidate { id, score: fused, fused, dense, sparse, recency: None, reranked: None, legs }
 }
 
 fn sort<I: Ord, R>(candidates: &mut [Candidate<I, R>]) {

@@ -317,6 +317,17 @@ pub fn line(name: Option<&str>, role: Option<&str>, text: &str) -> String {
     }
 }
 
+/// A longer text is a document and no message: only its beginning is remembered.
+const MESSAGE_BYTES_MAX: usize = 32 * 1024;
+
+/// What is remembered of a message; `None` if it says nothing.
+#[must_use]
+pub fn remembered_text(message: &str) -> Option<&str> {
+    let text = message.trim();
+    let text = text.get(..text.floor_char_boundary(MESSAGE_BYTES_MAX)).unwrap_or(text);
+    (!text.is_empty()).then_some(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ mod browse;
 mod check;
 mod eval;
 mod exchange;
+mod history;
 mod line;
 mod make;
 mod on_server;
@@ -41,6 +42,8 @@ enum MemoryCommand {
     Export(exchange::ExportArgs),
     /// Remember what was exported; what is there already stays as it is
     Import(exchange::ImportArgs),
+    /// Remember what stands in the history and not in memory: what was said before memory was there, or was imported
+    Remember(history::RememberArgs),
     /// Judge what is found: recall@k, nDCG@k and MRR by legs and languages, with intervals of 95 %
     Eval(eval::EvalArgs),
     /// Compare what is remembered with its index, both ways; drift is exit code 1
@@ -65,6 +68,7 @@ pub(super) async fn run(args: MemoryArgs) -> Result<(), Exit> {
         MemoryCommand::Delete(args) => browse::delete(common, args).await,
         MemoryCommand::Export(args) => exchange::export(common, args).await,
         MemoryCommand::Import(args) => exchange::import(common, args).await,
+        MemoryCommand::Remember(args) => history::remember(common, args).await,
         MemoryCommand::Eval(args) => Box::pin(eval::run(common, args)).await,
         MemoryCommand::Check { repair: false } => check::run(common, Mending::Count).await,
         MemoryCommand::Check { repair: true } => check::run(common, Mending::Differing).await,

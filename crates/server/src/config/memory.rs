@@ -37,7 +37,8 @@ pub(super) fn memory(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Option<M
     let (embedder, dimensions) = (value("memory.embedder"), value("memory.dimensions"));
     let model = embedder.parse(model)?;
     let own = dimensions.parse(|text| if text.is_empty() { Ok(None) } else { count(text).map(Some) })?;
-    let embed_timeout = value("memory.embed_timeout").parse(duration)?;
+    let reranker = value("memory.reranker").text.clone();
+    let question_timeout = value("memory.question_timeout").parse(duration)?;
     let format = value("memory.format").parse(format)?;
     let tokens = value("memory.tokens").parse(count)?;
     let recency = value("memory.half_life").parse(half_life)?;
@@ -61,7 +62,8 @@ pub(super) fn memory(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Option<M
             ..PackBudget::default()
         },
         recency,
-        embed_timeout,
+        reranker: Some(reranker).filter(|model| !model.is_empty()),
+        question_timeout,
         format,
         weights: Weights::measured(Representation::Text, Representation::Window, []),
         ..MemorySettings::default()

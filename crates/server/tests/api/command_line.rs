@@ -329,6 +329,11 @@ async fn a_database_of_the_lesson_is_imported_once_and_goes_on() {
     assert_eq!(stand.lesson(body).await.status, 200);
     assert_eq!(stand.sent_thread(), ["user: Hey", "assistant: Hello Adam", "user: Who am I?"]);
 
+    let remembered = stand.privet(&["memory", "remember"]).await;
+    assert!(out(&remembered).starts_with("2 messages are remembered now"), "{remembered:?}");
+    let found = stand.privet(&["memory", "search", "hello", "--json"]).await;
+    assert!(out(&found).contains("Hello Adam"), "{found:?}");
+
     for wrong in ["/nonexistent/database.db", crate::stand::PRIVET] {
         let refused = stand.privet(&["conversations", "import", wrong]).await;
         assert_eq!(refused.status.code(), Some(1), "{wrong}: {refused:?}");

@@ -165,7 +165,7 @@ async fn a_text_that_the_embedder_refuses_is_found_by_its_words_and_not_bought_a
 
 #[tokio::test]
 async fn a_slow_embedder_holds_up_two_questions_and_not_every_one() {
-    let stand = Stand::with_config(&format!("{WITH_EMBEDDER}embed_timeout = \"500ms\"\n")).await;
+    let stand = Stand::with_config(&format!("{WITH_EMBEDDER}question_timeout = \"500ms\"\n")).await;
     stand.memories(Method::POST, "", json!({"text": "My cat is called Filemon."})).await;
     stand.until_embedded("cat").await;
     stand.mock.script_model("text-embedding-3-small", Behaviour { hang: true, ..Behaviour::default() });
@@ -178,6 +178,51 @@ async fn a_slow_embedder_holds_up_two_questions_and_not_every_one() {
     assert!(third["degraded"].as_str().unwrap().contains("asked again in"), "{third}");
     assert_eq!(third["items"][0]["text"], "My cat is called Filemon.");
     assert_eq!(stand.mock.requests().len(), asked, "the embedder is left alone");
+}
+
+#[tokio::test]
+async fn a_reranker_orders_what_was_found_and_one_that_fails_or_is_late_leaves_it() {
+    let config = "[memory]\nreranker = \"openai/rerank-1\"\nquestion_timeout = \"500ms\"\n";
+    let stand = Stand::with_config(config).await;
+    let long = "The cat, the cat and the cat: of all that was said of it nothing is as long as this.";
+    stand.memories(Method::POST, "", json!([{"text": long}, {"text": "Our cat sleeps."}])).await;
+    let search = async |query: &str| {
+        let body = json!({"query": query, "explain": true});
+        stand.memories(Method::POST, "/search", body).await.json()
+    };
+    let found = search("our cat").await;
+    assert_eq!((&found["items"][0]["text"], &found["degraded"]), (&json!("Our cat sleeps."), &Value::Null), "{found}");
+    let scores = |found: &Value| -> Vec<f64> {
+        let items = found["items"].as_array().unwrap();
+        items.iter().map(|item| item["explain"]["reranked"].as_f64().unwrap()).collect()
+    };
+    assert!(scores(&found)[0] > scores(&found)[1], "{found}");
+    assert_eq!(stand.sent().body["documents"].as_array().map(Vec::len), Some(2));
+    // What nothing is owed for is written a moment later.
+    let in_the_ledger = async {
+        while !stand.get("/api/usage").await.json()["by_model"].to_string().contains("rerank-1") {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), in_the_ledger).await.unwrap();
+
+    // Whatever the model says is the order; numbers that are no probabilities become some.
+    let last_first = json!({"results": [{"index": 1, "relevance_score": 3.5}, {"index": 0, "relevance_score": -1.0}]});
+    stand.mock.script_once(Behaviour { raw_body: Some(last_first.to_string()), ..Behaviour::default() });
+    let turned = search("our cat").await;
+    assert_eq!(turned["items"][0]["text"], long, "{turned}");
+    assert!(scores(&turned).iter().all(|score| (0.0..=1.0).contains(score)), "{turned}");
+
+    for (behaviour, why) in [
+        (Behaviour::error(500), "the reranker failed"),
+        (Behaviour { raw_body: Some("{}".to_owned()), ..Behaviour::default() }, "the reranker failed"),
+        (Behaviour { hang: true, ..Behaviour::default() }, "longer than 500ms"),
+    ] {
+        stand.mock.script_once(behaviour);
+        let found = search("our cat").await;
+        assert!(found["degraded"].as_str().unwrap().contains(why), "{found}");
+        assert_eq!(found["items"].as_array().map(Vec::len), Some(2));
+    }
 }
 
 #[tokio::test]

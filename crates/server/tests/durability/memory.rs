@@ -225,7 +225,10 @@ async fn reindexing_goes_on_over_kills_while_everything_is_found_and_written() {
     stand.mock.script_model(LARGE, Behaviour { dimensions: Some(7), ..Behaviour::default() });
     let tried = stand.privet(&["memory", "reindex", "--yes", "--embedder", &format!("openai/{LARGE}")]).await;
     let message = String::from_utf8_lossy(&tried.stderr).into_owned();
-    assert!(!tried.status.success() && message.contains("nothing was begun") && message.contains("7 dimensions"), "{message}");
+    assert!(
+        !tried.status.success() && message.contains("nothing was begun") && message.contains("7 dimensions"),
+        "{message}"
+    );
     let mut database = stand.database().await;
     assert_eq!(number(&mut database, "SELECT COUNT(*) FROM embedders").await, 1, "an embedder is tried first");
     drop(database);
