@@ -14,6 +14,7 @@ mod keys;
 mod kill;
 mod memory;
 mod migrate;
+mod models;
 mod prompts;
 mod seed;
 mod traces;
@@ -110,6 +111,8 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// List the models that the price book knows: what they can do, what they cost, and until when they are served
+    Models(models::ModelsArgs),
     /// Show what was spent: by key, user, model and day, and where the budgets stand
     Usage(usage::UsageArgs),
     /// List traces, show one as a tree, or follow them as they come
@@ -247,6 +250,7 @@ async fn dispatch(command: Command) -> Result<(), Exit> {
         Command::Prompts { common, command } => prompts::run(&common, command).await,
         Command::Config { common, command } => config::run(&common, &command),
         Command::Migrate { common, dry_run } => migrate::run(&common, dry_run).await,
+        Command::Models(args) => models::run(&args),
         Command::Usage(args) => usage::run(args).await,
         Command::Traces { common, command } => traces::run(&common, command).await,
         Command::Explain(args) => usage::explain(args).await,
