@@ -1,11 +1,15 @@
 //! Memory: what was said or read is kept, found again by its words and its meaning, and told to a model as data.
 //!
 //! `remember` makes memories of the messages of a turn; the store keeps them in the turn's own transaction, with an entry in the
-//! outbox. `worker` follows the outbox and has vectors made by the embedder (`embedding`). `recall` searches, joins what the legs
+//! outbox. `worker` follows the outbox and has vectors made by the embedder (`embedding`); `describer` has further descriptions made by a
+//! model (`describing`), where that is asked for. `recall` searches, joins what the legs
 //! found, and packs what fits; `quote` writes it for a prompt.
 
 mod backfill;
 pub mod check;
+mod describer;
+mod describing;
+mod description;
 pub mod document;
 mod embedding;
 mod expiry;
@@ -31,6 +35,7 @@ use tokio::sync::Notify;
 
 use crate::traces::candidate;
 
+pub use describer::DescriberSettings;
 pub use index::{MemoryIndex, PrepareError};
 use quote::QuoteFormat;
 pub use recall::{Considered, Found, RecallError, RecallRequest, Recollection, legs};
@@ -58,6 +63,8 @@ pub struct EmbedderSettings {
 pub struct MemorySettings {
     /// What makes vectors; without it memory is found by its words alone.
     pub embedder: Option<EmbedderSettings>,
+    /// What describes memories in other words; without it nobody does.
+    pub describer: Option<DescriberSettings>,
     /// What is put before texts.
     pub prefixes: Prefixes,
     /// What one call of the embedder takes.
@@ -80,9 +87,10 @@ impl Default for MemorySettings {
     fn default() -> Self {
         Self {
             embedder: None,
+            describer: None,
             prefixes: Prefixes::default(),
             limits: EmbedLimits::default(),
-            weights: Weights::measured(Representation::Text, Representation::Window, []),
+            weights: Weights::measured(Representation::Text, Representation::Window, Representation::DESCRIPTIONS),
             recency: None,
             budget: PackBudget::default(),
             leg_candidates: 50,
@@ -120,6 +128,8 @@ pub struct Memory {
     questions: Mutex<VecDeque<(ContentHash, Embedding)>>,
     /// Something was put into the outbox by this process.
     pub(crate) written: Notify,
+    /// Something waits for its description.
+    undescribed: Notify,
 }
 
 impl Memory {
@@ -134,6 +144,7 @@ impl Memory {
             backfilled: Mutex::default(),
             questions: Mutex::default(),
             written: Notify::new(),
+            undescribed: Notify::new(),
         }
     }
 

@@ -35,8 +35,8 @@ pub use idempotency::{Claimed, IdempotencyClaim, KeptAnswer};
 pub use import::LessonImport;
 pub use ledger::{CallKind, Charge, Hold, Outcome, Settlement, UsageSource};
 pub use memory::{
-    Coverage, DescriptionCounts, DescriptionTask, EMBEDDER_COMPLETE, EmbeddedIndex, Embedder, EmbedderState, Forgotten,
-    FormerText, MemoryCheck, MemoryCursor, MemoryDrift, MemoryList, MemoryPage, MemoryUpdate, MissingTexts,
+    Again, Coverage, DescriptionCounts, DescriptionTask, EMBEDDER_COMPLETE, EmbeddedIndex, Embedder, EmbedderState,
+    Forgotten, FormerText, MemoryCheck, MemoryCursor, MemoryDrift, MemoryList, MemoryPage, MemoryUpdate, MissingTexts,
     NewEmbedder, OutboxDepth, OutboxTask,
 };
 pub use migration::{MigrationPlan, PendingMigration};

@@ -25,7 +25,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::types::Uuid;
 
 pub use check::{MemoryCheck, MemoryDrift};
-pub use description::{DescriptionCounts, DescriptionTask};
+pub use description::{Again, DescriptionCounts, DescriptionTask};
 pub use embedded::EmbeddedIndex;
 pub use embedder::{EMBEDDER_COMPLETE, Embedder, EmbedderState, NewEmbedder};
 pub use list::{FormerText, MemoryCursor, MemoryList, MemoryPage};

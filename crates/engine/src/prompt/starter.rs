@@ -9,6 +9,7 @@ use privet_store::Starter;
 use serde_json::Map;
 
 use super::{Editor, NewPrompt, PromptError, Prompts};
+use crate::Engine;
 
 /// The prompt that `/api/chat` puts in front of the thread.
 pub const ANSWER: &str = "Answer";
@@ -52,6 +53,21 @@ impl Prompts {
             self.store.note_begun_prompts(project, starter, now).await?;
         }
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert((project, starter));
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Sees to it that the project got its prompts to begin with: those that anything here is done by.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn begin_prompts(&self, project: ProjectId) -> Result<(), PromptError> {
+        let now = self.clock.now();
+        self.prompts.ensure_begun(project, Starter::Chat, now).await?;
+        if self.memory.as_ref().is_some_and(|memory| memory.settings.describer.is_some()) {
+            self.prompts.ensure_begun(project, Starter::Describing, now).await?;
+        }
         Ok(())
     }
 }

@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use privet_domain::id::ProjectId;
-use privet_domain::memory::{Memory, MemoryId, MemoryKind, NewRepresentation, Representation};
+use privet_domain::memory::{Memory, MemoryId, MemoryKind, MemoryScope, NewRepresentation, Representation};
 use privet_domain::time::Timestamp;
 use serde::Serialize;
 use sqlx::types::Uuid;
 use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
 
 use super::list::{IDS_OF_A_QUERY, padded, places};
+use super::owner::Owner;
 use super::record::{COLUMNS, MemoryRow};
 use super::rows::MemoryRows;
 use crate::db::{Store, reading, writing};
@@ -32,6 +33,8 @@ const QUEUE: &str = "INSERT INTO memory_descriptions (memory_id, project_id, sai
 const QUEUED_ALREADY: &str = "ON CONFLICT (memory_id) DO UPDATE SET version = excluded.version, \
      generation = memory_descriptions.generation + 1, state = 'waiting', attempts = 0, due_at = excluded.due_at, \
      previous_id = NULL, next_id = NULL WHERE memory_descriptions.version < excluded.version";
+const SWEEP: &str = "SELECT id FROM memories m WHERE id < $1 \
+     AND NOT EXISTS (SELECT 1 FROM memory_outbox o WHERE o.memory_id = m.id) ORDER BY id DESC LIMIT $2";
 const NEXT_PROJECT: &str = "SELECT project_id FROM memory_descriptions WHERE state = 'waiting' AND due_at <= $2 AND project_id > $1 \
      ORDER BY project_id LIMIT 1";
 /// As in the outbox: a claim is a time before which a task is not due.
@@ -46,11 +49,17 @@ const END: &str =
     "UPDATE memory_descriptions SET state = $3 WHERE memory_id = $1 AND generation = $2 AND state = 'waiting'";
 const POSTPONE: &str = "UPDATE memory_descriptions SET due_at = $3, attempts = $4 \
      WHERE memory_id = $1 AND generation = $2 AND state = 'waiting'";
+const AGAIN: &str = "UPDATE memory_descriptions SET generation = generation + 1, state = 'waiting', attempts = 0, due_at = $2 \
+     WHERE project_id = $1 AND (state = 'given_up' OR ($3 AND state = 'made'))";
 /// The text that it was made of is another, or gone.
 const VOID: &str = "UPDATE memory_descriptions SET generation = generation + 1, state = 'waiting', attempts = 0, due_at = $2, \
      previous_id = NULL, next_id = NULL, version = (SELECT m.version FROM memories m WHERE m.id = memory_id) WHERE memory_id = $1";
 const UNDESCRIBE: &str =
     "DELETE FROM memory_representations WHERE memory_id = $1 AND kind IN ('summary', 'facts', 'questions')";
+
+const DESCRIBED_BY: &str = "SELECT EXISTS (SELECT 1 FROM memory_representations WHERE owner = $1), \
+     EXISTS (SELECT 1 FROM memory_representations WHERE owner = $2), \
+     EXISTS (SELECT 1 FROM memory_representations WHERE owner = $3)";
 
 const WAITING: &str = "waiting";
 const MADE: &str = "made";
@@ -76,6 +85,15 @@ impl DescriptionTask {
     pub fn backoff(&self) -> Duration {
         RETRY_FIRST.saturating_mul(1 << self.attempts.saturating_sub(1).min(16)).min(RETRY_LAST)
     }
+}
+
+/// Which memories of a project are to be described again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// Those that were given up.
+    GivenUp,
+    /// Those that were described, too: by another prompt or model.
+    All,
 }
 
 /// How far the descriptions of a project are. A memory that is not worth one counts nowhere.
@@ -147,7 +165,7 @@ macro_rules! define_rows {
                 given: &[NewRepresentation],
                 now: Timestamp,
             ) -> Result<(), sqlx::Error> {
-                let query = if given.iter().any(|new| is_description(new.representation)) {
+                let query = if given.iter().any(|new| Representation::DESCRIPTIONS.contains(&new.representation)) {
                     sqlx::query(NOT_WORTH).bind(memory.as_uuid())
                 } else {
                     sqlx::query(VOID).bind(memory.as_uuid()).bind(now.as_micros())
@@ -250,11 +268,6 @@ fn neighbour_of(memory: &Memory, direction: Direction) -> Option<(String, Uuid)>
     Some((select, whole))
 }
 
-/// Whether a representation describes a text in other words.
-const fn is_description(representation: Representation) -> bool {
-    matches!(representation, Representation::Summary | Representation::Facts | Representation::Questions)
-}
-
 fn bytes(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -273,7 +286,8 @@ impl Store {
         Ok(writing!(self, conn => conn.queue_descriptions(memories, bytes(bytes_min), now).await?))
     }
 
-    /// The same for some of all that is there, from behind `before` on. Gives where the next step begins; `None` at the end.
+    /// The same for some of all that is there, from behind `before` on; what stands in the outbox comes by that. Gives where the next
+    /// step begins; `None` at the end.
     ///
     /// # Errors
     /// When the database fails.
@@ -285,7 +299,7 @@ impl Store {
     ) -> Result<Option<MemoryId>, StoreError> {
         let before = before.map_or(Uuid::max(), MemoryId::as_uuid);
         let rows: Vec<Uuid> = reading!(self, pool => {
-            sqlx::query_scalar("SELECT id FROM memories WHERE id < $1 ORDER BY id DESC LIMIT $2")
+            sqlx::query_scalar(SWEEP)
                 .bind(before)
                 .bind(STEP_SWEPT)
                 .fetch_all(pool)
@@ -378,10 +392,13 @@ impl Store {
                     .execute(&mut *conn)
                     .await?;
                 let is_ours = ended.rows_affected() == 1;
-                if is_ours && !made.is_empty() {
+                if is_ours {
+                    let before = sqlx::query(UNDESCRIBE).bind(id.as_uuid()).execute(&mut *conn).await?;
                     conn.describe(id, scope, made).await?;
-                    conn.revise(&[id]).await?;
-                    conn.enqueue(&[(id, scope.project)], now).await?;
+                    if before.rows_affected() > 0 || !made.is_empty() {
+                        conn.revise(&[id]).await?;
+                        conn.enqueue(&[(id, scope.project)], now).await?;
+                    }
                 }
                 is_ours
             } else {
@@ -420,7 +437,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes that a memory cannot be described as it is. It waits no more until its text changes or [`Store::retry_descriptions`].
+    /// Notes that a memory cannot be described as it is. It waits no more until its text changes or [`Store::describe_again`].
     ///
     /// # Errors
     /// When the database fails; the task is then due again after its lease.
@@ -436,22 +453,19 @@ impl Store {
         Ok(())
     }
 
-    /// Lets those of a project wait again that were given up. Gives how many.
+    /// Lets those of a project wait again that were given up, or all. What was made stays until another is in its place. Gives how many.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn retry_descriptions(&self, project: ProjectId, now: Timestamp) -> Result<u64, StoreError> {
+    pub async fn describe_again(&self, project: ProjectId, which: Again, now: Timestamp) -> Result<u64, StoreError> {
         Ok(writing!(self, conn => {
-            sqlx::query(
-                "UPDATE memory_descriptions SET state = $3, attempts = 0, due_at = $2 WHERE project_id = $1 AND state = $4",
-            )
-            .bind(project.as_uuid())
-            .bind(now.as_micros())
-            .bind(WAITING)
-            .bind(GIVEN_UP)
-            .execute(&mut *conn)
-            .await?
-            .rows_affected()
+            sqlx::query(AGAIN)
+                .bind(project.as_uuid())
+                .bind(now.as_micros())
+                .bind(which == Again::All)
+                .execute(&mut *conn)
+                .await?
+                .rows_affected()
         }))
     }
 
@@ -485,6 +499,30 @@ impl Store {
         let of =
             |state: &str| rows.iter().find(|(known, _)| known == state).map_or(0, |(_, count)| count.unsigned_abs());
         Ok(DescriptionCounts { waiting: of(WAITING), made: of(MADE), given_up: of(GIVEN_UP) })
+    }
+
+    /// How many memories wait for a description, in all projects.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn undescribed(&self) -> Result<u64, StoreError> {
+        let waiting: i64 = reading!(self, pool => {
+            sqlx::query_scalar("SELECT COUNT(*) FROM memory_descriptions WHERE state = 'waiting'").fetch_one(pool).await
+        })?;
+        Ok(waiting.unsigned_abs())
+    }
+
+    /// Which descriptions any memory of the scope has.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn described_by(&self, scope: &MemoryScope) -> Result<Vec<Representation>, StoreError> {
+        let [summary, facts, questions] = Representation::DESCRIPTIONS.map(|kind| Owner::of(scope, kind).token());
+        let (has_summary, has_facts, has_questions): (bool, bool, bool) = reading!(self, pool => {
+            sqlx::query_as(DESCRIBED_BY).bind(summary).bind(facts).bind(questions).fetch_one(pool).await
+        })?;
+        let there = Representation::DESCRIPTIONS.into_iter().zip([has_summary, has_facts, has_questions]);
+        Ok(there.filter(|(_, is_there)| *is_there).map(|(kind, _)| kind).collect())
     }
 
     /// How a memory is described, in the order of kinds and parts: what was given or made beside its own text and its window. Empty

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use privet_domain::id::{DocumentId, ProjectId};
 use privet_domain::memory::{MemoryId, MemoryKind, MemoryScope, NewMemory, NewRepresentation, Representation};
-use privet_store::{DescriptionCounts, DescriptionTask, Forgotten, MemoryUpdate, Store};
+use privet_store::{Again, DescriptionCounts, DescriptionTask, Forgotten, MemoryUpdate, Store};
 
 use crate::bed::{Bed, at, on_both_databases, project};
 use crate::memories::{note, talked, texts};
@@ -16,6 +16,7 @@ on_both_databases!(
     what_failed_waits_longer_each_time_and_what_was_given_up_only_for_a_call,
     projects_are_passed_one_after_the_other,
     a_description_of_an_old_text_is_refused_and_made_anew,
+    what_is_described_again_keeps_what_it_has_until_then,
     a_text_that_became_too_short_waits_no_more,
     an_answer_is_shown_with_its_question_and_a_piece_between_its_neighbours,
     what_was_made_with_a_text_in_view_goes_when_that_changes_or_goes,
@@ -125,8 +126,8 @@ async fn what_failed_waits_longer_each_time_and_what_was_given_up_only_for_a_cal
     assert_eq!(task.attempts, 4, "an attempt that does not count");
     store.give_up_description(&task).await.unwrap();
     assert!(claim(&store, scope.project, 99_999).await.is_empty());
-    assert_eq!(store.retry_descriptions(ProjectId::new(), at(second)).await.unwrap(), 0);
-    assert_eq!(store.retry_descriptions(scope.project, at(second)).await.unwrap(), 1);
+    assert_eq!(store.describe_again(ProjectId::new(), Again::All, at(second)).await.unwrap(), 0);
+    assert_eq!(store.describe_again(scope.project, Again::GivenUp, at(second)).await.unwrap(), 1);
     assert_eq!(claim(&store, scope.project, second).await[0].attempts, 1);
     store.release_descriptions(at(second)).await.unwrap();
     assert_eq!(claim(&store, scope.project, second).await.len(), 1, "who had it is dead");
@@ -167,6 +168,25 @@ async fn a_description_of_an_old_text_is_refused_and_made_anew(bed: &Bed) {
     let update = MemoryUpdate { text: Some("I moved to Poznań".to_owned()), ..MemoryUpdate::default() };
     store.update_memory(scope.project, id, &update, at(7)).await.unwrap();
     assert_eq!((facts(&store, id).await.len(), counts(&store).await), (0, (1, 0, 0)));
+}
+
+async fn what_is_described_again_keeps_what_it_has_until_then(bed: &Bed) {
+    let store = bed.open().await;
+    let scope = MemoryScope::new(project(&store, "home").await, "ada");
+    let id = waiting(&store, &scope, "I moved to Kraków", 1).await;
+    let summary = NewRepresentation { representation: Representation::Summary, text: "A move".to_owned() };
+    assert!(store.described_by(&scope).await.unwrap().is_empty());
+    let task = claim(&store, scope.project, 2).await.pop().unwrap();
+    assert!(store.describe_memory(&task, &[summary, fact("Kraków")], at(2)).await.unwrap());
+    let there = store.described_by(&scope).await.unwrap();
+    assert_eq!(there, [Representation::Summary, Representation::Facts]);
+    assert!(store.described_by(&MemoryScope::new(scope.project, "bob")).await.unwrap().is_empty());
+    assert_eq!(store.describe_again(scope.project, Again::GivenUp, at(3)).await.unwrap(), 0);
+    assert_eq!(store.describe_again(scope.project, Again::All, at(3)).await.unwrap(), 1);
+    assert_eq!(store.descriptions_of(scope.project, id).await.unwrap().len(), 2);
+    let task = claim(&store, scope.project, 4).await.pop().unwrap();
+    assert!(store.describe_memory(&task, &[fact("She lives in Kraków")], at(4)).await.unwrap());
+    assert_eq!(store.descriptions_of(scope.project, id).await.unwrap(), [fact("She lives in Kraków")]);
 }
 
 async fn a_text_that_became_too_short_waits_no_more(bed: &Bed) {
