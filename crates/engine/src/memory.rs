@@ -1,11 +1,15 @@
 //! Memory: what was said or read is kept, found again by its words and its meaning, and told to a model as data.
 //!
 //! `remember` makes memories of the messages of a turn; the store keeps them in the turn's own transaction, with an entry in the
-//! outbox. `worker` follows the outbox and has vectors made by the embedder (`embedding`). `recall` searches, joins what the legs
+//! outbox. `worker` follows the outbox and has vectors made by the embedder (`embedding`); `describer` has further descriptions made by a
+//! model (`describing`), where that is asked for. `recall` searches, joins what the legs
 //! found, and packs what fits; `quote` writes it for a prompt.
 
 mod backfill;
 pub mod check;
+mod describer;
+mod describing;
+mod description;
 pub mod document;
 mod embedding;
 mod expiry;
@@ -33,6 +37,7 @@ use tokio::sync::Notify;
 
 use crate::traces::candidate;
 
+pub use describer::DescriberSettings;
 pub use index::{MemoryIndex, PrepareError};
 use patience::Patience;
 use quote::QuoteFormat;
@@ -61,6 +66,8 @@ pub struct EmbedderSettings {
 pub struct MemorySettings {
     /// What makes vectors; without it memory is found by its words alone.
     pub embedder: Option<EmbedderSettings>,
+    /// What describes memories in other words; without it nobody does.
+    pub describer: Option<DescriberSettings>,
     /// What is put before texts.
     pub prefixes: Prefixes,
     /// What one call of the embedder takes.
@@ -85,9 +92,10 @@ impl Default for MemorySettings {
     fn default() -> Self {
         Self {
             embedder: None,
+            describer: None,
             prefixes: Prefixes::default(),
             limits: EmbedLimits::default(),
-            weights: Weights::measured(Representation::Text, Representation::Window, []),
+            weights: Weights::measured(Representation::Text, Representation::Window, Representation::DESCRIPTIONS),
             recency: None,
             budget: PackBudget::default(),
             leg_candidates: 50,
@@ -128,6 +136,8 @@ pub struct Memory {
     reranker_patience: Patience,
     /// Something was put into the outbox by this process.
     pub(crate) written: Notify,
+    /// Something waits for its description.
+    undescribed: Notify,
 }
 
 impl Memory {
@@ -144,6 +154,7 @@ impl Memory {
             patience: Patience::default(),
             reranker_patience: Patience::default(),
             written: Notify::new(),
+            undescribed: Notify::new(),
         }
     }
 

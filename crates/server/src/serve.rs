@@ -151,6 +151,9 @@ pub(crate) async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &
     }
     let keyring = Keyring::load(store.clone()).await?;
     let router = Router::new(providers, config.aliases.clone(), config.default_model.clone());
+    if let Some(describer) = config.memory.as_ref().and_then(|memory| memory.describer.as_ref()) {
+        router.resolve(Some(&describer.model)).context("memory.describer names no model that answers here")?;
+    }
     let clock = Arc::new(SystemClock);
     let limits = config.limits.clone();
     let traces = Traces::new(traces, config.traces.requests, config.traces.privacy.clone(), store.clone());
@@ -192,6 +195,7 @@ async fn memory(
     if !store.is_shared() {
         // Whoever claimed tasks before is dead.
         store.release_outbox(now).await?;
+        store.release_descriptions(now).await?;
     }
     let memory = Memory::new(store.clone(), memory_index(&store, config)?, settings);
     greet_memory(memory.begin(now).await?);

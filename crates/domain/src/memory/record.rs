@@ -104,6 +104,9 @@ impl Representation {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Text, Self::Window, Self::Summary, Self::Facts, Self::Questions];
 
+    /// Those that say what a text says in other words, where somebody gave or made them.
+    pub const DESCRIPTIONS: [Self; 3] = [Self::Summary, Self::Facts, Self::Questions];
+
     /// Its name in the API and the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

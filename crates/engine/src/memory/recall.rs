@@ -192,7 +192,7 @@ impl Engine {
 /// What each leg found, before it is joined.
 pub type Found = Vec<LegHits<MemoryId, Representation>>;
 
-/// What each leg that has a weight finds. The words must be searched; a search by meaning that fails is told.
+/// What each leg that has a weight finds, and anything to find. The words must be searched; a search by meaning that fails is told.
 ///
 /// # Errors
 /// When the search by words fails.
@@ -214,9 +214,12 @@ pub async fn legs(
             }
         }
     };
+    let described_by = memory.store.described_by(scope).await?;
     let has_weight = |method: Method, representation: Representation| {
         let leg = Leg { method, representation };
-        memory.settings.weights.legs().iter().any(|weight| weight.leg == leg && weight.weight > 0.0)
+        let is_there =
+            !Representation::DESCRIPTIONS.contains(&representation) || described_by.contains(&representation);
+        is_there && memory.settings.weights.legs().iter().any(|weight| weight.leg == leg && weight.weight > 0.0)
     };
     let sparse = Representation::ALL.into_iter().filter(|representation| has_weight(Method::Sparse, *representation));
     for representation in sparse {

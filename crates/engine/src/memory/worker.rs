@@ -147,7 +147,12 @@ impl Memory {
     /// Does some of what waits. Gives whether there may be more to do.
     async fn step(&self, engine: &Arc<Engine>, pause: &mut BackfillPause) -> Result<bool, StepError> {
         if self.settings.embedder.is_none() && !self.index.is_given_words() {
-            return Ok(self.store.weave_outbox(STEP, engine.clock.now()).await? == STEP as usize);
+            let describes_from = self.settings.describer.as_ref().map(|describer| describer.bytes_min);
+            let done = self.store.weave_outbox(STEP, describes_from, engine.clock.now()).await?;
+            if done > 0 && describes_from.is_some() {
+                self.undescribed.notify_one();
+            }
+            return Ok(done == STEP as usize);
         }
         let tasks = self.index_some(engine).await?;
         let mut is_more = tasks >= STEP as usize;
@@ -182,6 +187,8 @@ impl Memory {
         let count = tasks.len();
         let waits = |task: &OutboxTask| unembedded.as_ref().is_some_and(|left| left.projects.contains(&task.project));
         let (waiting, done): (Vec<OutboxTask>, Vec<OutboxTask>) = tasks.into_iter().partition(waits);
+        // Before the tasks end: a crash in between repeats it.
+        self.queue_descriptions(engine, &ids_of(&done)).await?;
         self.store.acknowledge_outbox(&done).await?;
         if let Some(Unembedded { error, .. }) = unembedded {
             self.store.retry_outbox(&waiting, engine.clock.now()).await?;

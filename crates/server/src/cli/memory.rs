@@ -4,6 +4,7 @@
 mod asking;
 mod browse;
 mod check;
+mod descriptions;
 mod eval;
 mod exchange;
 mod history;
@@ -52,6 +53,8 @@ enum MemoryCommand {
         #[arg(long)]
         repair: bool,
     },
+    /// Show how far the descriptions by a model are, and have them made again
+    Descriptions(descriptions::DescriptionsArgs),
     /// Make the index of words again from what is remembered, and what is missing of the vectors; on a Qdrant server everything
     Rebuild,
     /// Make the vectors of all that is remembered by another embedder, while recall goes on with the one before
@@ -72,6 +75,7 @@ pub(super) async fn run(args: MemoryArgs) -> Result<(), Exit> {
         MemoryCommand::Eval(args) => Box::pin(eval::run(common, args)).await,
         MemoryCommand::Check { repair: false } => check::run(common, Mending::Count).await,
         MemoryCommand::Check { repair: true } => check::run(common, Mending::Differing).await,
+        MemoryCommand::Descriptions(args) => descriptions::run(common, args).await,
         MemoryCommand::Rebuild => check::run(common, Mending::Everything).await,
         MemoryCommand::Reindex(args) => Box::pin(reindex::run(common, args)).await,
     }

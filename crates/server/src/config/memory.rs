@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use privet_domain::memory::Representation;
-use privet_domain::memory::fusion::{Recency, Weights};
+use privet_domain::memory::fusion::Recency;
 use privet_domain::memory::pack::PackBudget;
+use privet_domain::rate::{BadRate, Rate};
 use privet_domain::time::parse_duration;
 use privet_engine::memory::quote::QuoteFormat;
-use privet_engine::memory::{EmbedderSettings, MemorySettings};
+use privet_engine::memory::{DescriberSettings, EmbedderSettings, MemorySettings};
 use privet_index::{QdrantSettings, SettingsError};
 use privet_store::Location;
 use secrecy::SecretString;
@@ -54,8 +55,10 @@ pub(super) fn memory(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Option<M
             Some(EmbedderSettings { name: embedder.text.clone(), provider, model, dimensions })
         }
     };
+    let describer = describer(layers, shown)?;
     Ok(enabled.then(|| MemorySettings {
         embedder,
+        describer,
         budget: PackBudget {
             tokens_max: tokens,
             bytes_max: tokens.saturating_mul(BYTES_PER_TOKEN),
@@ -65,9 +68,30 @@ pub(super) fn memory(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Option<M
         reranker: Some(reranker).filter(|model| !model.is_empty()),
         question_timeout,
         format,
-        weights: Weights::measured(Representation::Text, Representation::Window, []),
         ..MemorySettings::default()
     }))
+}
+
+/// `None` where nobody describes memories, which costs a call for each.
+fn describer(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Option<DescriberSettings>, ConfigError> {
+    let mut value = |key: &str| layers.shown(key, shown);
+    let model = value("memory.describer").text;
+    let wanted = value("memory.describe").parse(wanted)?;
+    let bytes_min = value("memory.describe_bytes_min").parse(count)?;
+    let pace = value("memory.describe_pace").parse(pace)?;
+    Ok((!model.is_empty()).then_some(DescriberSettings { model, wanted, bytes_min, pace }))
+}
+
+fn wanted(text: &str) -> Result<Vec<Representation>, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let read = |name: &str| Representation::DESCRIPTIONS.into_iter().find(|known| known.as_str() == name);
+    let wanted: Option<Vec<Representation>> = names.map(read).collect();
+    let remedy = || "write some of \"summary, facts, questions\"".to_owned();
+    wanted.filter(|wanted| !wanted.is_empty()).ok_or_else(remedy)
+}
+
+fn pace(text: &str) -> Result<Rate, String> {
+    text.parse().map_err(|error: BadRate| error.to_string())
 }
 
 /// Where the index is, if it is a Qdrant server.
@@ -146,6 +170,8 @@ fn half_life(text: &str) -> Result<Option<Recency>, String> {
 
 #[cfg(test)]
 mod tests {
+    use privet_domain::memory::Representation;
+
     use crate::config::tests::load;
 
     const POSTGRES: &str = "database_url = \"postgres://me:canary@db/x\"\n";
@@ -162,6 +188,23 @@ mod tests {
         assert_eq!((qdrant.url.as_str(), qdrant.collection.as_str()), ("http://127.0.0.1:6334", "privet"));
         let shown = format!("{config:?}");
         assert!(qdrant.api_key.is_some() && !shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn nothing_is_described_unless_a_describer_is_named() {
+        assert!(load("", &[]).unwrap().memory.unwrap().describer.is_none());
+        let toml = "[memory]\ndescribe = [\"facts\", \"questions\"]\ndescribe_bytes_min = \"80\"\n";
+        let config = load(toml, &[("PRIVET_MEMORY_DESCRIBER", "openai/gpt-4o-mini")]).unwrap();
+        let describer = config.memory.unwrap().describer.unwrap();
+        assert_eq!((describer.model.as_str(), describer.bytes_min), ("openai/gpt-4o-mini", 80));
+        assert_eq!(describer.wanted, [Representation::Facts, Representation::Questions]);
+        assert_eq!(describer.pace.to_string(), "60/1m");
+        for (key, wrong) in
+            [("DESCRIBE", "text"), ("DESCRIBE", ","), ("DESCRIBE_BYTES_MIN", "0"), ("DESCRIBE_PACE", "fast")]
+        {
+            let error = load("", &[(&format!("PRIVET_MEMORY_{key}"), wrong)]).unwrap_err();
+            assert!(error.contains(&format!("memory.{}", key.to_lowercase())), "{error}");
+        }
     }
 
     #[test]

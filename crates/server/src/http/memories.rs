@@ -134,6 +134,24 @@ pub(crate) struct MemoryView {
     pub(super) metadata: Value,
 }
 
+/// A memory with all that is known of it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WholeMemoryView {
+    #[serde(flatten)]
+    memory: MemoryView,
+    /// How it is described in other words, by whoever imported it or by the model of `memory.describer`.
+    representations: Vec<RepresentationView>,
+}
+
+/// A text in other words.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RepresentationView {
+    /// `summary`, `facts` or `questions`; each fact and each question is one.
+    kind: &'static str,
+    /// The words.
+    text: String,
+}
+
 /// A page of memories, newest first.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct MemoriesView {
@@ -276,7 +294,7 @@ pub(crate) async fn list(
     get, path = "/api/memories/{id}", tag = "Memory",
     params(("id" = uuid::Uuid, Path, description = "The memory")),
     responses(
-        (status = 200, description = "The memory", body = MemoryView),
+        (status = 200, description = "The memory", body = WholeMemoryView),
         (status = 401, description = "No valid key", body = NativeError),
         (status = 403, description = "The key has not the scope `read`", body = NativeError),
         (status = 404, description = "There is no such memory", body = NativeError),
@@ -287,8 +305,12 @@ pub(crate) async fn read(
     State(http): State<Http>,
     Authenticated { caller, .. }: Authenticated<Native, ForRead>,
     PathId(id): PathId<MemoryId>,
-) -> Result<Json<MemoryView>, Failure<Native>> {
-    Ok(Json(find(&http, &caller, id).await?.into()))
+) -> Result<Json<WholeMemoryView>, Failure<Native>> {
+    let memory = find(&http, &caller, id).await?;
+    let described = http.engine.store.descriptions_of(caller.project_id, id).await?.into_iter();
+    let representations =
+        described.map(|one| RepresentationView { kind: one.representation.as_str(), text: one.text }).collect();
+    Ok(Json(WholeMemoryView { memory: memory.into(), representations }))
 }
 
 /// The texts that a memory had before.

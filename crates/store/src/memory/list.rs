@@ -138,27 +138,6 @@ impl Store {
         Ok(memories)
     }
 
-    /// What the scope remembers that the index may not know yet, newest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn unindexed_memories(&self, scope: &MemoryScope, limit: u32) -> Result<Vec<Memory>, StoreError> {
-        let select = format!(
-            "SELECT {COLUMNS} FROM memories WHERE project_id = $1 AND user_id = $2 \
-             AND id IN (SELECT memory_id FROM memory_outbox WHERE project_id = $1) \
-             ORDER BY created_at DESC, id DESC LIMIT $3"
-        );
-        let rows: Vec<MemoryRow> = reading!(self, pool => {
-            sqlx::query_as(AssertSqlSafe(select))
-                .bind(scope.project.as_uuid())
-                .bind(&scope.user)
-                .bind(i64::from(limit))
-                .fetch_all(pool)
-                .await
-        })?;
-        rows.into_iter().map(MemoryRow::read).collect()
-    }
-
     /// The texts that a memory had before, the latest first. Empty when it is unknown or another project's.
     ///
     /// # Errors

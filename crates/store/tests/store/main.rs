@@ -10,6 +10,7 @@ mod import;
 mod keys;
 mod ledger;
 mod memories;
+mod memory_descriptions;
 mod memory_history;
 mod memory_index;
 mod migrations;

@@ -46,11 +46,7 @@ enum Source {
 
 /// All legs that a setting may weigh.
 pub(super) fn all_legs() -> Weights<Representation> {
-    Weights::measured(
-        Representation::Text,
-        Representation::Window,
-        [Representation::Summary, Representation::Facts, Representation::Questions],
-    )
+    Weights::measured(Representation::Text, Representation::Window, Representation::DESCRIPTIONS)
 }
 
 impl Asking {

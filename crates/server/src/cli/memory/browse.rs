@@ -191,6 +191,9 @@ pub(super) async fn show(common: &Common, args: ShowArgs) -> Result<(), Exit> {
         return print_json(&shown);
     }
     print!("{head}");
+    for one in line.iter().flat_map(MemoryLine::representations) {
+        println!("{}: {}", one.kind, one.text.replace('\n', "\n  "));
+    }
     for former in history {
         println!("until {} (version {}): {}", former.changed_at, former.version, former.text);
     }
