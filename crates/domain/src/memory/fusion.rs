@@ -13,12 +13,22 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// The weight of the dense leg, where there is an embedder.
-pub const DENSE_WEIGHT: f64 = 0.2;
-/// The weight of the keyword leg over the text.
-pub const SPARSE_TEXT_WEIGHT: f64 = 0.5;
-/// The weight of the keyword leg over the text with its neighbours.
-pub const SPARSE_WINDOW_WEIGHT: f64 = 0.3;
+/// How much of the fused score each kind of leg may say, relative to the others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shares {
+    /// The dense legs together, where there is an embedder.
+    pub dense: f64,
+    /// The keyword leg over the text, and those over its descriptions.
+    pub text: f64,
+    /// The keyword leg over the text with its neighbours.
+    pub window: f64,
+}
+
+impl Shares {
+    /// Those that were measured to be best on long chats.
+    pub const MEASURED: Self = Self { dense: 0.2, text: 0.5, window: 0.3 };
+}
+
 /// Cosines that lie closer together than this are not spread over the whole range: their order is mostly noise.
 const DENSE_SPAN_MIN: f64 = 0.05;
 
@@ -121,27 +131,23 @@ impl<R: Ord + Clone> Weights<R> {
         Ok(Self { legs })
     }
 
-    /// The weights that were measured to be best: .2 dense, .5 keywords in the text, .3 keywords in the text with its neighbours.
-    ///
-    /// All dense legs share one slot. Further representations (facts, questions, a summary) add a keyword leg each, in the slot of the
-    /// text: they say the same thing in other words. They share its scale too, for not every text has them. Without an embedder there
-    /// are no dense hits, and the keyword legs remain.
+    /// The weights that were measured to be best.
     #[must_use]
     pub fn measured(text: R, window: R, further: impl IntoIterator<Item = R>) -> Self {
-        let mut legs = Vec::new();
-        let mut add = |method, representation: &R, weight, slot, scale| {
-            legs.push(LegWeight { leg: Leg { method, representation: representation.clone() }, weight, slot, scale });
-        };
-        for representation in std::iter::once(text.clone()).chain(further) {
-            add(Method::Dense, &representation, DENSE_WEIGHT, 0, 0);
-            add(Method::Sparse, &representation, SPARSE_TEXT_WEIGHT, 1, 0);
-        }
-        // Every text has a window, and longer ones have other scores.
-        add(Method::Dense, &window, DENSE_WEIGHT, 0, 1);
-        add(Method::Sparse, &window, SPARSE_WINDOW_WEIGHT, 2, 1);
-        legs.sort_by(|a, b| a.leg.cmp(&b.leg));
-        legs.dedup_by(|a, b| a.leg == b.leg);
-        Self { legs }
+        Self { legs: legs_of(&text, &window, further, Shares::MEASURED) }
+    }
+
+    /// The weights of these shares.
+    ///
+    /// # Errors
+    /// When one is no weight, or all are 0.
+    pub fn of_shares(
+        text: R,
+        window: R,
+        further: impl IntoIterator<Item = R>,
+        shares: Shares,
+    ) -> Result<Self, WeightsError> {
+        Self::new(legs_of(&text, &window, further, shares))
     }
 
     /// The legs, in order.
@@ -154,6 +160,33 @@ impl<R: Ord + Clone> Weights<R> {
         let at = self.legs.binary_search_by(|weight| weight.leg.cmp(leg)).ok()?;
         self.legs.get(at).filter(|weight| weight.weight > 0.0)
     }
+}
+
+/// The legs of these shares, in order.
+///
+/// All dense legs share one slot. Further representations (facts, questions, a summary) add a keyword leg each, in the slot of the
+/// text: they say the same thing in other words. They share its scale too, for not every text has them. Without an embedder there
+/// are no dense hits, and the keyword legs remain.
+fn legs_of<R: Ord + Clone>(
+    text: &R,
+    window: &R,
+    further: impl IntoIterator<Item = R>,
+    shares: Shares,
+) -> Vec<LegWeight<R>> {
+    let mut legs = Vec::new();
+    let mut add = |method, representation: &R, weight, slot, scale| {
+        legs.push(LegWeight { leg: Leg { method, representation: representation.clone() }, weight, slot, scale });
+    };
+    for representation in std::iter::once(text.clone()).chain(further) {
+        add(Method::Dense, &representation, shares.dense, 0, 0);
+        add(Method::Sparse, &representation, shares.text, 1, 0);
+    }
+    // Every text has a window, and longer ones have other scores.
+    add(Method::Dense, window, shares.dense, 0, 1);
+    add(Method::Sparse, window, shares.window, 2, 1);
+    legs.sort_by(|a, b| a.leg.cmp(&b.leg));
+    legs.dedup_by(|a, b| a.leg == b.leg);
+    legs
 }
 
 /// What one leg said about a record.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use privet_domain::memory::Representation;
-use privet_domain::memory::fusion::Recency;
+use privet_domain::memory::fusion::{Recency, Shares, Weights};
 use privet_domain::memory::pack::PackBudget;
 use privet_domain::rate::{BadRate, Rate};
 use privet_domain::time::parse_duration;
@@ -40,6 +40,7 @@ pub(super) fn memory(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Option<M
     let own = dimensions.parse(|text| if text.is_empty() { Ok(None) } else { count(text).map(Some) })?;
     let reranker = value("memory.reranker").text.clone();
     let question_timeout = value("memory.question_timeout").parse(duration)?;
+    let weights = value("memory.weights").parse(weights)?;
     let format = value("memory.format").parse(format)?;
     let tokens = value("memory.tokens").parse(count)?;
     let recency = value("memory.half_life").parse(half_life)?;
@@ -64,6 +65,7 @@ pub(super) fn memory(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Option<M
             bytes_max: tokens.saturating_mul(BYTES_PER_TOKEN),
             ..PackBudget::default()
         },
+        weights,
         recency,
         reranker: Some(reranker).filter(|model| !model.is_empty()),
         question_timeout,
@@ -148,6 +150,23 @@ pub(crate) fn model(text: &str) -> Result<Option<(String, String)>, String> {
     Ok(Some((provider.to_owned(), model.to_owned())))
 }
 
+fn weights(text: &str) -> Result<Weights<Representation>, String> {
+    let remedy = || "write how much each may say, such as \"dense=0.2, text=0.5, window=0.3\"".to_owned();
+    let mut shares = Shares { dense: 0.0, text: 0.0, window: 0.0 };
+    for share in text.split(',') {
+        let (name, number) = share.split_once('=').ok_or_else(remedy)?;
+        let number: f64 = number.trim().parse().map_err(|_| remedy())?;
+        match name.trim() {
+            "dense" => shares.dense = number,
+            "text" => shares.text = number,
+            "window" => shares.window = number,
+            _ => return Err(remedy()),
+        }
+    }
+    Weights::of_shares(Representation::Text, Representation::Window, Representation::DESCRIPTIONS, shares)
+        .map_err(|error| error.to_string())
+}
+
 fn format(text: &str) -> Result<QuoteFormat<'static>, String> {
     match text {
         "entries" => Ok(QuoteFormat::Entries),
@@ -204,6 +223,22 @@ mod tests {
         {
             let error = load("", &[(&format!("PRIVET_MEMORY_{key}"), wrong)]).unwrap_err();
             assert!(error.contains(&format!("memory.{}", key.to_lowercase())), "{error}");
+        }
+    }
+
+    #[test]
+    fn weights_are_read_and_what_is_none_is_refused_with_what_is_right() {
+        let weight = |toml: &str| {
+            let memory = load(toml, &[]).unwrap().memory.unwrap();
+            let sparse = memory.weights.legs().iter().map(|leg| leg.weight).sum::<f64>();
+            (sparse * 10.0).round()
+        };
+        // Five dense legs, four over texts and descriptions, one over windows.
+        assert_eq!(weight(""), 10.0 + 20.0 + 3.0);
+        assert_eq!(weight("[memory]\nweights = \"text=1\"\n"), 40.0);
+        for wrong in ["", "text", "text=-1", "text=0", "words=1", "dense=nan"] {
+            let error = load(&format!("[memory]\nweights = \"{wrong}\"\n"), &[]).unwrap_err();
+            assert!(error.contains("memory.weights"), "{wrong}: {error}");
         }
     }
 

@@ -84,6 +84,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     open("memory.describe_pace", &["PRIVET_MEMORY_DESCRIBE_PACE"], "60/1m"),
     open("memory.reranker", &["PRIVET_MEMORY_RERANKER"], ""),
     open("memory.question_timeout", &["PRIVET_MEMORY_QUESTION_TIMEOUT"], "3s"),
+    open("memory.weights", &["PRIVET_MEMORY_WEIGHTS"], "dense=0.2, text=0.5, window=0.3"),
     open("memory.tokens", &["PRIVET_MEMORY_TOKENS"], "1600"),
     open("memory.half_life", &["PRIVET_MEMORY_HALF_LIFE"], "off"),
     open("memory.qdrant_url", &["PRIVET_MEMORY_QDRANT_URL"], ""),
