@@ -255,7 +255,7 @@ async fn a_project_whose_budget_is_spent_holds_up_no_other_and_loses_nothing() {
         .header("content-type", "application/json")
         .body(json!(many).to_string());
     assert_eq!(made.send().await.unwrap().status(), 201);
-    stand.until(async || stand.server.logs().contains("has").then_some(())).await;
+    stand.until(async || stand.server.logs().contains("`project/poor/month` has").then_some(())).await;
     let id = stand.note(json!({"text": CAT})).await;
     stand.until_described(&id).await;
     assert_eq!(stand.progress("poor").await, (20, 0, 0), "they wait for money");
@@ -325,24 +325,17 @@ async fn the_prompt_is_the_projects_own_and_without_one_in_production_nothing_is
     let prompts = stand.get("/api/prompts").await.json();
     let names: Vec<&Value> = prompts["data"].as_array().unwrap().iter().map(|prompt| &prompt["name"]).collect();
     assert!(names.contains(&&json!("memory/describe")), "{prompts}");
+    let admin = stand.admin().await;
     let own = json!({"name": "memory/describe", "type": "chat", "labels": ["production"], "prompt": [
-        {"role": "user", "content": "Mow, kocie: {{text}}"},
+        {"role": "user", "content": "Mów, kocie: {{text}}"},
     ]});
-    let made = stand.post("/api/public/v2/prompts", own.to_string()).send().await.unwrap();
-    assert!(made.status().is_success(), "{made:?}");
+    assert_eq!(stand.with_key(&admin, "POST", "/api/prompts", own).await.status, 201);
     let id = stand.note(json!({"text": CAT})).await;
     stand.until_described(&id).await;
-    assert_eq!(stand.describer_asked()[0].body["messages"][0]["content"], format!("Mow, kocie: {CAT}"));
+    assert_eq!(stand.describer_asked()[0].body["messages"][0]["content"], format!("Mów, kocie: {CAT}"));
 
-    let gone = stand.privet(&["prompts", "delete", "memory/describe", "--yes"]).await;
-    assert!(gone.status.success(), "{gone:?}");
-    stand
-        .until(async || {
-            let prompts = stand.get("/api/prompts").await.text().to_owned();
-            (!prompts.contains("memory/describe")).then_some(())
-        })
-        .await;
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let gone = stand.with_key(&admin, "DELETE", "/api/public/v2/prompts/memory%2Fdescribe", Value::Null).await;
+    assert_eq!(gone.status, 204, "{gone:?}");
     stand.note(json!({"text": format!("{CAT} Again.")})).await;
     stand.until(async || stand.server.logs().contains("has no version in production").then_some(())).await;
     assert_eq!((stand.describer_asked().len(), stand.progress("default").await), (1, (1, 1, 0)));
