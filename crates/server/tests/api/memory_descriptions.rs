@@ -326,7 +326,7 @@ async fn the_prompt_is_the_projects_own_and_without_one_in_production_nothing_is
     let names: Vec<&Value> = prompts["data"].as_array().unwrap().iter().map(|prompt| &prompt["name"]).collect();
     assert!(names.contains(&&json!("memory/describe")), "{prompts}");
     let admin = stand.admin().await;
-    let own = json!({"name": "memory/describe", "type": "chat", "labels": ["production"], "prompt": [
+    let own = json!({"name": "memory/describe", "labels": ["production"], "prompt": [
         {"role": "user", "content": "Mów, kocie: {{text}}"},
     ]});
     assert_eq!(stand.with_key(&admin, "POST", "/api/prompts", own).await.status, 201);
