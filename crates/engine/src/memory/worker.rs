@@ -32,7 +32,7 @@ const GATHER: Duration = Duration::from_millis(200);
 /// After a failure of the embedder or the database.
 const PAUSE: Duration = Duration::from_secs(2);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// Who pays for the vectors of what is remembered.
+/// Who pays for the vectors and descriptions of what is remembered.
 const PAYER: &str = "memory";
 
 impl From<PrepareError> for StepError {
@@ -312,7 +312,7 @@ impl Memory {
         (embeddings, None)
     }
 
-    /// The project pays for the vectors of what it remembers.
+    /// The project pays for the vectors and the descriptions of what it remembers.
     ///
     /// # Errors
     /// When the database fails.
@@ -321,7 +321,8 @@ impl Memory {
         let nobody = ApiKeyId::from(uuid::Uuid::nil());
         Ok(Caller {
             key_id: nobody,
-            family_id: nobody,
+            // Budgets and rates are known by it: each project has its own.
+            family_id: ApiKeyId::from(project.as_uuid()),
             key_name: PAYER.into(),
             project_id: project,
             project: name.clone(),

@@ -10,7 +10,7 @@ use crate::stand::{Answer, Stand, run};
 const WITH_EMBEDDER: &str = "[memory]\nembedder = \"openai/text-embedding-3-small\"\n";
 
 impl Stand {
-    async fn memories(&self, method: Method, path: &str, body: Value) -> Answer {
+    pub(crate) async fn memories(&self, method: Method, path: &str, body: Value) -> Answer {
         let request = self.request(method, &format!("/api/memories{path}"));
         Answer::of(match body {
             Value::Null => request,
@@ -19,7 +19,7 @@ impl Stand {
         .await
     }
 
-    async fn found(&self, search: Value) -> Vec<String> {
+    pub(crate) async fn found(&self, search: Value) -> Vec<String> {
         let answer = self.memories(Method::POST, "/search", search).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let items = answer.json()["items"].as_array().unwrap().clone();
@@ -27,13 +27,13 @@ impl Stand {
     }
 
     /// Says something in a new conversation, with a key.
-    async fn say_as(&self, key: &str, text: &str) -> Answer {
+    pub(crate) async fn say_as(&self, key: &str, text: &str) -> Answer {
         let url = format!("{}/api/chat", self.server.url());
         let body = json!({"messages": [{"role": "user", "content": text}]}).to_string();
         Answer::of(self.client.post(url).bearer_auth(key).header("content-type", "application/json").body(body)).await
     }
 
-    async fn key_of(&self, user: &str) -> String {
+    pub(crate) async fn key_of(&self, user: &str) -> String {
         let output = self.privet(&["keys", "create", "--name", user, "--user", user]).await;
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()

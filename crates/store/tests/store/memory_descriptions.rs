@@ -80,6 +80,8 @@ async fn what_was_there_before_is_found_by_a_sweep(bed: &Bed) {
     let memories: Vec<NewMemory> =
         (0..1_203).map(|number| note(&scope, &format!("the note {number}"), number)).collect();
     store.add_memories(&memories, at(1)).await.unwrap();
+    assert_eq!(store.sweep_descriptions(None, BYTES_MIN, at(2)).await.unwrap(), None, "they come by the outbox");
+    bed.execute("DELETE FROM memory_outbox").await;
     let (mut before, mut steps) = (None, 0);
     loop {
         before = store.sweep_descriptions(before, BYTES_MIN, at(2)).await.unwrap();
