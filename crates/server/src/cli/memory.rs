@@ -32,7 +32,7 @@ enum MemoryCommand {
     Search(search::SearchArgs),
     /// List what is remembered, newest first
     List(browse::ListArgs),
-    /// Show a memory with the texts that it had before
+    /// Show a memory with its descriptions and the texts that it had before
     Show(browse::ShowArgs),
     /// Delete a memory, or all of a user or of a conversation
     Delete(browse::DeleteArgs),
