@@ -16,7 +16,6 @@ use privet_store::{DescriptionTask, StoreError};
 use super::Memory;
 use super::describing::Failure;
 use crate::Engine;
-use crate::prompt::DESCRIBE;
 
 /// So many memories of a project are described at once; then comes the next project.
 const STEP: u32 = 4;
@@ -185,17 +184,12 @@ impl Memory {
         tasks: &[DescriptionTask],
     ) -> Result<Vec<Result<Vec<NewRepresentation>, Failure>>, StoreError> {
         let caller = self.payer(project).await?;
-        let prompt = match engine.describing_prompt(project).await {
-            Ok(Some(prompt)) => Ok(prompt),
-            Ok(None) => Err(format!("the prompt `{DESCRIBE}` has no version in production: nothing is described")),
-            Err(error) => Err(error.to_string()),
-        };
-        match prompt {
+        match engine.describing_prompt(project).await {
             Ok(prompt) => {
                 let calls = tasks.iter().map(|task| engine.describe(settings, &caller, &prompt, task));
                 Ok(join_all(calls).await)
             }
-            Err(reason) => Ok(tasks.iter().map(|_| Err(Failure::Project(reason.clone()))).collect()),
+            Err(failure) => Ok(tasks.iter().map(|_| Err(failure.clone())).collect()),
         }
     }
 
@@ -220,13 +214,15 @@ impl Memory {
             }
             Err(failure) => failure,
         };
-        metrics::counter!("privet_memory_describe_failures_total").increment(1);
+        if !matches!(failure, Failure::Unwanted) {
+            metrics::counter!("privet_memory_describe_failures_total").increment(1);
+        }
         let (memory, project) = (task.memory.id, task.memory.scope.project);
         match &failure {
-            Failure::Project(_) => {
+            Failure::Project(_) | Failure::Unwanted => {
                 let pause = round.paused.entry(project).or_default();
                 if pause.is_over() {
-                    tracing::warn!(error = %failure, %project, "memories of a project wait for their descriptions");
+                    tracing::warn!(reason = %failure, %project, "memories of a project wait for their descriptions");
                     pause.failed(None);
                 }
                 self.store.postpone_description(task, now, true).await

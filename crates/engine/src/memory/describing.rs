@@ -34,8 +34,11 @@ const REPAIR: &str = "That is not the one JSON object that was asked for. Write 
      and questions.";
 
 /// Why there is no description, by what helps. No reason holds a word of the text or of the answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Failure {
+    /// The project has no prompt in production that describes: nobody wants it.
+    #[error("the prompt `{DESCRIBE}` has no version in production: the project is not described")]
+    Unwanted,
     /// Something of the project: its budget is spent, or its prompt cannot be sent.
     #[error("{0}")]
     Project(String),
@@ -59,9 +62,8 @@ pub(super) enum Failure {
 }
 
 impl Engine {
-    /// The project's prompt that describes, as it is in production; the project gets one when it is described first. `None` where it was
-    /// taken away.
-    pub(super) async fn describing_prompt(&self, project: ProjectId) -> Result<Option<Arc<Prompt>>, Failure> {
+    /// The project's prompt that describes, as it is in production; the project gets one when it is described first.
+    pub(super) async fn describing_prompt(&self, project: ProjectId) -> Result<Arc<Prompt>, Failure> {
         let wrong = |error: crate::prompt::PromptError| Failure::Project(error.to_string());
         self.prompts.ensure_begun(project, Starter::Describing, self.clock.now()).await.map_err(wrong)?;
         let found =
@@ -73,7 +75,7 @@ impl Engine {
                     format!("the prompt `{DESCRIBE}` version {version} has no `{{{{{TEXT}}}}}` to put the text into");
                 Err(Failure::Project(reason))
             }
-            found => Ok(found),
+            found => found.ok_or(Failure::Unwanted),
         }
     }
 

@@ -35,7 +35,7 @@ enum MemoryCommand {
     List(browse::ListArgs),
     /// List the documents that are remembered, the latest added first
     Documents(browse::DocumentsArgs),
-    /// Show a memory with the texts that it had before
+    /// Show a memory with its descriptions and the texts that it had before
     Show(browse::ShowArgs),
     /// Delete a memory, or all of a user, a conversation or a document
     Delete(browse::DeleteArgs),
