@@ -101,7 +101,7 @@ impl Memory {
             Round { sweep: Some(None), project: None, paused: HashMap::new(), pause: Pause::default(), refusals: 0 };
         loop {
             let began = Instant::now();
-            match self.describe_some(engine, settings, &mut round).await {
+            match self.describe_and_count(engine, settings, &mut round).await {
                 Ok(Step::Tried(count)) => {
                     let time = settings.interval().saturating_mul(count);
                     tokio::time::sleep(time.saturating_sub(began.elapsed())).await;
@@ -129,6 +129,17 @@ impl Memory {
         Ok(())
     }
 
+    async fn describe_and_count(
+        &self,
+        engine: &Arc<Engine>,
+        settings: &DescriberSettings,
+        round: &mut Round,
+    ) -> Result<Step, StoreError> {
+        let step = self.describe_some(engine, settings, round).await?;
+        metrics::gauge!("privet_memory_undescribed").set(self.store.undescribed().await? as f64);
+        Ok(step)
+    }
+
     async fn describe_some(
         &self,
         engine: &Arc<Engine>,
@@ -138,9 +149,6 @@ impl Memory {
         if let Some(before) = round.sweep {
             let next = self.store.sweep_descriptions(before, settings.bytes_min, engine.clock.now()).await?;
             round.sweep = next.map(Some);
-            if !round.pause.is_over() {
-                return Ok(Step::Swept);
-            }
         }
         let idle = if round.sweep.is_some() { Step::Swept } else { Step::Nothing };
         if !round.pause.is_over() {
@@ -156,7 +164,6 @@ impl Memory {
         for (task, made) in ends {
             self.end_task(engine, round, task, made).await?;
         }
-        metrics::gauge!("privet_memory_undescribed").set(self.store.undescribed().await? as f64);
         Ok(Step::Tried(u32::try_from(tasks.len()).unwrap_or(STEP)))
     }
 

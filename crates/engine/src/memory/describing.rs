@@ -33,7 +33,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 const REPAIR: &str = "That is not the one JSON object that was asked for. Write it again: the object alone, with title, summary, facts \
      and questions.";
 
-/// Why there is no description, by what helps. No reason holds a word of the text or of the answer.
+/// Why there is no description, by what helps. No reason that is made here holds a word of the text or of the answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// The project has no prompt in production that describes: nobody wants it.
@@ -127,7 +127,7 @@ impl Engine {
         let reply = reply.map_err(|_| Failure::Broken(format!("it took longer than {CALL_TIMEOUT:?}")))?;
         let reply = reply.map_err(|error| self.what_helps(&error))?;
         let ReplyBody::Whole(body) = reply.body else { return Err(broken("it answered with a stream")) };
-        let whole = decode_response(Dialect::OpenAiChat, body, 0).map_err(|fault| broken(&fault.to_string()))?;
+        let whole = decode_response(Dialect::OpenAiChat, body, 0).map_err(|_| broken("it gave no usable answer"))?;
         let message = whole.answer.messages.into_iter().next().ok_or_else(|| broken("it answered nothing"))?;
         match message.parts.iter().any(|part| matches!(part, Part::Refusal { .. })) {
             true => Err(Failure::Unreadable("it refuses to describe the text")),
@@ -143,8 +143,10 @@ impl Engine {
             CompletionError::Refused(_) | CompletionError::BadRequest(_) | CompletionError::Prompt(_) => {
                 Failure::Project(reason)
             }
-            CompletionError::Provider(ProviderError::Timeout { .. } | ProviderError::Fault { .. }) => {
-                Failure::Broken(reason)
+            CompletionError::Provider(ProviderError::Timeout { .. }) => Failure::Broken(reason),
+            // What was wrong with an answer may quote it.
+            CompletionError::Provider(ProviderError::Fault { provider, .. }) => {
+                Failure::Broken(format!("the provider `{provider}` gave no usable answer"))
             }
             // A model that is not there is nobody's text's fault.
             CompletionError::Provider(ProviderError::Status { status: 404, .. }) => describer(reason, None),

@@ -146,7 +146,7 @@ pub(crate) struct WholeMemoryView {
 /// A text in other words.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RepresentationView {
-    /// `summary`, `facts` or `questions`; each fact and each question is one.
+    /// `summary`, `facts` or `questions`, each fact and each question being one; `text` is another wording that was imported.
     kind: &'static str,
     /// The words.
     text: String,

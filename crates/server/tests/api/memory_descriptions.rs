@@ -241,9 +241,36 @@ async fn a_text_that_the_provider_refuses_is_given_up_and_a_provider_that_fails_
 }
 
 #[tokio::test]
+async fn a_describer_that_refuses_everything_is_at_fault_and_not_the_texts() {
+    let mut stand = Stand::with_config(CONFIG).await;
+    stand.mock.script_model(DESCRIBER, Behaviour::error(400));
+    let many: Vec<Value> = (0..9).map(|number| json!({"text": format!("{CAT} {number}")})).collect();
+    stand.note(json!(many)).await;
+    stand.until_progress("default", (6, 0, 3)).await;
+    stand.until(async || stand.server.logs().contains("the describer fails").then_some(())).await;
+    assert_eq!(stand.progress("default").await, (6, 0, 3));
+    stand.mock.script_model(DESCRIBER, Behaviour::text(described().to_string()));
+    stand.server.restart().await;
+    stand.until_progress("default", (0, 6, 3)).await;
+}
+
+#[tokio::test]
+async fn a_call_that_breaks_off_is_made_again_later_and_not_at_once() {
+    let mut stand = Stand::with_config(CONFIG).await;
+    stand.mock.script_model(DESCRIBER, Behaviour::new().raw_body("{\"choices\": [{\"mess"));
+    let id = stand.note(json!({"text": CAT})).await;
+    stand.until(async || stand.server.logs().contains("a memory waits for its description").then_some(())).await;
+    assert_eq!((stand.describer_asked().len(), stand.progress("default").await), (1, (1, 0, 0)));
+    stand.mock.script_model(DESCRIBER, Behaviour::text(described().to_string()));
+    stand.server.restart().await;
+    stand.until_described(&id).await;
+    assert_eq!(stand.describer_asked().len(), 2);
+}
+
+#[tokio::test]
 async fn a_project_whose_budget_is_spent_holds_up_no_other_and_loses_nothing() {
     let budget = "[[budgets]]\nproject = \"poor\"\nlimit = \"0.000001/month\"\n[limits]\nbudget_wait = \"100ms\"\n";
-    let stand = Stand::with_config(&format!("{CONFIG}{budget}")).await;
+    let mut stand = Stand::with_config(&format!("{CONFIG}{budget}")).await;
     stand.mock.script_model(DESCRIBER, Behaviour::text(described().to_string()));
     let poor = stand.key_of_project("poor").await;
     let many: Vec<Value> = (0..20).map(|number| json!({"text": format!("{CAT} {number}")})).collect();
@@ -261,9 +288,7 @@ async fn a_project_whose_budget_is_spent_holds_up_no_other_and_loses_nothing() {
     assert_eq!(stand.progress("poor").await, (20, 0, 0), "they wait for money");
     assert_eq!(stand.describer_asked().len(), 1, "and cost none");
     // The next month, as it were.
-    let rich = CONFIG.to_owned();
-    let mut stand = stand;
-    stand.server.set_config_toml(rich).unwrap();
+    stand.server.set_config_toml(CONFIG).unwrap();
     stand.server.restart().await;
     stand.until_progress("poor", (0, 20, 0)).await;
 }
