@@ -1,4 +1,4 @@
-//! OpenAI's dialect: chat completions, embeddings, models, errors
+//! OpenAI's dialect: chat completions, embeddings, reranking beside them, models, errors
 //! (<https://platform.openai.com/docs/api-reference/chat>).
 
 pub mod chat_request;
@@ -10,6 +10,7 @@ pub mod message;
 pub mod relay;
 pub mod request;
 pub mod request_size;
+pub mod rerank;
 pub mod stream;
 pub mod stream_encoder;
 pub mod unbounded_field;

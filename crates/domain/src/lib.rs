@@ -1,6 +1,7 @@
 //! Types and rules that every part of Privet shares: ids, time, money, budgets, prices, prompts, API keys, model names, traces, memory. No
 //! I/O.
 
+pub mod ability;
 pub mod api_key;
 pub mod budget;
 pub mod id;

@@ -18,6 +18,7 @@ pub use index::{
 };
 pub use record::{
     BadMemoryName, ContentHash, Memory, MemoryKind, MemoryScope, NewMemory, NewRepresentation, Representation, line,
+    remembered_text,
 };
 
 pub use crate::id::MemoryId;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ability::Profile;
 use crate::money::Nanos;
 use crate::time::Timestamp;
 use crate::usage::Usage;
@@ -117,6 +118,8 @@ pub struct Price {
     pub image_tokens_max: Option<u64>,
     /// Whether the provider writes to its cache unasked, and has it paid.
     pub caches_unasked: bool,
+    /// What the model is, besides.
+    pub profile: Profile,
 }
 
 /// What a call may need at most, counted before it is made.
@@ -401,6 +404,7 @@ mod tests {
             output_tokens_max: Some(64_000),
             image_tokens_max: None,
             caches_unasked: false,
+            profile: Profile::default(),
         }
     }
 

@@ -25,6 +25,7 @@ pub mod models;
 mod owned;
 pub mod prompt;
 pub mod refusals;
+pub mod rerank;
 pub mod router;
 pub mod seed;
 mod settlement;

@@ -1,18 +1,24 @@
 //! Memory: what was said or read is kept, found again by its words and its meaning, and told to a model as data.
 //!
 //! `remember` makes memories of the messages of a turn; the store keeps them in the turn's own transaction, with an entry in the
-//! outbox. `worker` follows the outbox and has vectors made by the embedder (`embedding`). `recall` searches, joins what the legs
+//! outbox. `worker` follows the outbox and has vectors made by the embedder (`embedding`); `describer` has further descriptions made by a
+//! model (`describing`), where that is asked for. `recall` searches, joins what the legs
 //! found, and packs what fits; `quote` writes it for a prompt.
 
 mod backfill;
 pub mod check;
+mod describer;
+mod describing;
+mod description;
 pub mod document;
 mod embedding;
 mod expiry;
 mod index;
+mod patience;
 pub mod quote;
 mod recall;
 mod remember;
+mod second_look;
 mod worker;
 
 use std::collections::VecDeque;
@@ -31,7 +37,9 @@ use tokio::sync::Notify;
 
 use crate::traces::candidate;
 
+pub use describer::DescriberSettings;
 pub use index::{MemoryIndex, PrepareError};
+use patience::Patience;
 use quote::QuoteFormat;
 pub use recall::{Considered, Found, RecallError, RecallRequest, Recollection, legs};
 pub(crate) use remember::of_messages;
@@ -58,6 +66,8 @@ pub struct EmbedderSettings {
 pub struct MemorySettings {
     /// What makes vectors; without it memory is found by its words alone.
     pub embedder: Option<EmbedderSettings>,
+    /// What describes memories in other words; without it nobody does.
+    pub describer: Option<DescriberSettings>,
     /// What is put before texts.
     pub prefixes: Prefixes,
     /// What one call of the embedder takes.
@@ -72,22 +82,26 @@ pub struct MemorySettings {
     pub leg_candidates: usize,
     /// How recalled texts are written.
     pub format: QuoteFormat<'static>,
-    /// A question is searched by its words alone when its embedding takes longer.
-    pub embed_timeout: Duration,
+    /// The model that judges the best candidates anew, as a client would name it.
+    pub reranker: Option<String>,
+    /// A question is searched by its words alone when its embedding takes longer, and keeps its order when the reranker does.
+    pub question_timeout: Duration,
 }
 
 impl Default for MemorySettings {
     fn default() -> Self {
         Self {
             embedder: None,
+            describer: None,
             prefixes: Prefixes::default(),
             limits: EmbedLimits::default(),
-            weights: Weights::measured(Representation::Text, Representation::Window, []),
+            weights: Weights::measured(Representation::Text, Representation::Window, Representation::DESCRIPTIONS),
             recency: None,
             budget: PackBudget::default(),
             leg_candidates: 50,
             format: QuoteFormat::Entries,
-            embed_timeout: Duration::from_secs(3),
+            reranker: None,
+            question_timeout: Duration::from_secs(3),
         }
     }
 }
@@ -118,8 +132,12 @@ pub struct Memory {
     /// The embedder whose vectors this process makes of what was there before it, and when it last noted how far it is.
     backfilled: Mutex<Option<(EmbedderId, Timestamp)>>,
     questions: Mutex<VecDeque<(ContentHash, Embedding)>>,
+    patience: Patience,
+    reranker_patience: Patience,
     /// Something was put into the outbox by this process.
     pub(crate) written: Notify,
+    /// Something waits for its description.
+    undescribed: Notify,
 }
 
 impl Memory {
@@ -133,7 +151,10 @@ impl Memory {
             active: RwLock::default(),
             backfilled: Mutex::default(),
             questions: Mutex::default(),
+            patience: Patience::default(),
+            reranker_patience: Patience::default(),
             written: Notify::new(),
+            undescribed: Notify::new(),
         }
     }
 

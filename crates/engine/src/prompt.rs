@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use privet_domain::id::ProjectId;
 use privet_domain::prompt::{CompileError, Compiled, PromptBody, Selector, Unfilled, Values, compile};
 use privet_domain::trace::PromptLink;
-use privet_store::{PromptHead, PromptUse, Store, StoreError, StoredPrompt};
+use privet_store::{PromptHead, PromptUse, Starter, Store, StoreError, StoredPrompt};
 use serde_json::Value;
 
 use crate::keyring::{POLL_INTERVAL, tell_once};
@@ -26,7 +26,7 @@ use cache::{Cache, Key};
 pub use change::{Editor, NewPrompt};
 pub use fault::{PromptError, ReferenceFault};
 pub use list::{Condition, ListFilter, PromptPage, PromptSummary, WrongCondition};
-pub use starter::ANSWER;
+pub use starter::{ANSWER, DESCRIBE};
 
 /// A version of a prompt.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ pub struct Prompts {
     cache: Mutex<Cache>,
     revision: AtomicI64,
     /// The projects that got their prompts to begin with.
-    begun: Mutex<HashSet<ProjectId>>,
+    begun: Mutex<HashSet<(ProjectId, Starter)>>,
 }
 
 impl Prompts {
@@ -366,16 +366,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_project_begins_with_an_answer_and_keeps_what_its_owner_made_of_it() {
+    async fn a_project_begins_with_its_prompts_and_keeps_what_its_owner_made_of_them() {
         let bed = bed().await;
-        bed.prompts.ensure_begun(bed.project, at(1)).await.unwrap();
-        let text = bed.text(ANSWER).await.unwrap();
-        assert!(text.starts_with("As Alice, you're speaking to") && text.ends_with("{{context}}"), "{text}");
-        bed.prompts.delete(&bed.editor(), ANSWER, None, at(2)).await.unwrap();
-        for prompts in [&bed.prompts, &Prompts::new(bed.prompts.store.clone())] {
-            prompts.ensure_begun(bed.project, at(3)).await.unwrap();
+        for (starter, name, beginning, end) in [
+            (Starter::Chat, ANSWER, "As Alice, you're speaking to", "{{context}}"),
+            (Starter::Describing, DESCRIBE, "You describe a text", "</next>"),
+        ] {
+            bed.prompts.ensure_begun(bed.project, starter, at(1)).await.unwrap();
+            let text = bed.text(name).await.unwrap();
+            assert!(text.starts_with(beginning) && text.ends_with(end), "{text}");
+            bed.prompts.delete(&bed.editor(), name, None, at(2)).await.unwrap();
+            for prompts in [&bed.prompts, &Prompts::new(bed.prompts.store.clone())] {
+                prompts.ensure_begun(bed.project, starter, at(3)).await.unwrap();
+            }
+            assert!(matches!(bed.text(name).await, Err(PromptError::NotFound { .. })), "deleted is deleted");
         }
-        assert!(matches!(bed.text(ANSWER).await, Err(PromptError::NotFound { .. })), "deleted is deleted");
     }
 
     #[tokio::test]

@@ -283,6 +283,7 @@ mod tests {
             output_tokens_max: None,
             image_tokens_max: None,
             caches_unasked: false,
+            profile: privet_domain::ability::Profile::default(),
         };
         let hold = Hold {
             id: RequestId::new(),

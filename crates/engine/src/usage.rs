@@ -7,8 +7,8 @@ use privet_domain::id::RequestId;
 use privet_domain::money::Nanos;
 use privet_domain::time::Timestamp;
 use privet_store::{
-    Charge, Hold, OpenCall, Outcome, Refusal, SettledCall, Settlement, Store, StoreError, UsageFilter, UsageRow,
-    UsageSource,
+    CallKind, Charge, Hold, OpenCall, Outcome, Refusal, SettledCall, Settlement, Store, StoreError, UsageFilter,
+    UsageRow, UsageSource,
 };
 use serde::Serialize;
 
@@ -177,11 +177,8 @@ pub enum Reconciliation {
 /// When the store fails.
 pub async fn reconcile(store: &Store, call: &OpenCall, how: Reconciliation, now: Timestamp) -> Result<(), StoreError> {
     let Some(replica_id) = call.replica_id else { return Ok(()) };
-    let kind = if call.kind == privet_store::CallKind::Embeddings.as_str() {
-        privet_store::CallKind::Embeddings
-    } else {
-        privet_store::CallKind::Chat
-    };
+    let kind = CallKind::parse(&call.kind)
+        .ok_or_else(|| StoreError::Damaged(format!("the call {} is of no known kind: `{}`", call.id, call.kind)))?;
     let hold = Hold {
         id: call.id,
         replica_id,

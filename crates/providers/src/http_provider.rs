@@ -219,6 +219,27 @@ impl HttpProvider {
         Ok(Counted { headers, body })
     }
 
+    /// Calls `/rerank` beside OpenAI's dialect, with a body that is written already.
+    ///
+    /// # Errors
+    /// When it fails, or the provider has none.
+    pub async fn rerank(
+        &self,
+        model: &str,
+        body: Bytes,
+        trace_parent: Option<&TraceParent>,
+    ) -> Result<UpstreamAnswer, ProviderError> {
+        if self.settings.kind != ProviderKind::OpenAi {
+            return Err(ProviderError::NotOffered { provider: self.settings.name.clone(), what: "reranking" });
+        }
+        let sending =
+            Sending { body: Some(body), model, trace_parent, ..Sending::to(Method::POST, self.url("/rerank")?) };
+        let (response, limits) = self.send(sending).await?;
+        let headers = headers_for_client(response.headers());
+        let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
+        Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) })
+    }
+
     /// The provider's models, by its own names.
     ///
     /// # Errors

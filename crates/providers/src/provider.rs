@@ -226,6 +226,22 @@ impl Provider {
         }
     }
 
+    /// Calls the endpoint that judges how well texts fit a question, where the provider has one beside OpenAI's dialect.
+    ///
+    /// # Errors
+    /// When it fails, or the provider has none.
+    pub async fn rerank(
+        &self,
+        model: &str,
+        body: Bytes,
+        trace_parent: Option<&TraceParent>,
+    ) -> Result<UpstreamAnswer, ProviderError> {
+        match self {
+            Self::Http(http) => http.rerank(model, body, trace_parent).await,
+            Self::Offline => Err(ProviderError::NotOffered { provider: offline::NAME.to_owned(), what: "reranking" }),
+        }
+    }
+
     /// The provider's models, by its own names.
     ///
     /// # Errors

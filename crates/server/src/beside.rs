@@ -1,5 +1,5 @@
 //! What runs beside the requests: following keys, switches and prompts, tending the shares of the budgets, late settlements, the log of
-//! refusals, old answers of Idempotency-Keys, old traces, their export, the memory's outbox and what has expired of it, budget alerts,
+//! refusals, old answers of Idempotency-Keys, old traces, their export, the memory's outbox, its descriptions and what has expired of it, budget alerts,
 //! the upkeep of metrics.
 
 use std::sync::Arc;
@@ -63,6 +63,12 @@ impl Beside {
         tasks.spawn(async move {
             if let Some(memory) = &own.memory {
                 memory.expire(&*own.clock).await;
+            }
+        });
+        let own = engine.clone();
+        tasks.spawn(async move {
+            if let Some(memory) = &own.memory {
+                memory.describe(&own).await;
             }
         });
         if let Some(export) = export {

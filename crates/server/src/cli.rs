@@ -14,6 +14,7 @@ mod keys;
 mod kill;
 mod memory;
 mod migrate;
+mod models;
 mod prompts;
 mod providers;
 mod seed;
@@ -111,6 +112,8 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// List the models that the price book knows: what they can do, what they cost, and until when they are served
+    Models(models::ModelsArgs),
     /// Show what was spent: by key, user, model and day, and where the budgets stand
     Usage(usage::UsageArgs),
     /// List traces, show one as a tree, or follow them as they come
@@ -214,6 +217,10 @@ pub(crate) fn run() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    // `privet … | head` ends quietly when the reader has enough. A server outlives whoever reads its log.
+    if !matches!(cli.command, Command::Serve { .. }) {
+        sigpipe::reset();
+    }
     // Before there are threads: the process is to have little memory.
     if let Command::ReadDocument { job } = &cli.command {
         let done = apart::run(job, std::io::stdin().lock(), std::io::stdout().lock());
@@ -246,6 +253,7 @@ async fn dispatch(command: Command) -> Result<(), Exit> {
         Command::Prompts { common, command } => prompts::run(&common, command).await,
         Command::Config { common, command } => config::run(&common, &command),
         Command::Migrate { common, dry_run } => migrate::run(&common, dry_run).await,
+        Command::Models(args) => models::run(&args),
         Command::Usage(args) => usage::run(args).await,
         Command::Traces { common, command } => traces::run(&common, command).await,
         Command::Explain(args) => usage::explain(args).await,

@@ -139,6 +139,9 @@ pub(crate) async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &
     }
     let keyring = Keyring::load(store.clone()).await?;
     let router = Router::new(providers, config.aliases.clone(), config.default_model.name.clone());
+    if let Some(describer) = config.memory.as_ref().and_then(|memory| memory.describer.as_ref()) {
+        router.resolve(Some(&describer.model)).context("memory.describer names no model that answers here")?;
+    }
     let masks = Masks::new(&MaskKind::ALL, &[]).context("the masks of errors are wrong")?;
     let clock = Arc::new(SystemClock);
     let limits = config.limits.clone();
@@ -183,6 +186,7 @@ async fn memory(
     if !store.is_shared() {
         // Whoever claimed tasks before is dead.
         store.release_outbox(now).await?;
+        store.release_descriptions(now).await?;
     }
     let memory = Memory::new(store.clone(), memory_index(&store, config)?, settings);
     greet_memory(memory.begin(now).await?);

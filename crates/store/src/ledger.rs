@@ -24,6 +24,8 @@ pub enum CallKind {
     Chat,
     /// Embeddings.
     Embeddings,
+    /// Judging how well texts fit a question.
+    Rerank,
 }
 
 impl CallKind {
@@ -33,7 +35,14 @@ impl CallKind {
         match self {
             Self::Chat => "chat",
             Self::Embeddings => "embeddings",
+            Self::Rerank => "rerank",
         }
+    }
+
+    /// By its name; `None` if there is no such kind.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Chat, Self::Embeddings, Self::Rerank].into_iter().find(|kind| kind.as_str() == name)
     }
 }
 

@@ -35,14 +35,14 @@ pub use idempotency::{Claimed, IdempotencyClaim, KeptAnswer};
 pub use import::LessonImport;
 pub use ledger::{CallKind, Charge, Hold, Outcome, Settlement, UsageSource};
 pub use memory::{
-    Coverage, EMBEDDER_COMPLETE, EmbeddedIndex, Embedder, EmbedderState, Forgotten, FormerText, MemoryCheck,
-    MemoryCursor, MemoryDrift, MemoryList, MemoryPage, MemoryUpdate, MissingTexts, NewEmbedder, OutboxDepth,
-    OutboxTask,
+    Again, Coverage, DescriptionCounts, DescriptionTask, Document, DocumentList, DocumentPage, EMBEDDER_COMPLETE,
+    EmbeddedIndex, Embedder, EmbedderState, Forgotten, FormerText, MemoryCheck, MemoryCursor, MemoryDrift, MemoryList,
+    MemoryPage, MemoryUpdate, MissingTexts, NewEmbedder, OutboxDepth, OutboxTask, RememberedHistory,
 };
 pub use migration::{MigrationPlan, PendingMigration};
 pub use postgres_url::PostgresUrl;
 pub use project::{Project, ShownProject};
-pub use prompt::{NewPromptVersion, PromptCreation, PromptHead, PromptRemoval, PromptUse, StoredPrompt};
+pub use prompt::{NewPromptVersion, PromptCreation, PromptHead, PromptRemoval, PromptUse, Starter, StoredPrompt};
 pub use replica::{Grant, GrantRequest};
 pub use switch::SwitchedOff;
 pub use trace::{

@@ -4,12 +4,16 @@
 pub(crate) mod change;
 mod check;
 mod codes;
+mod description;
+mod document;
 mod embedded;
 mod embedder;
+mod history;
 mod list;
 mod outbox;
 mod owner;
 mod record;
+mod refusal;
 pub(crate) mod rows;
 mod statements;
 mod vector;
@@ -18,14 +22,17 @@ mod window;
 mod words;
 
 use privet_domain::id::{ConversationId, DocumentId, ProjectId};
-use privet_domain::memory::{Memory, MemoryId, MemoryScope, NewMemory, NewRepresentation};
+use privet_domain::memory::{Memory, MemoryId, NewMemory, NewRepresentation};
 use privet_domain::time::Timestamp;
 use sqlx::AssertSqlSafe;
 use sqlx::types::Uuid;
 
 pub use check::{MemoryCheck, MemoryDrift};
+pub use description::{Again, DescriptionCounts, DescriptionTask};
+pub use document::{Document, DocumentList, DocumentPage};
 pub use embedded::EmbeddedIndex;
 pub use embedder::{EMBEDDER_COMPLETE, Embedder, EmbedderState, NewEmbedder};
+pub use history::RememberedHistory;
 pub use list::{FormerText, MemoryCursor, MemoryList, MemoryPage};
 pub use outbox::{OutboxDepth, OutboxTask};
 pub use vector::{Coverage, MissingTexts};
@@ -88,38 +95,6 @@ impl Store {
         now: Timestamp,
     ) -> Result<Memory, StoreError> {
         Ok(writing!(self, conn => conn.change(project, id, update, Former::Kept, now).await?))
-    }
-
-    /// Gives a memory further representations, in place of those of the same kind, unless its text changed since `version`.
-    /// `false` if it did.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when the memory is unknown or another project's.
-    pub async fn describe_memory(
-        &self,
-        project: ProjectId,
-        id: MemoryId,
-        version: i64,
-        representations: &[NewRepresentation],
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        Ok(writing!(self, conn => {
-            // Writing the row locks it: a change of the text comes before or after.
-            let (user, found): (String, i64) = sqlx::query_as(
-                "UPDATE memories SET version = version WHERE project_id = $1 AND id = $2 RETURNING user_id, version",
-            )
-            .bind(project.as_uuid())
-            .bind(id.as_uuid())
-            .fetch_one(&mut *conn)
-            .await?;
-            if found == version {
-                let scope = MemoryScope::new(project, user);
-                conn.describe(id, &scope, representations).await?;
-                conn.revise(&[id]).await?;
-                conn.enqueue(&[(id, project)], now).await?;
-            }
-            found == version
-        }))
     }
 
     /// Deletes a memory with everything of it.

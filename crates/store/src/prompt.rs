@@ -10,6 +10,7 @@ use privet_domain::id::{ProjectId, PromptId};
 use privet_domain::prompt::reference::PromptReference;
 use privet_domain::prompt::{LATEST, PromptKind, Selector};
 use privet_domain::time::Timestamp;
+use sqlx::AssertSqlSafe;
 use sqlx::types::Uuid;
 
 use crate::db::{Store, reading, writing};
@@ -49,6 +50,24 @@ pub struct StoredPrompt {
     pub body: String,
     /// What goes along with it, JSON.
     pub config: String,
+}
+
+/// A prompt that a project gets once, so that a deleted one stays away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Starter {
+    /// The one that chats begin with.
+    Chat,
+    /// The one that memories are described by.
+    Describing,
+}
+
+impl Starter {
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Chat => "prompts_begun_at",
+            Self::Describing => "describing_begun_at",
+        }
+    }
 }
 
 /// A version to make.
@@ -226,27 +245,33 @@ impl Store {
         row.map(StoredPrompt::try_from).transpose()
     }
 
-    /// Whether the project got its prompts to begin with.
+    /// Whether the project got a prompt to begin with.
     ///
     /// # Errors
     /// When the project is unknown or the database fails.
-    pub async fn has_begun_prompts(&self, project: ProjectId) -> Result<bool, StoreError> {
+    pub async fn has_begun_prompts(&self, project: ProjectId, starter: Starter) -> Result<bool, StoreError> {
+        // Only fixed pieces stand in the text.
+        let select = format!("SELECT {} FROM projects WHERE id = $1", starter.column());
         let at: Option<i64> = reading!(self, pool => {
-            sqlx::query_scalar("SELECT prompts_begun_at FROM projects WHERE id = $1")
-                .bind(project.as_uuid())
-                .fetch_one(pool)
-                .await
+            sqlx::query_scalar(AssertSqlSafe(select)).bind(project.as_uuid()).fetch_one(pool).await
         })?;
         Ok(at.is_some())
     }
 
-    /// Notes that the project got its prompts to begin with.
+    /// Notes that the project got a prompt to begin with.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn note_begun_prompts(&self, project: ProjectId, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn note_begun_prompts(
+        &self,
+        project: ProjectId,
+        starter: Starter,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let column = starter.column();
+        let update = format!("UPDATE projects SET {column} = COALESCE({column}, $2) WHERE id = $1");
         writing!(self, conn => {
-            sqlx::query("UPDATE projects SET prompts_begun_at = COALESCE(prompts_begun_at, $2) WHERE id = $1")
+            sqlx::query(AssertSqlSafe(update.as_str()))
                 .bind(project.as_uuid())
                 .bind(now.as_micros())
                 .execute(&mut *conn)

@@ -20,6 +20,8 @@ pub struct Behaviour {
     pub error_type: Option<String>,
     /// OpenAI's `error.code`.
     pub error_code: Option<String>,
+    /// Refuses with 400 each call whose body holds this text.
+    pub refuse: Option<String>,
     /// The whole response body as it is, at any status, streamed or not.
     pub raw_body: Option<String>,
 
@@ -327,6 +329,11 @@ impl Behaviour {
     pub fn finish_reason(mut self, reason: impl Into<String>) -> Self {
         self.finish_reason = Some(reason.into());
         self
+    }
+
+    /// Whether it refuses a call with this body.
+    pub(super) fn refuses(&self, body: &Value) -> bool {
+        self.refuse.as_deref().is_some_and(|text| body.to_string().contains(text))
     }
 
     /// Sets the number of dimensions of embeddings.

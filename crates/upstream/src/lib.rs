@@ -16,6 +16,7 @@ mod gemini;
 mod ledger;
 mod openai;
 mod request;
+mod rerank;
 mod response;
 mod sample;
 mod schedule;

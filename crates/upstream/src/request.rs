@@ -39,6 +39,7 @@ pub(super) enum Route {
         model: String,
         batch: bool,
     },
+    Rerank,
     CountTokens(Dialect),
     Models(Dialect),
     Model(Dialect, String),
@@ -53,6 +54,9 @@ impl Route {
         }
         if post && path.ends_with("/embeddings") {
             return Self::Embeddings;
+        }
+        if post && path.ends_with("/rerank") {
+            return Self::Rerank;
         }
         if post && path.ends_with("/messages") {
             return Self::Chat(Dialect::Anthropic);

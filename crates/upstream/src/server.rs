@@ -16,7 +16,7 @@ use super::call::Call;
 use super::ledger::Outcome;
 use super::request::{Dialect, Head, Request, Route, words};
 use super::state::{Admission, RawRecord, Shared};
-use super::{anthropic, control, embedding, failure, gemini, openai, response, schedule};
+use super::{anthropic, control, embedding, failure, gemini, openai, rerank as reranking, response, schedule};
 
 const OPENAI_MODELS: [&str; 4] = ["gpt-4o", "gpt-4o-mini", "text-embedding-3-small", "text-embedding-3-large"];
 const ANTHROPIC_MODELS: [&str; 2] = ["claude-sonnet-4-5", "claude-haiku-4-5"];
@@ -52,6 +52,7 @@ pub(super) async fn serve(shared: Arc<Shared>, request: hyper::Request<Incoming>
         Route::GeminiEmbeddings { model, batch } => {
             embeddings(&shared, Dialect::Gemini, Some((model, batch)), body).await
         }
+        Route::Rerank => rerank(&shared, body).await,
         Route::CountTokens(dialect) => count_tokens(&shared, dialect, &body),
         Route::Models(dialect) => listed(&shared, dialect, models(dialect)),
         Route::Model(dialect, name) => listed(&shared, dialect, model(dialect, &name)),
@@ -138,6 +139,32 @@ async fn embeddings(
     .await
 }
 
+async fn rerank(shared: &Arc<Shared>, body: Bytes) -> Response<MockBody> {
+    let Ok(json) = serde_json::from_slice::<Value>(&body) else {
+        return refuse(shared, Dialect::OpenAi, 400, "the body is no JSON");
+    };
+    let Some(model) = json.get("model").and_then(Value::as_str).map(str::to_owned) else {
+        return refuse(shared, Dialect::OpenAi, 400, "you must provide a model parameter");
+    };
+    let admission = shared.admit(Dialect::OpenAi, &model, None);
+    let request = Request {
+        dialect: Dialect::OpenAi,
+        model,
+        stream: false,
+        include_usage: false,
+        input_tokens: words(&json.to_string()),
+        output_tokens_max: None,
+        body: json,
+    };
+    scripted(shared, request, admission, |request, behaviour, _| {
+        let counted = Usage { input_tokens: request.input_tokens, ..Usage::default() };
+        let usage = behaviour.usage.unwrap_or(counted);
+        let reported = (!behaviour.no_usage).then_some(usage.input_tokens);
+        (Content::Whole(reranking::reply(&request.body, reported)), usage)
+    })
+    .await
+}
+
 fn embedded(request: &Request, behaviour: &Behaviour, batch: bool, tokens: Option<u64>) -> Value {
     let body = &request.body;
     let list = body.get("requests").and_then(Value::as_array);
@@ -172,7 +199,10 @@ async fn scripted(
     content: impl FnOnce(&Request, &Behaviour, u64) -> (Content, Usage),
 ) -> Response<MockBody> {
     let Admission { behaviour, epoch, serial } = admission;
-    let behaviour = behaviour.unwrap_or_default();
+    let mut behaviour = behaviour.unwrap_or_default();
+    if behaviour.refuses(&request.body) {
+        behaviour = Arc::new(Behaviour { status: Some(400), ..(*behaviour).clone() });
+    }
     let mut call = Call::new(Arc::clone(shared), epoch, request.model.clone(), &behaviour);
     let (content, usage) = content(&request, &behaviour, serial);
     let fails = behaviour.status.is_some_and(|status| status >= 400);

@@ -2,7 +2,8 @@
 //!
 //! A *leg* is one search: a method ([`Method::Dense`] or [`Method::Sparse`]) over one representation. Its scores are brought to
 //! 0..=1, weighted and added. Two rules keep a record from being counted twice: of several hits of one record in one leg (the parts
-//! of a representation) the best counts, and legs that share a *slot* compete for it, so that the best weighted one counts.
+//! of a representation) the best counts, and legs that share a *slot* compete for it, so that the best weighted one counts. Legs that
+//! share a *scale* are brought to 0..=1 together: where few records have a representation, the best of those is no match by that alone.
 //!
 //! It is not reciprocal rank fusion: measured on long chats, that loses to scores (nDCG@10 .43 with k = 60, .48 with k = 2, .55 with
 //! scores). Nothing depends on the order in which hits arrive; ties are broken by the id.
@@ -12,12 +13,22 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// The weight of the dense leg, where there is an embedder.
-pub const DENSE_WEIGHT: f64 = 0.2;
-/// The weight of the keyword leg over the text.
-pub const SPARSE_TEXT_WEIGHT: f64 = 0.5;
-/// The weight of the keyword leg over the text with its neighbours.
-pub const SPARSE_WINDOW_WEIGHT: f64 = 0.3;
+/// How much of the fused score each kind of leg may say, relative to the others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shares {
+    /// The dense legs together, where there is an embedder.
+    pub dense: f64,
+    /// The keyword leg over the text, and those over its descriptions.
+    pub text: f64,
+    /// The keyword leg over the text with its neighbours.
+    pub window: f64,
+}
+
+impl Shares {
+    /// Those that were measured to be best on long chats.
+    pub const MEASURED: Self = Self { dense: 0.2, text: 0.5, window: 0.3 };
+}
+
 /// Cosines that lie closer together than this are not spread over the whole range: their order is mostly noise.
 const DENSE_SPAN_MIN: f64 = 0.05;
 
@@ -77,6 +88,8 @@ pub struct LegWeight<R> {
     pub weight: f64,
     /// Legs of the same slot compete, slots are added.
     pub slot: u16,
+    /// Scores of legs of the same method and scale are compared as they are.
+    pub scale: u16,
 }
 
 /// The weights of all legs. A leg without a weight counts for nothing.
@@ -118,25 +131,23 @@ impl<R: Ord + Clone> Weights<R> {
         Ok(Self { legs })
     }
 
-    /// The weights that were measured to be best: .2 dense, .5 keywords in the text, .3 keywords in the text with its neighbours.
-    ///
-    /// All dense legs share one slot. Further representations (facts, questions, a summary) add a keyword leg each, in the slot of the
-    /// text: they say the same thing in other words. Without an embedder there are no dense hits, and the keyword legs remain.
+    /// The weights that were measured to be best.
     #[must_use]
     pub fn measured(text: R, window: R, further: impl IntoIterator<Item = R>) -> Self {
-        let mut legs = Vec::new();
-        let mut add = |method, representation: &R, weight, slot| {
-            legs.push(LegWeight { leg: Leg { method, representation: representation.clone() }, weight, slot });
-        };
-        for representation in std::iter::once(text.clone()).chain(further) {
-            add(Method::Dense, &representation, DENSE_WEIGHT, 0);
-            add(Method::Sparse, &representation, SPARSE_TEXT_WEIGHT, 1);
-        }
-        add(Method::Dense, &window, DENSE_WEIGHT, 0);
-        add(Method::Sparse, &window, SPARSE_WINDOW_WEIGHT, 2);
-        legs.sort_by(|a, b| a.leg.cmp(&b.leg));
-        legs.dedup_by(|a, b| a.leg == b.leg);
-        Self { legs }
+        Self { legs: legs_of(&text, &window, further, Shares::MEASURED) }
+    }
+
+    /// The weights of these shares.
+    ///
+    /// # Errors
+    /// When one is no weight, or all are 0.
+    pub fn of_shares(
+        text: R,
+        window: R,
+        further: impl IntoIterator<Item = R>,
+        shares: Shares,
+    ) -> Result<Self, WeightsError> {
+        Self::new(legs_of(&text, &window, further, shares))
     }
 
     /// The legs, in order.
@@ -149,6 +160,33 @@ impl<R: Ord + Clone> Weights<R> {
         let at = self.legs.binary_search_by(|weight| weight.leg.cmp(leg)).ok()?;
         self.legs.get(at).filter(|weight| weight.weight > 0.0)
     }
+}
+
+/// The legs of these shares, in order.
+///
+/// All dense legs share one slot. Further representations (facts, questions, a summary) add a keyword leg each, in the slot of the
+/// text: they say the same thing in other words. They share its scale too, for not every text has them. Without an embedder there
+/// are no dense hits, and the keyword legs remain.
+fn legs_of<R: Ord + Clone>(
+    text: &R,
+    window: &R,
+    further: impl IntoIterator<Item = R>,
+    shares: Shares,
+) -> Vec<LegWeight<R>> {
+    let mut legs = Vec::new();
+    let mut add = |method, representation: &R, weight, slot, scale| {
+        legs.push(LegWeight { leg: Leg { method, representation: representation.clone() }, weight, slot, scale });
+    };
+    for representation in std::iter::once(text.clone()).chain(further) {
+        add(Method::Dense, &representation, shares.dense, 0, 0);
+        add(Method::Sparse, &representation, shares.text, 1, 0);
+    }
+    // Every text has a window, and longer ones have other scores.
+    add(Method::Dense, window, shares.dense, 0, 1);
+    add(Method::Sparse, window, shares.window, 2, 1);
+    legs.sort_by(|a, b| a.leg.cmp(&b.leg));
+    legs.dedup_by(|a, b| a.leg == b.leg);
+    legs
 }
 
 /// What one leg said about a record.
@@ -183,6 +221,8 @@ pub struct Candidate<I, R> {
     pub sparse: Option<f64>,
     /// What the record's age multiplied the score by, where it did.
     pub recency: Option<f64>,
+    /// How well it fits by a reranker, between 0 and 1, where one judged it. Then it is what the record is ranked by.
+    pub reranked: Option<f64>,
     /// What each leg said, in order of the legs.
     pub legs: Vec<LegScore<R>>,
 }
@@ -199,13 +239,21 @@ pub fn fuse<I: Ord + Clone, R: Ord + Clone>(found: &[LegHits<I, R>], weights: &W
             best.entry(&hit.id).and_modify(|score| *score = score.max(raw)).or_insert(raw);
         }
     }
+    let mut scales: BTreeMap<(Method, u16), Scale> = BTreeMap::new();
+    for (leg, best) in &by_leg {
+        if let Some(LegWeight { scale, .. }) = weights.of(leg) {
+            let scale = scales.entry((leg.method, *scale)).or_insert(Scale::EMPTY);
+            best.values().for_each(|raw| scale.widen(*raw));
+        }
+    }
     let mut slots: BTreeMap<u16, f64> = BTreeMap::new();
     let mut said: BTreeMap<&I, Vec<(u16, LegScore<R>)>> = BTreeMap::new();
     for (leg, best) in by_leg {
-        let Some(LegWeight { weight, slot, .. }) = weights.of(leg) else { continue };
+        let Some(LegWeight { weight, slot, scale, .. }) = weights.of(leg) else { continue };
+        let scale = scales.get(&(leg.method, *scale)).copied().unwrap_or(Scale::EMPTY);
         let heaviest = slots.entry(*slot).or_insert(*weight);
         *heaviest = heaviest.max(*weight);
-        for (id, rank, raw, normalised) in ranked(leg.method, best) {
+        for (id, rank, raw, normalised) in ranked(leg.method, scale, best) {
             let weighted = normalised * weight;
             let score = LegScore { leg: leg.clone(), rank, raw, normalised, weighted, counts: false };
             said.entry(id).or_default().push((*slot, score));
@@ -217,10 +265,25 @@ pub fn fuse<I: Ord + Clone, R: Ord + Clone>(found: &[LegHits<I, R>], weights: &W
     candidates
 }
 
+/// Between which scores the hits of a scale lie.
+#[derive(Clone, Copy)]
+struct Scale {
+    greatest: f64,
+    least: f64,
+}
+
+impl Scale {
+    const EMPTY: Self = Self { greatest: f64::NEG_INFINITY, least: f64::INFINITY };
+
+    fn widen(&mut self, raw: f64) {
+        self.greatest = self.greatest.max(raw);
+        self.least = self.least.min(raw);
+    }
+}
+
 /// The hits of a leg with rank, raw and normalised score.
-fn ranked<I: Ord>(method: Method, best: BTreeMap<&I, f64>) -> Vec<(&I, usize, f64, f64)> {
-    let greatest = best.values().copied().fold(f64::NEG_INFINITY, f64::max);
-    let least = best.values().copied().fold(f64::INFINITY, f64::min);
+fn ranked<I: Ord>(method: Method, scale: Scale, best: BTreeMap<&I, f64>) -> Vec<(&I, usize, f64, f64)> {
+    let Scale { greatest, least } = scale;
     let normalise = |raw: f64| {
         let share = match method {
             // Cosines have no zero that means anything: the least found is 0, unless all are alike.
@@ -258,7 +321,7 @@ fn candidate<I, R>(id: I, legs: Vec<(u16, LegScore<R>)>, whole: f64) -> Candidat
             winner.counts = true;
         }
     }
-    Candidate { id, score: fused, fused, dense, sparse, recency: None, legs }
+    Candidate { id, score: fused, fused, dense, sparse, recency: None, reranked: None, legs }
 }
 
 fn sort<I: Ord, R>(candidates: &mut [Candidate<I, R>]) {

@@ -104,6 +104,9 @@ impl Representation {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Text, Self::Window, Self::Summary, Self::Facts, Self::Questions];
 
+    /// Those that say what a text says in other words, where somebody gave or made them.
+    pub const DESCRIPTIONS: [Self; 3] = [Self::Summary, Self::Facts, Self::Questions];
+
     /// Its name in the API and the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -315,6 +318,17 @@ pub fn line(name: Option<&str>, role: Option<&str>, text: &str) -> String {
         Some(speaker) => format!("{speaker}: {text}"),
         None => text.to_owned(),
     }
+}
+
+/// A longer text is a document and no message: only its beginning is remembered.
+const MESSAGE_BYTES_MAX: usize = 32 * 1024;
+
+/// What is remembered of a message; `None` if it says nothing.
+#[must_use]
+pub fn remembered_text(message: &str) -> Option<&str> {
+    let text = message.trim();
+    let text = text.get(..text.floor_char_boundary(MESSAGE_BYTES_MAX)).unwrap_or(text);
+    (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use privet_dialects::openai::message;
 use privet_domain::memory::MemoryFilter;
 use privet_domain::prompt::{Selector, Unfilled, Values};
 use privet_domain::trace::PromptLink;
+use privet_store::Starter;
 use serde_json::{Map, Value, json};
 
 use super::{ChatCommand, CompletionError};
@@ -66,7 +67,7 @@ pub(super) async fn put(engine: &Arc<Engine>, command: &mut ChatCommand) -> Resu
         }
         Some(PromptWish::Answer) => {
             let named = answer(&command.caller);
-            engine.prompts.ensure_begun(project, engine.clock.now()).await?;
+            engine.prompts.ensure_begun(project, Starter::Chat, engine.clock.now()).await?;
             let found = engine.prompts.find(project, ANSWER, &named.selector, Form::Resolved).await?;
             let Some(prompt) = found else { return Ok(Led::default()) };
             (prompt, named)

@@ -11,6 +11,7 @@ use privet_store::Embedder;
 
 use super::{Memory, MemorySettings};
 use crate::Engine;
+use crate::admission::Refused;
 use crate::completion::CompletionError;
 use crate::embedding::EmbeddingsCommand;
 use crate::keyring::Caller;
@@ -43,6 +44,21 @@ impl Engine {
         let mut embeddings = Vec::with_capacity(questions.len());
         self.embed_texts(&memory.settings, to_embed, &mut embeddings).await?;
         Ok(embeddings)
+    }
+
+    /// Embeds one word with an embedder that is to be used: whether it answers, and with vectors of its dimensions.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn try_embedder(
+        self: &Arc<Self>,
+        memory: &Memory,
+        caller: &Caller,
+        embedder: &Embedder,
+    ) -> Result<(), EmbedError> {
+        let (purpose, trace) = (Purpose::Memory, RequestTrace::default());
+        let to_embed = ToEmbed { caller, embedder, purpose, texts: &["privet"], trace };
+        self.embed_texts(&memory.settings, to_embed, &mut Vec::new()).await
     }
 
     /// Adds the vectors of texts, in their order. Several calls, where one does not take all: when one fails, the vectors of those
@@ -90,8 +106,11 @@ fn what_helps(error: &CompletionError, now: Timestamp) -> EmbedError {
     let reason = error.to_string();
     match error {
         CompletionError::Provider(error) => failure(error, now),
-        // Money comes back with the next window, tokens and places in a moment.
-        CompletionError::Refused(_) => EmbedError::RateLimited { retry_after: None, reason },
+        // Money comes back with the next window, tokens and places in a moment; what else refuses, somebody must change.
+        CompletionError::Refused(
+            Refused::Requests(_) | Refused::Tokens(_) | Refused::Crowded(_) | Refused::NoMoney(..),
+        ) => EmbedError::RateLimited { retry_after: None, reason },
+        CompletionError::Refused(_) => EmbedError::SetUp { reason },
         CompletionError::UnknownModel(_) | CompletionError::Unsupported(_) => EmbedError::SetUp { reason },
         CompletionError::BadRequest(_) => EmbedError::Refused { reason },
         _ => EmbedError::Transient { reason },

@@ -91,7 +91,7 @@ fn write_entry(block: &mut String, recalled: &Recalled<'_>) {
         }
     }
     let _ = writeln!(block, " date=\"{}\">", date(recalled.at));
-    for line in clean_text(recalled).lines() {
+    for line in clean_text(recalled.text, recalled.shortened).lines() {
         block.push_str(line);
         block.push('\n');
     }
@@ -105,7 +105,7 @@ fn write_line(block: &mut String, recalled: &Recalled<'_>, user: &str, assistant
         Some("assistant") => clean_label(assistant),
         author => clean_label(author.unwrap_or(recalled.source)),
     };
-    let text = clean_text(recalled);
+    let text = clean_text(recalled.text, recalled.shortened);
     let mut lines = text.lines();
     let _ = writeln!(block, "{name}: {}", lines.next().unwrap_or_default().trim_start());
     for line in lines.filter(|line| !line.trim().is_empty()) {
@@ -120,11 +120,11 @@ fn date(at: Timestamp) -> Cow<'static, str> {
     }
 }
 
-fn clean_text(recalled: &Recalled<'_>) -> String {
-    let text = recalled.text.trim();
+/// A text that can close no element and opens none. One that was cut before says so at its end, and one that is cut here does too.
+pub(super) fn clean_text(text: &str, mut shortened: bool) -> String {
+    let text = text.trim();
     let bytes_max = text.len().saturating_mul(GROWTH_MAX);
     let mut clean = String::with_capacity(text.len());
-    let mut shortened = recalled.shortened;
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {

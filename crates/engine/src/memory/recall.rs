@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use privet_domain::id::EmbedderId;
 use privet_domain::memory::embedder::Purpose;
@@ -20,6 +21,7 @@ use tokio::time::timeout;
 use super::Memory;
 use super::embedding::ToEmbed;
 use super::quote::{QuoteFormat, Recalled, label_bytes, quote};
+use super::second_look::Ranked;
 use crate::Engine;
 use crate::keyring::Caller;
 use crate::traces::RequestTrace;
@@ -65,7 +67,7 @@ pub struct Recollection {
     pub considered: Vec<Considered>,
     /// What was chosen, in order of time: places in `considered`, with the text or the beginning of it.
     told: Vec<(usize, String, bool)>,
-    /// Why the words alone were searched, where meaning was to be searched too.
+    /// Why the words alone were searched where meaning was to be searched too, or why the reranker did not judge.
     pub degraded: Option<String>,
     /// When it began.
     pub began: Timestamp,
@@ -127,7 +129,7 @@ impl Engine {
             None => (None, None),
             Some(embedder) => match self.embed_question(memory, &embedder, question, &request).await {
                 Ok(vector) => (Some((embedder.id, vector)), None),
-                Err(reason) => (None, Some(reason)),
+                Err(reason) => (None, Some(format!("by words alone: {reason}"))),
             },
         };
         let (found, dense_fault) = legs(memory, question, vector, &request.scope, &request.filter).await?;
@@ -139,11 +141,13 @@ impl Engine {
         if let Some(recency) = &memory.settings.recency {
             rank_by_age(&mut candidates, recency, began, |id| records.get(id).map(|record| record.created_at));
         }
-        let ranked: Vec<(Candidate<MemoryId, Representation>, Record)> = candidates
+        let mut ranked: Vec<Ranked> = candidates
             .into_iter()
             .filter_map(|candidate| records.remove(&candidate.id).map(|record| (candidate, record)))
             .collect();
-        Ok(choose(ranked, &request, question, degraded.or(dense_fault), (began, self.clock.now())))
+        let unordered = self.look_again(memory, &mut ranked, question, &request).await;
+        let degraded = degraded.or(dense_fault).or(unordered);
+        Ok(choose(ranked, &request, question, degraded, (began, self.clock.now())))
     }
 
     async fn embed_question(
@@ -157,6 +161,9 @@ impl Engine {
         if let Some(known) = memory.known_question(key) {
             return Ok(known);
         }
+        if let Some(pause) = memory.patience.pause(Instant::now()) {
+            return Err(format!("the embedder was too slow for the last questions; it is asked again in {pause:.1?}"));
+        }
         let to_embed = ToEmbed {
             caller: request.caller,
             embedder,
@@ -166,9 +173,15 @@ impl Engine {
         };
         let mut embedded = Vec::with_capacity(1);
         let embedding = self.embed_texts(&memory.settings, to_embed, &mut embedded);
-        match timeout(memory.settings.embed_timeout, embedding).await {
-            Ok(done) => done.map_err(|error| error.to_string())?,
-            Err(_) => return Err(format!("the embedder took longer than {:?}", memory.settings.embed_timeout)),
+        match timeout(memory.settings.question_timeout, embedding).await {
+            Ok(done) => {
+                memory.patience.answered();
+                done.map_err(|error| error.to_string())?;
+            }
+            Err(_) => {
+                memory.patience.was_late(Instant::now());
+                return Err(format!("the embedder took longer than {:?}", memory.settings.question_timeout));
+            }
         }
         let embedding = embedded.into_iter().next().ok_or_else(|| "the embedder gave no vector".to_owned())?;
         memory.keep_question(key, embedding.clone());
@@ -179,7 +192,7 @@ impl Engine {
 /// What each leg found, before it is joined.
 pub type Found = Vec<LegHits<MemoryId, Representation>>;
 
-/// What each leg that has a weight finds. The words must be searched; a search by meaning that fails is told.
+/// What each leg that has a weight finds, and anything to find. The words must be searched; a search by meaning that fails is told.
 ///
 /// # Errors
 /// When the search by words fails.
@@ -201,9 +214,12 @@ pub async fn legs(
             }
         }
     };
+    let described_by = memory.store.described_by(scope).await?;
     let has_weight = |method: Method, representation: Representation| {
         let leg = Leg { method, representation };
-        memory.settings.weights.legs().iter().any(|weight| weight.leg == leg && weight.weight > 0.0)
+        let is_there =
+            !Representation::DESCRIPTIONS.contains(&representation) || described_by.contains(&representation);
+        is_there && memory.settings.weights.legs().iter().any(|weight| weight.leg == leg && weight.weight > 0.0)
     };
     let sparse = Representation::ALL.into_iter().filter(|representation| has_weight(Method::Sparse, *representation));
     for representation in sparse {
@@ -230,7 +246,7 @@ pub async fn legs(
             };
             match memory.index.dense(query).await {
                 Ok(candidates) => add(Method::Dense, candidates),
-                Err(error) => fault = Some(error.to_string()),
+                Err(error) => fault = Some(format!("by words alone: {error}")),
             }
         }
     }
@@ -238,7 +254,7 @@ pub async fn legs(
 }
 
 fn choose(
-    ranked: Vec<(Candidate<MemoryId, Representation>, Record)>,
+    ranked: Vec<Ranked>,
     request: &RecallRequest<'_>,
     question: &str,
     degraded: Option<String>,

@@ -2,15 +2,12 @@
 
 use privet_dialects::canonical::{Message, Role};
 use privet_domain::id::ConversationId;
-use privet_domain::memory::{MemoryId, MemoryKind, MemoryScope, NewMemory};
+use privet_domain::memory::{MemoryId, MemoryKind, MemoryScope, NewMemory, remembered_text};
 use privet_domain::time::Timestamp;
 use privet_store::NewMessage;
 
 use crate::keyring::Caller;
 use crate::traces::named_user;
-
-/// A longer text is a document and no message: only its beginning is remembered.
-const TEXT_BYTES_MAX: usize = 32 * 1024;
 
 /// Whose memories a request reads and writes: of the user that it names, if the key may speak for others; else of the key's.
 #[must_use]
@@ -35,12 +32,8 @@ pub(crate) fn of_messages(
             Role::Assistant => "assistant",
             Role::System | Role::Developer | Role::Tool => return None,
         };
-        let text = message.plain_text();
-        let text = text.trim();
-        if text.is_empty() {
-            return None;
-        }
-        let text = text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or(text);
+        let said = message.plain_text();
+        let text = remembered_text(&said)?;
         let id = MemoryId::of_message(row.id);
         let mut memory = NewMemory::new(id, scope.clone(), MemoryKind::Message, text, at);
         memory.conversation = Some(conversation);

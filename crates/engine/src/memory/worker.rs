@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use privet_domain::id::{ApiKeyId, ProjectId};
 use privet_domain::memory::embedder::{EmbedError, Purpose};
-use privet_domain::memory::{ContentHash, Embedding, IndexError, IndexedMemory, MemoryId, VectorIndex as _};
+use privet_domain::memory::{
+    ContentHash, Embedding, IndexError, IndexedMemory, IndexedPart, MemoryId, VectorIndex as _,
+};
 use privet_domain::scope::Scopes;
 use privet_domain::time::Timestamp;
 use privet_store::{Embedder, EmbedderState, OutboxTask, ShownProject, StoreError};
@@ -30,7 +32,7 @@ const GATHER: Duration = Duration::from_millis(200);
 /// After a failure of the embedder or the database.
 const PAUSE: Duration = Duration::from_secs(2);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// Who pays for the vectors of what is remembered.
+/// Who pays for the vectors and descriptions of what is remembered.
 const PAYER: &str = "memory";
 
 impl From<PrepareError> for StepError {
@@ -145,7 +147,12 @@ impl Memory {
     /// Does some of what waits. Gives whether there may be more to do.
     async fn step(&self, engine: &Arc<Engine>, pause: &mut BackfillPause) -> Result<bool, StepError> {
         if self.settings.embedder.is_none() && !self.index.is_given_words() {
-            return Ok(self.store.weave_outbox(STEP, engine.clock.now()).await? == STEP as usize);
+            let describes_from = self.settings.describer.as_ref().map(|describer| describer.bytes_min);
+            let done = self.store.weave_outbox(STEP, describes_from, engine.clock.now()).await?;
+            if done > 0 && describes_from.is_some() {
+                self.undescribed.notify_one();
+            }
+            return Ok(done == STEP as usize);
         }
         let tasks = self.index_some(engine).await?;
         let mut is_more = tasks >= STEP as usize;
@@ -180,6 +187,8 @@ impl Memory {
         let count = tasks.len();
         let waits = |task: &OutboxTask| unembedded.as_ref().is_some_and(|left| left.projects.contains(&task.project));
         let (waiting, done): (Vec<OutboxTask>, Vec<OutboxTask>) = tasks.into_iter().partition(waits);
+        // Before the tasks end: a crash in between repeats it.
+        self.queue_descriptions(engine, &ids_of(&done)).await?;
         self.store.acknowledge_outbox(&done).await?;
         if let Some(Unembedded { error, .. }) = unembedded {
             self.store.retry_outbox(&waiting, engine.clock.now()).await?;
@@ -230,23 +239,35 @@ impl Memory {
         memories: &mut [IndexedMemory],
     ) -> Result<Option<Unembedded>, StepError> {
         let mut known: HashMap<ContentHash, Embedding> = self.known_vectors(embedder, memories).await?;
+        let parts = memories.iter().flat_map(|memory| &memory.parts);
+        let unknown: Vec<i64> = parts.filter(|part| !known.contains_key(&part.hash)).map(|part| part.number).collect();
+        let refused = self.store.refusals(embedder.id, &unknown).await?;
         let mut missing: HashMap<ProjectId, HashMap<ContentHash, String>> = HashMap::new();
         for memory in memories.iter() {
-            for part in memory.parts.iter().filter(|part| !known.contains_key(&part.hash)) {
+            let is_missing = |part: &&IndexedPart| !known.contains_key(&part.hash) && !refused.contains(&part.number);
+            for part in memory.parts.iter().filter(is_missing) {
                 let of_project = missing.entry(memory.scope.project).or_default();
                 of_project.entry(part.hash).or_insert_with(|| part.text.clone());
             }
         }
-        let mut unembedded = None;
+        let (mut unembedded, mut refusing) = (None, HashSet::new());
         for (project, texts) in missing {
             let caller = self.payer(project).await?;
             let (hashes, texts): (Vec<ContentHash>, Vec<String>) = texts.into_iter().unzip();
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             let (embedded, failure) = self.embed_or_skip(engine, &caller, embedder, &texts).await;
-            known.extend(hashes.into_iter().zip(embedded).filter_map(|(hash, embedding)| Some((hash, embedding?))));
+            for (hash, embedding) in hashes.into_iter().zip(embedded) {
+                match embedding {
+                    Some(embedding) => drop(known.insert(hash, embedding)),
+                    None => drop(refusing.insert(hash)),
+                }
+            }
             let left = failure.map(|error| Unembedded { projects: HashSet::from([project]), error });
             unembedded = Unembedded::joined(unembedded, left);
         }
+        let parts = memories.iter().flat_map(|memory| &memory.parts);
+        let refusing: Vec<i64> = parts.filter(|part| refusing.contains(&part.hash)).map(|part| part.number).collect();
+        self.store.note_refusals(embedder.id, &refusing).await?;
         for part in memories.iter_mut().flat_map(|memory| &mut memory.parts) {
             if let Some(embedding) = known.get(&part.hash) {
                 part.vectors.push((embedder.id, embedding.clone()));
@@ -291,7 +312,7 @@ impl Memory {
         (embeddings, None)
     }
 
-    /// The project pays for the vectors of what it remembers.
+    /// The project pays for the vectors and the descriptions of what it remembers.
     ///
     /// # Errors
     /// When the database fails.
@@ -300,7 +321,8 @@ impl Memory {
         let nobody = ApiKeyId::from(uuid::Uuid::nil());
         Ok(Caller {
             key_id: nobody,
-            family_id: nobody,
+            // Budgets and rates are known by it: each project has its own.
+            family_id: ApiKeyId::from(project.as_uuid()),
             key_name: PAYER.into(),
             project_id: project,
             project: name.clone(),

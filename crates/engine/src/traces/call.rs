@@ -25,6 +25,7 @@ use crate::embedding::EmbeddingsCommand;
 use crate::keyring::Caller;
 use crate::memory::Recollection;
 use crate::prompt::ANSWER;
+use crate::rerank::RerankCommand;
 use crate::router::Target;
 pub(crate) use attempt::FailedAttempt;
 use description::Description;
@@ -38,6 +39,7 @@ const NAME_CHARS_SEEN: usize = 400;
 /// What any other is called, and a trace that nothing else names.
 const CHAT: &str = "chat";
 const EMBEDDINGS: &str = "embeddings";
+const RERANK: &str = "rerank";
 /// So much of an error's text is kept.
 const ERROR_CHARS_MAX: usize = 2_000;
 
@@ -171,6 +173,25 @@ impl CallTrace {
         call.observation.name = Some(EMBEDDINGS.to_owned());
         let input = incoming.input_json().filter(|_| command.traces_texts);
         call.observation.input = input.map(|json| JsonText::from_stored(json.to_owned()));
+        call
+    }
+
+    /// Of texts that are about to be judged. What they say stands where they are kept.
+    pub(crate) fn of_rerank(command: &RerankCommand, target: &Target, began: Timestamp) -> Self {
+        let mut call = Self::begin(&CallFacts {
+            caller: &command.caller,
+            request_id: command.request_id,
+            request: &command.trace,
+            asked_model: Some(&command.model),
+            target,
+            began,
+        });
+        if call.is_root {
+            call.trace.name = Some(RERANK.to_owned());
+        }
+        call.describe(Description::default(), &command.caller);
+        call.observation.observation_type = Some(ObservationType::Generation);
+        call.observation.name = Some(RERANK.to_owned());
         call
     }
 

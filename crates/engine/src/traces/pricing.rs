@@ -103,6 +103,7 @@ mod tests {
             output_tokens_max: None,
             image_tokens_max: None,
             caches_unasked: false,
+            profile: privet_domain::ability::Profile::default(),
         };
         let free =
             Price { model: "offline/*".to_owned(), standard: Rates::flat(Nanos::ZERO, Nanos::ZERO), ..price.clone() };

@@ -68,7 +68,7 @@ pub(super) async fn run(args: ChatArgs) -> Result<(), Exit> {
     if let Err(error) = answers {
         return Err(unreachable(&url, &error));
     }
-    let (key, temporary) = key(args.key.as_ref(), &config).await?;
+    let (key, temporary) = key(args.key.as_ref(), &config, Scope::Chat).await?;
     let mut session = Session { client, url, key, model: args.model, conversation: args.conversation };
     let outcome = match &args.message {
         Some(message) => session.ask(message).await,
@@ -81,15 +81,19 @@ pub(super) async fn run(args: ChatArgs) -> Result<(), Exit> {
     outcome
 }
 
-/// The key that was given or is configured; else one that [`revoke`] ends.
-pub(super) async fn key(given: Option<&String>, config: &Config) -> Result<(SecretString, Option<String>), Exit> {
+/// The key that was given or is configured; else one of this scope, which [`revoke`] ends.
+pub(super) async fn key(
+    given: Option<&String>,
+    config: &Config,
+    scope: Scope,
+) -> Result<(SecretString, Option<String>), Exit> {
     if let Some(key) = given {
         return Ok((SecretString::from(key.clone()), None));
     }
     if let Some(key) = &config.personal_api_key {
         return Ok((key.clone(), None));
     }
-    made_key(config, Scope::Chat).await
+    made_key(config, scope).await
 }
 
 /// A key that is made for this and that [`revoke`] ends.

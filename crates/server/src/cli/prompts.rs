@@ -13,7 +13,7 @@ use privet_domain::prompt::{PRODUCTION, Selector, readable, unified_diff};
 use privet_domain::time::{Clock as _, SystemClock};
 use privet_engine::api_key::DEFAULT_PROJECT;
 use privet_engine::prompt::{Editor, Form, ListFilter, Prompt, PromptError, Prompts};
-use privet_store::Store;
+use privet_store::{Starter, Store};
 use serde_json::json;
 
 use super::{Common, Exit, FAILURE, USAGE, load, open_store, print_json, until_servers_know};
@@ -141,7 +141,7 @@ impl Desk {
             None => return Err(Exit::new(FAILURE, format!("there is no project `{}`", place.project))),
         };
         let prompts = Prompts::new(store.clone());
-        prompts.ensure_begun(project.id, now).await?;
+        prompts.ensure_begun(project.id, Starter::Chat, now).await?;
         let author = match std::env::var("USER") {
             Ok(user) if !user.is_empty() => format!("command line ({user})"),
             _ => "command line".to_owned(),

@@ -14,6 +14,9 @@ use super::{Common, Exit, FAILURE, USAGE, load, open_known_store, print_json};
 use crate::config::Config;
 use crate::usage_view::{ExplanationView, UsageView};
 
+/// What stands for a key in calls that Privet makes by itself.
+const NO_KEY: &str = "00000000-0000-0000-0000-000000000000";
+
 #[derive(Args)]
 pub(super) struct UsageArgs {
     #[command(flatten)]
@@ -239,6 +242,7 @@ async fn keys(store: &Store) -> Result<Vec<ApiKey>, Exit> {
 fn name_of(keys: &[ApiKey], id: &str) -> String {
     match keys.iter().find(|key| key.id.to_string() == id) {
         Some(key) => format!("key {} ({})", key.public_id, key.name),
+        None if id == NO_KEY => "no key (the memory's worker)".to_owned(),
         None => format!("key {id}"),
     }
 }

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use privet_domain::memory::Representation;
-use privet_domain::memory::fusion::{Recency, Weights};
+use privet_domain::memory::fusion::{Recency, Shares, Weights};
 use privet_domain::memory::pack::PackBudget;
+use privet_domain::rate::{BadRate, Rate};
 use privet_domain::time::parse_duration;
 use privet_engine::memory::quote::QuoteFormat;
-use privet_engine::memory::{EmbedderSettings, MemorySettings};
+use privet_engine::memory::{DescriberSettings, EmbedderSettings, MemorySettings};
 use privet_index::{QdrantSettings, SettingsError};
 use privet_store::Location;
 use secrecy::SecretString;
 
 use super::error::ConfigError;
 use super::layers::Layers;
-use super::setting::{Shown, Value, count};
+use super::setting::{Shown, Value, count, duration};
 
 /// Models whose dimensions are known: those of OpenAI, Gemini, and what Ollama's library has most of.
 const KNOWN_DIMENSIONS: [(&str, usize); 8] = [
@@ -37,6 +38,9 @@ pub(super) fn memory(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Option<M
     let (embedder, dimensions) = (value("memory.embedder"), value("memory.dimensions"));
     let model = embedder.parse(model)?;
     let own = dimensions.parse(|text| if text.is_empty() { Ok(None) } else { count(text).map(Some) })?;
+    let reranker = value("memory.reranker").text.clone();
+    let question_timeout = value("memory.question_timeout").parse(duration)?;
+    let weights = value("memory.weights").parse(weights)?;
     let format = value("memory.format").parse(format)?;
     let tokens = value("memory.tokens").parse(count)?;
     let recency = value("memory.half_life").parse(half_life)?;
@@ -52,18 +56,44 @@ pub(super) fn memory(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Option<M
             Some(EmbedderSettings { name: embedder.text.clone(), provider, model, dimensions })
         }
     };
+    let describer = describer(layers, shown)?;
     Ok(enabled.then(|| MemorySettings {
         embedder,
+        describer,
         budget: PackBudget {
             tokens_max: tokens,
             bytes_max: tokens.saturating_mul(BYTES_PER_TOKEN),
             ..PackBudget::default()
         },
+        weights,
         recency,
+        reranker: Some(reranker).filter(|model| !model.is_empty()),
+        question_timeout,
         format,
-        weights: Weights::measured(Representation::Text, Representation::Window, []),
         ..MemorySettings::default()
     }))
+}
+
+/// `None` where nobody describes memories, which costs a call for each.
+fn describer(layers: &Layers, shown: &mut Vec<Shown>) -> Result<Option<DescriberSettings>, ConfigError> {
+    let mut value = |key: &str| layers.shown(key, shown);
+    let model = value("memory.describer").text;
+    let wanted = value("memory.describe").parse(wanted)?;
+    let bytes_min = value("memory.describe_bytes_min").parse(count)?;
+    let pace = value("memory.describe_pace").parse(pace)?;
+    Ok((!model.is_empty()).then_some(DescriberSettings { model, wanted, bytes_min, pace }))
+}
+
+fn wanted(text: &str) -> Result<Vec<Representation>, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let read = |name: &str| Representation::DESCRIPTIONS.into_iter().find(|known| known.as_str() == name);
+    let wanted: Option<Vec<Representation>> = names.map(read).collect();
+    let remedy = || "write some of \"summary, facts, questions\"".to_owned();
+    wanted.filter(|wanted| !wanted.is_empty()).ok_or_else(remedy)
+}
+
+fn pace(text: &str) -> Result<Rate, String> {
+    text.parse().map_err(|error: BadRate| error.to_string())
 }
 
 /// Where the index is, if it is a Qdrant server.
@@ -120,6 +150,23 @@ pub(crate) fn model(text: &str) -> Result<Option<(String, String)>, String> {
     Ok(Some((provider.to_owned(), model.to_owned())))
 }
 
+fn weights(text: &str) -> Result<Weights<Representation>, String> {
+    let remedy = || "write how much each may say, such as \"dense=0.2, text=0.5, window=0.3\"".to_owned();
+    let mut shares = Shares { dense: 0.0, text: 0.0, window: 0.0 };
+    for share in text.split(',') {
+        let (name, number) = share.split_once('=').ok_or_else(remedy)?;
+        let number: f64 = number.trim().parse().map_err(|_| remedy())?;
+        match name.trim() {
+            "dense" => shares.dense = number,
+            "text" => shares.text = number,
+            "window" => shares.window = number,
+            _ => return Err(remedy()),
+        }
+    }
+    Weights::of_shares(Representation::Text, Representation::Window, Representation::DESCRIPTIONS, shares)
+        .map_err(|error| error.to_string())
+}
+
 fn format(text: &str) -> Result<QuoteFormat<'static>, String> {
     match text {
         "entries" => Ok(QuoteFormat::Entries),
@@ -142,6 +189,8 @@ fn half_life(text: &str) -> Result<Option<Recency>, String> {
 
 #[cfg(test)]
 mod tests {
+    use privet_domain::memory::Representation;
+
     use crate::config::tests::load;
 
     const POSTGRES: &str = "database_url = \"postgres://me:canary@db/x\"\n";
@@ -158,6 +207,39 @@ mod tests {
         assert_eq!((qdrant.url.as_str(), qdrant.collection.as_str()), ("http://127.0.0.1:6334", "privet"));
         let shown = format!("{config:?}");
         assert!(qdrant.api_key.is_some() && !shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn nothing_is_described_unless_a_describer_is_named() {
+        assert!(load("", &[]).unwrap().memory.unwrap().describer.is_none());
+        let toml = "[memory]\ndescribe = [\"facts\", \"questions\"]\ndescribe_bytes_min = \"80\"\n";
+        let config = load(toml, &[("PRIVET_MEMORY_DESCRIBER", "openai/gpt-4o-mini")]).unwrap();
+        let describer = config.memory.unwrap().describer.unwrap();
+        assert_eq!((describer.model.as_str(), describer.bytes_min), ("openai/gpt-4o-mini", 80));
+        assert_eq!(describer.wanted, [Representation::Facts, Representation::Questions]);
+        assert_eq!(describer.pace.to_string(), "60/1m");
+        for (key, wrong) in
+            [("DESCRIBE", "text"), ("DESCRIBE", ","), ("DESCRIBE_BYTES_MIN", "0"), ("DESCRIBE_PACE", "fast")]
+        {
+            let error = load("", &[(&format!("PRIVET_MEMORY_{key}"), wrong)]).unwrap_err();
+            assert!(error.contains(&format!("memory.{}", key.to_lowercase())), "{error}");
+        }
+    }
+
+    #[test]
+    fn weights_are_read_and_what_is_none_is_refused_with_what_is_right() {
+        let weight = |toml: &str| {
+            let memory = load(toml, &[]).unwrap().memory.unwrap();
+            let sparse = memory.weights.legs().iter().map(|leg| leg.weight).sum::<f64>();
+            (sparse * 10.0).round()
+        };
+        // Five dense legs, four over texts and descriptions, one over windows.
+        assert_eq!(weight(""), 10.0 + 20.0 + 3.0);
+        assert_eq!(weight("[memory]\nweights = \"text=1\"\n"), 40.0);
+        for wrong in ["", "text", "text=-1", "text=0", "words=1", "dense=nan"] {
+            let error = load(&format!("[memory]\nweights = \"{wrong}\"\n"), &[]).unwrap_err();
+            assert!(error.contains("memory.weights"), "{wrong}: {error}");
+        }
     }
 
     #[test]

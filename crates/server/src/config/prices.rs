@@ -3,9 +3,10 @@
 //! A price is read from its decimal text, exactly. What a row leaves out falls back to the row's `input` or `output`; these two
 //! must stand there, so that nothing is free by oversight.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
+use privet_domain::ability::{Ability, Profile};
 use privet_domain::money::Nanos;
 use privet_domain::pricing::{LongContext, Price, PriceBook, Rates};
 use privet_domain::time::Timestamp;
@@ -33,7 +34,7 @@ const KINDS: [&str; 9] = [
 ];
 
 /// What a row may hold besides [`KINDS`].
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 14] = [
     "model",
     "aliases",
     "from",
@@ -43,6 +44,9 @@ const FIELDS: [&str; 11] = [
     "output_tokens_max",
     "image_tokens_max",
     "caches_unasked",
+    "abilities",
+    "shutdown",
+    "replacement",
     "long_context",
     "tiers",
 ];
@@ -169,6 +173,7 @@ impl<'a> Table<'a> {
             output_tokens_max: self.read("output_tokens_max", count)?,
             image_tokens_max: self.read("image_tokens_max", count)?,
             caches_unasked: self.read("caches_unasked", flag)?.unwrap_or(false),
+            profile: self.profile()?,
         };
         // For people: when somebody last compared the row with its source.
         self.date("checked")?;
@@ -212,14 +217,27 @@ impl<'a> Table<'a> {
         tiers.fields.keys().map(rates).collect()
     }
 
+    fn profile(&self) -> Result<Profile, ConfigError> {
+        let ability = |name: &str| name.parse::<Ability>().map_err(|error| error.to_string());
+        Ok(Profile {
+            abilities: self.list("abilities", ability)?.map(BTreeSet::from_iter),
+            shutdown_at: self.date("shutdown")?,
+            replacement: self.read("replacement", model)?,
+        })
+    }
+
     fn aliases(&self) -> Result<Vec<String>, ConfigError> {
-        let Some((line, value)) = self.fields.get("aliases") else { return Ok(Vec::new()) };
-        let wrong = |problem: &str| self.file.wrong(*line, format!("`aliases`: {problem}"));
+        Ok(self.list("aliases", model)?.unwrap_or_default())
+    }
+
+    fn list<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Option<Vec<T>>, ConfigError> {
+        let Some((line, value)) = self.fields.get(key) else { return Ok(None) };
+        let wrong = |problem: &str| self.file.wrong(*line, format!("`{key}`: {problem}"));
         let DeValue::Array(items) = value.get_ref() else { return Err(wrong("write a list of names in brackets")) };
         let name = |item: &Spanned<DeValue<'_>>| {
-            model(&scalar(item.get_ref()).unwrap_or_default()).map_err(|remedy| wrong(&remedy))
+            read(&scalar(item.get_ref()).unwrap_or_default()).map_err(|remedy| wrong(&remedy))
         };
-        items.iter().map(name).collect()
+        items.iter().map(name).collect::<Result<Vec<T>, _>>().map(Some)
     }
 
     fn table(&self, key: &str) -> Result<Option<Table<'a>>, ConfigError> {
@@ -390,6 +408,11 @@ mod tests {
                 row("input = 1\noutput = 1\n[[price]]\nmodel = \"a/b\"\ninput = 1\noutput = 1\n"),
                 "p.toml:5: `a/b` has a price from the same date in line 1",
             ),
+            (
+                row("input = 1\noutput = 1\nabilities = [\"vision\"]\n"),
+                "p.toml:5: `abilities`: `vision` is no ability; write images, audio",
+            ),
+            (row("input = 1\noutput = 1\nshutdown = \"soon\"\n"), "p.toml:5: `shutdown` = `soon`: write a day"),
             (row("input = \n"), "p.toml:3: "),
         ] {
             assert!(error.starts_with(expected), "{error}\nexpected {expected}");

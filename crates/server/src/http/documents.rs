@@ -1,4 +1,4 @@
-//! `POST /api/documents`: a document is read apart, cut into pieces, and each piece is a memory.
+//! `/api/documents`: a document is read apart, cut into pieces, and each piece is a memory. What is told of it is what its pieces say.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,18 +7,20 @@ use data_encoding::BASE64;
 use privet_domain::id::DocumentId;
 use privet_domain::memory::{MemoryId, MemoryKind, NewMemory};
 use privet_domain::time::Timestamp;
+use privet_engine::keyring::Caller;
 use privet_engine::memory::document::apart::{ReadError, Reader};
 use privet_engine::memory::document::{ChunkLimits, DocumentKind, chunk};
 use privet_engine::memory::scope_of;
+use privet_store::{Document, DocumentList, Forgotten, StoreError};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use super::authenticate::{Authenticated, ForChat};
+use super::authenticate::{Authenticated, ForChat, ForRead};
 use super::body::JsonBody;
-use super::conversations::decode;
+use super::conversations::{PathId, Queried, decode};
 use super::docs::NativeError;
 use super::error::ApiError;
-use super::memories::{instant, name, off, wrong};
+use super::memories::{DeletedMemories, PAGE_DEFAULT, PAGE_MAX, instant, name, off, rfc3339, speaks_for_itself, wrong};
 use super::router::Http;
 use super::surface::{Failure, Native};
 
@@ -55,6 +57,61 @@ pub(crate) struct AddedDocument {
     /// Its pieces, in order.
     #[schema(value_type = Vec<uuid::Uuid>)]
     memories: Vec<MemoryId>,
+}
+
+/// A document, as its pieces say.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DocumentView {
+    /// Its id.
+    #[schema(value_type = uuid::Uuid)]
+    id: DocumentId,
+    /// What its first piece stands under: its title, and the headings below it.
+    title: Option<String>,
+    /// Where it is from: a file's name, an address.
+    source: Option<String>,
+    /// Whose it is.
+    user: String,
+    /// How many pieces it has; `GET /api/memories?document_id=` lists them.
+    pieces: u64,
+    /// When it was written, RFC 3339.
+    created_at: String,
+    /// When it is to be forgotten, RFC 3339.
+    expires_at: Option<String>,
+}
+
+impl From<Document> for DocumentView {
+    fn from(document: Document) -> Self {
+        Self {
+            id: document.id,
+            title: document.title,
+            source: document.source,
+            user: document.user,
+            pieces: document.pieces,
+            created_at: rfc3339(document.created_at),
+            expires_at: document.expires_at.map(rfc3339),
+        }
+    }
+}
+
+/// A page of documents, the latest added first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DocumentsView {
+    data: Vec<DocumentView>,
+    /// Give it as `cursor` to get the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// Which documents to list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DocumentsQuery {
+    /// Only those of this user.
+    user: Option<String>,
+    /// At most so many; 50 by default, 500 at most.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
 }
 
 /// Remember a document: text, Markdown, HTML or PDF, cut where its structure allows it.
@@ -113,6 +170,89 @@ pub(crate) async fn create(
     memory.add(&pieces, now).await?;
     let memories = pieces.iter().map(|piece| piece.id).collect();
     Ok((StatusCode::CREATED, Json(AddedDocument { id, title, memories })))
+}
+
+/// The documents that are remembered, the latest added first.
+#[utoipa::path(
+    get, path = "/api/documents", tag = "Memory", params(DocumentsQuery),
+    responses(
+        (status = 200, description = "A page", body = DocumentsView),
+        (status = 400, description = "A parameter is wrong", body = NativeError),
+        (status = 401, description = "No valid key", body = NativeError),
+        (status = 403, description = "The key has not the scope `read`", body = NativeError),
+    ),
+    security(("key" = ["read"])),
+)]
+pub(crate) async fn list(
+    State(http): State<Http>,
+    Authenticated { caller, .. }: Authenticated<Native, ForRead>,
+    Queried(query): Queried<DocumentsQuery>,
+) -> Result<Json<DocumentsView>, Failure<Native>> {
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(wrong("limit", &format!("must be from 1 to {PAGE_MAX}")).into());
+    }
+    // A key of a user of its own sees that user's documents alone.
+    let user = (query.user.is_some() || speaks_for_itself(&caller)).then(|| scope_of(&caller, query.user).user);
+    let after = query.cursor.as_deref().map(str::parse::<DocumentId>).transpose();
+    let after = after.map_err(|_| wrong("cursor", "must be a `next_cursor`"))?;
+    let page = http.engine.store.documents(caller.project_id, &DocumentList { user, after, limit }).await?;
+    let data = page.documents.into_iter().map(DocumentView::from).collect();
+    Ok(Json(DocumentsView { data, next_cursor: page.next.map(|next| next.to_string()) }))
+}
+
+/// A document. `GET /api/memories?document_id=` lists its pieces.
+#[utoipa::path(
+    get, path = "/api/documents/{id}", tag = "Memory",
+    params(("id" = uuid::Uuid, Path, description = "The document")),
+    responses(
+        (status = 200, description = "The document", body = DocumentView),
+        (status = 401, description = "No valid key", body = NativeError),
+        (status = 403, description = "The key has not the scope `read`", body = NativeError),
+        (status = 404, description = "There is no such document", body = NativeError),
+    ),
+    security(("key" = ["read"])),
+)]
+pub(crate) async fn read(
+    State(http): State<Http>,
+    Authenticated { caller, .. }: Authenticated<Native, ForRead>,
+    PathId(id): PathId<DocumentId>,
+) -> Result<Json<DocumentView>, Failure<Native>> {
+    Ok(Json(find(&http, &caller, id).await?.into()))
+}
+
+/// Forget a document: all its pieces, with their words and vectors.
+#[utoipa::path(
+    delete, path = "/api/documents/{id}", tag = "Memory",
+    params(("id" = uuid::Uuid, Path, description = "The document")),
+    responses(
+        (status = 200, description = "How many pieces are gone", body = DeletedMemories),
+        (status = 401, description = "No valid key", body = NativeError),
+        (status = 403, description = "The key has not the scope `chat`", body = NativeError),
+        (status = 404, description = "There is no such document", body = NativeError),
+    ),
+    security(("key" = ["chat"])),
+)]
+pub(crate) async fn delete(
+    State(http): State<Http>,
+    Authenticated { caller, .. }: Authenticated<Native, ForChat>,
+    PathId(id): PathId<DocumentId>,
+) -> Result<Json<DeletedMemories>, Failure<Native>> {
+    find(&http, &caller, id).await?;
+    let now = http.engine.clock.now();
+    let deleted = http.engine.store.forget(caller.project_id, &Forgotten::Document(id), now).await?;
+    Ok(Json(DeletedMemories { deleted }))
+}
+
+/// The document, if the caller may see it.
+async fn find(http: &Http, caller: &Caller, id: DocumentId) -> Result<Document, ApiError> {
+    let unknown = || ApiError::not_found(format!("There is no document `{id}` in this project."));
+    match http.engine.store.document(caller.project_id, id).await {
+        Ok(document) if speaks_for_itself(caller) && document.user != *caller.user_id => Err(unknown()),
+        Ok(document) => Ok(document),
+        Err(StoreError::NotFound) => Err(unknown()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn unreadable(error: ReadError) -> ApiError {

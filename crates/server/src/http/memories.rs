@@ -5,7 +5,7 @@ pub(crate) mod search;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use privet_domain::id::ConversationId;
+use privet_domain::id::{ConversationId, DocumentId};
 use privet_domain::memory::{Memory, MemoryFilter, MemoryId, MemoryKind, NewMemory};
 use privet_domain::time::{NanoTimestamp, Timestamp};
 use privet_engine::api_key::DEFAULT_USER;
@@ -24,8 +24,8 @@ use super::error::ApiError;
 use super::router::Http;
 use super::surface::{Failure, Native};
 
-const PAGE_DEFAULT: u32 = 50;
-const PAGE_MAX: u32 = 500;
+pub(super) const PAGE_DEFAULT: u32 = 50;
+pub(super) const PAGE_MAX: u32 = 500;
 /// So many memories come in one request.
 const ADDED_MAX: usize = 1_000;
 const TEXT_BYTES_MAX: usize = 32 * 1024;
@@ -58,9 +58,10 @@ pub(crate) struct NewMemoryBody {
     metadata: Option<Value>,
 }
 
-/// One, or several.
+/// One, or several: what is documented of the body.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
+#[expect(dead_code, reason = "it is read as the one or the other, so that errors name the field")]
 pub(crate) enum NewMemories {
     /// Several.
     Many(Vec<NewMemoryBody>),
@@ -113,8 +114,13 @@ pub(crate) struct MemoryView {
     /// The conversation that it belongs to.
     #[schema(value_type = Option<uuid::Uuid>)]
     pub(super) conversation_id: Option<ConversationId>,
+    /// The document that it is a piece of.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    pub(super) document_id: Option<DocumentId>,
     /// What it is called.
     pub(super) title: Option<String>,
+    /// Where it is from: a file's name, an address.
+    pub(super) source: Option<String>,
     /// When it was said, RFC 3339.
     pub(super) created_at: String,
     /// When it was last changed, RFC 3339.
@@ -126,6 +132,24 @@ pub(crate) struct MemoryView {
     /// What is kept with it.
     #[schema(value_type = Object)]
     pub(super) metadata: Value,
+}
+
+/// A memory with all that is known of it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WholeMemoryView {
+    #[serde(flatten)]
+    memory: MemoryView,
+    /// How it is described in other words, by whoever imported it or by the model of `memory.describer`.
+    representations: Vec<RepresentationView>,
+}
+
+/// A text in other words.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RepresentationView {
+    /// `summary`, `facts` or `questions`, each fact and each question being one; `text` is another wording that was imported.
+    kind: &'static str,
+    /// The words.
+    text: String,
 }
 
 /// A page of memories, newest first.
@@ -163,6 +187,9 @@ pub(crate) struct MemoriesQuery {
     /// Only those of this conversation.
     #[param(value_type = Option<uuid::Uuid>)]
     conversation_id: Option<String>,
+    /// Only the pieces of this document.
+    #[param(value_type = Option<uuid::Uuid>)]
+    document_id: Option<String>,
     /// Only `message`, `document`, `note` or `fact`.
     kind: Option<String>,
     /// Only those said at this time or later, RFC 3339.
@@ -190,7 +217,7 @@ pub(crate) struct ForgetQuery {
 /// How many were deleted.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DeletedMemories {
-    deleted: u64,
+    pub(super) deleted: u64,
 }
 
 /// Remember something: one thing, or up to 1,000.
@@ -212,10 +239,10 @@ pub(crate) async fn create(
     body: JsonBody<Native>,
 ) -> Result<(StatusCode, Json<AddedMemories>), Failure<Native>> {
     let memory = http.engine.memory.as_ref().ok_or_else(off)?;
-    let new = match decode::<NewMemories>(&body.bytes)? {
-        NewMemories::One(one) => vec![*one],
-        NewMemories::Many(many) => many,
-    };
+    // Not by trying both: the error of the one that was meant says which field is wrong.
+    let is_array = body.bytes.trim_ascii_start().starts_with(b"[");
+    let new =
+        if is_array { decode::<Vec<NewMemoryBody>>(&body.bytes)? } else { vec![decode::<NewMemoryBody>(&body.bytes)?] };
     if new.is_empty() || new.len() > ADDED_MAX {
         return Err(ApiError::bad_request(format!("Send 1 to {ADDED_MAX} memories at once.")).into());
     }
@@ -254,8 +281,10 @@ pub(crate) async fn list(
     // A key of a user of its own sees that user's memories alone.
     let user = (query.user.is_some() || speaks_for_itself(&caller)).then(|| scope_of(&caller, query.user).user);
     let filter = filter(query.kind, query.conversation_id, query.since, query.until)?;
+    let document = query.document_id.as_deref().map(document_id).transpose()?;
     let after = query.cursor.as_deref().map(cursor).transpose()?;
-    let page = http.engine.store.memories(caller.project_id, &MemoryList { user, filter, after, limit }).await?;
+    let list = MemoryList { user, document, filter, after, limit };
+    let page = http.engine.store.memories(caller.project_id, &list).await?;
     let next = page.next.map(|(at, id)| format!("{}-{id}", at.as_micros()));
     Ok(Json(MemoriesView { data: page.memories.into_iter().map(MemoryView::from).collect(), next_cursor: next }))
 }
@@ -265,7 +294,7 @@ pub(crate) async fn list(
     get, path = "/api/memories/{id}", tag = "Memory",
     params(("id" = uuid::Uuid, Path, description = "The memory")),
     responses(
-        (status = 200, description = "The memory", body = MemoryView),
+        (status = 200, description = "The memory", body = WholeMemoryView),
         (status = 401, description = "No valid key", body = NativeError),
         (status = 403, description = "The key has not the scope `read`", body = NativeError),
         (status = 404, description = "There is no such memory", body = NativeError),
@@ -276,8 +305,12 @@ pub(crate) async fn read(
     State(http): State<Http>,
     Authenticated { caller, .. }: Authenticated<Native, ForRead>,
     PathId(id): PathId<MemoryId>,
-) -> Result<Json<MemoryView>, Failure<Native>> {
-    Ok(Json(find(&http, &caller, id).await?.into()))
+) -> Result<Json<WholeMemoryView>, Failure<Native>> {
+    let memory = find(&http, &caller, id).await?;
+    let described = http.engine.store.descriptions_of(caller.project_id, id).await?.into_iter();
+    let representations =
+        described.map(|one| RepresentationView { kind: one.representation.as_str(), text: one.text }).collect();
+    Ok(Json(WholeMemoryView { memory: memory.into(), representations }))
 }
 
 /// The texts that a memory had before.
@@ -411,7 +444,7 @@ where
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
-fn speaks_for_itself(caller: &Caller) -> bool {
+pub(super) fn speaks_for_itself(caller: &Caller) -> bool {
     &*caller.user_id != DEFAULT_USER
 }
 
@@ -442,7 +475,7 @@ fn read_new(caller: &Caller, new: NewMemoryBody, now: Timestamp) -> Result<NewMe
 }
 
 pub(super) fn off() -> ApiError {
-    ApiError::bad_request("Nothing is remembered here: `memory.enabled` is false, or the database is not SQLite.")
+    ApiError::bad_request("Nothing is remembered here: `memory.enabled` is false.")
 }
 
 pub(super) fn wrong(field: &str, what: &str) -> ApiError {
@@ -471,6 +504,10 @@ fn object(value: Value) -> Result<String, ApiError> {
 
 fn conversation_id(text: &str) -> Result<ConversationId, ApiError> {
     text.parse().map_err(|_| wrong("conversation_id", "must be a UUID"))
+}
+
+fn document_id(text: &str) -> Result<DocumentId, ApiError> {
+    text.parse().map_err(|_| wrong("document_id", "must be a UUID"))
 }
 
 pub(super) fn instant(field: &str, text: &str) -> Result<Timestamp, ApiError> {
@@ -512,7 +549,9 @@ impl From<Memory> for MemoryView {
             role: memory.role,
             user: memory.scope.user,
             conversation_id: memory.conversation,
+            document_id: memory.document,
             title: memory.title,
+            source: memory.source,
             created_at: rfc3339(memory.created_at),
             updated_at: rfc3339(memory.updated_at),
             expires_at: memory.expires_at.map(rfc3339),

@@ -206,7 +206,7 @@ pub(crate) async fn list(
         ..ListFilter::default()
     };
     let engine = &http.engine;
-    engine.prompts.ensure_begun(caller.project_id, engine.clock.now()).await?;
+    engine.begin_prompts(caller.project_id).await?;
     let found = engine.prompts.list(caller.project_id, &filter, page, limit).await?;
     let view = |prompt: privet_engine::prompt::PromptSummary| PromptSummaryView {
         name: prompt.name,

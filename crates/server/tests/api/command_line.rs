@@ -41,6 +41,9 @@ async fn help_says_what_there_is() {
         "memory export",
         "memory import",
         "memory eval",
+        "memory documents",
+        "memory remember",
+        "models",
         "traces",
         "traces list",
         "traces show",
@@ -52,6 +55,26 @@ async fn help_says_what_there_is() {
         assert_eq!(output.status.code(), Some(0), "{command}");
         insta::assert_snapshot!(format!("help {command}").trim().replace(' ', "_"), out(&output));
     }
+}
+
+#[tokio::test]
+async fn models_are_listed_with_what_they_can_do_what_they_cost_and_until_when_they_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").display().to_string();
+    let environment = [("OPENAI_API_KEY", "sk-canary"), ("GEMINI_API_KEY", "canary")];
+    let listed = run(&["models", "--data", &data, "gpt-3.5"], &environment).await;
+    let line = out(&listed);
+    assert!(line.starts_with("openai/gpt-3.5-turbo") && line.contains("$0.50 in, $1.50 out"), "{line}");
+    assert!(line.contains("shut down since 2026-10-23, use openai/gpt-4.1-mini"), "{line}");
+    let listed = run(&["models", "--data", &data, "--provider", "gemini", "--json"], &environment).await;
+    let listed: Vec<Value> = serde_json::from_slice(&listed.stdout).unwrap();
+    let found = listed.iter().find(|row| row["model"] == "gemini/gemini-2.5-pro").unwrap();
+    assert_eq!((&found["shutdown"], &found["context_tokens"]), (&json!("2026-12-01"), &json!(1_048_576)), "{found}");
+    assert!(found["abilities"].as_array().unwrap().contains(&json!("images")), "{found}");
+    assert!(listed.iter().all(|row| row["model"].as_str().unwrap().starts_with("gemini/")), "{listed:?}");
+    let unconfigured = run(&["models", "--data", &data, "claude"], &environment).await;
+    assert_eq!((unconfigured.status.code(), out(&unconfigured).as_str()), (Some(0), ""), "{unconfigured:?}");
+    assert!(err(&unconfigured).contains("no such model of a configured provider"), "{unconfigured:?}");
 }
 
 #[tokio::test]
@@ -328,6 +351,11 @@ async fn a_database_of_the_lesson_is_imported_once_and_goes_on() {
     let body = json!({"conversation_id": id, "messages": [{"role": "user", "content": "Who am I?"}]});
     assert_eq!(stand.lesson(body).await.status, 200);
     assert_eq!(stand.sent_thread(), ["user: Hey", "assistant: Hello Adam", "user: Who am I?"]);
+
+    let remembered = stand.privet(&["memory", "remember"]).await;
+    assert!(out(&remembered).starts_with("2 messages are remembered now"), "{remembered:?}");
+    let found = stand.privet(&["memory", "search", "hello", "--json"]).await;
+    assert!(out(&found).contains("Hello Adam"), "{found:?}");
 
     for wrong in ["/nonexistent/database.db", crate::stand::PRIVET] {
         let refused = stand.privet(&["conversations", "import", wrong]).await;

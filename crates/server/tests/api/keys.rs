@@ -88,8 +88,8 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
         ("get", path) if path.starts_with("/api/public/") && path != "/api/public/projects" => Some("read"),
         ("get", "/v1/models" | "/v1/models/{model}" | "/api/public/projects") => None,
         ("post", "/api/memories/search") => Some("read"),
-        ("get", path) if path.starts_with("/api/memories") => Some("read"),
-        (_, path) if path.starts_with("/api/memories") || path == "/api/documents" => Some("chat"),
+        ("get", path) if path.starts_with("/api/memories") || path.starts_with("/api/documents") => Some("read"),
+        (_, path) if path.starts_with("/api/memories") || path.starts_with("/api/documents") => Some("chat"),
         ("get", path) if path.starts_with("/api/conversations") || path.starts_with("/api/messages") => Some("read"),
         (_, path) if path.starts_with("/api/conversations") || path.starts_with("/api/messages") => Some("chat"),
         _ => {

@@ -22,6 +22,7 @@ mod limits_address;
 mod memory;
 mod memory_at_scale;
 mod memory_command;
+mod memory_descriptions;
 mod money;
 mod openai;
 mod openai_stream;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use privet_index::{QdrantIndex, QdrantSettings};
 use privet_testkit::postgres::{TestDatabase, fresh_database};
-use privet_testkit::upstream::MockUpstream;
+use privet_testkit::upstream::{Behaviour, MockUpstream};
 use serde_json::{Value, json};
 
 use crate::stand::{Answer, Stand, builder, client, run};
@@ -154,6 +154,28 @@ async fn a_collection_that_was_lost_under_a_running_server_is_made_again_and_fil
     scaled.until("grey cat", has_vector).await;
     let (agrees, told) = scaled.privet(&["memory", "check"]).await;
     assert!(agrees, "{told}");
+}
+
+#[tokio::test]
+async fn descriptions_by_a_model_are_searched_on_the_server_too() {
+    let toml = format!("{WITH_EMBEDDER}describer = \"openai/gpt-4o-mini\"\ndescribe_bytes_min = \"20\"\n");
+    let Some(scaled) = scaled_with(&toml).await else { return };
+    let said = json!({"summary": "Of a xylograph.", "facts": [], "questions": ["What is a xolotl?"]});
+    scaled.stand.mock.script_model("gpt-4o-mini", Behaviour::text(said.to_string()));
+    let made =
+        Answer::of(scaled.stand.post("/api/memories", json!({"text": "The key is under the mat."}).to_string())).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let is_found_by =
+        |word: &'static str| move |items: &[Value]| items.iter().any(|item| item["explain"].to_string().contains(word));
+    scaled.until("xylograph", is_found_by("summary")).await;
+    scaled.until("xolotl", is_found_by("questions")).await;
+    let id = made.json()["ids"][0].as_str().unwrap().to_owned();
+    let changed = scaled.stand.request(reqwest::Method::PATCH, &format!("/api/memories/{id}"));
+    scaled.stand.mock.script_model("gpt-4o-mini", Behaviour::text("{\"summary\": \"Of a lamp.\"}"));
+    let changed = Answer::of(changed.body(json!({"text": "The lamp is on the desk."}).to_string())).await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+    scaled.until("xylograph", |items| items.iter().all(|item| item["explain"]["sparse"].is_null())).await;
+    assert!(scaled.privet(&["memory", "check"]).await.0);
 }
 
 #[tokio::test]

@@ -202,6 +202,33 @@ async fn the_words_of_a_small_polish_and_english_set_are_found_as_well_as_before
     assert!(!table.contains("dense"), "without an embedder nothing is found by meaning alone: {table}");
 }
 
+/// Descriptions that say nothing new, of every third memory: what they find anew must not push out what was found before.
+#[tokio::test]
+async fn an_evaluation_shows_what_descriptions_bring_and_those_of_a_few_memories_cost_little() {
+    let folder = Folder::new();
+    let set = std::fs::read_to_string(fixture("conversations.jsonl")).unwrap();
+    let mut turns: Vec<Value> = set.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for turn in turns.iter_mut().step_by(3) {
+        turn["representations"] = json!([{"kind": "facts", "text": turn["text"]}]);
+    }
+    out(&folder.memory(&["import", &lines(&folder.path("turns.jsonl"), &turns)]).await);
+    let questions = fixture("questions.jsonl");
+    let legs = ["eval", &questions, "--legs", "undescribed,configured", "--json"];
+    let evaluated = json_of(&folder.memory(&legs).await);
+    let (before, with) = (recall_of(&evaluated, "undescribed", None), recall_of(&evaluated, "configured", None));
+    eprintln!("without {before:?}, with {with:?}");
+    assert!(with.0 >= before.0 - 0.02 && with.1 >= before.1 - 0.02, "without {before:?}, with {with:?}");
+
+    let mut door = note(1, "The office door code is 4711.", "ada");
+    door["representations"] = json!([{"kind": "questions", "text": "How do I get inside?"}]);
+    out(&folder.memory(&["import", &lines(&folder.path("door.jsonl"), &[door.clone()])]).await);
+    let case = json!({"query": "inside", "expected": [door["id"]], "user": "ada"});
+    let case = lines(&folder.path("case.jsonl"), &[case]);
+    let evaluated = json_of(&folder.memory(&["eval", &case, "--legs", "undescribed,configured", "--json"]).await);
+    let recall = |setting| recall_of(&evaluated, setting, None).0;
+    assert_eq!((recall("undescribed"), recall("configured")), (0.0, 1.0), "{evaluated}");
+}
+
 #[tokio::test]
 async fn cases_are_made_of_ones_own_messages_and_judged() {
     let folder = Folder::new();

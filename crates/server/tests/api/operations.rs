@@ -58,6 +58,7 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
         routes,
         [
             "DELETE /api/conversations/{id}",
+            "DELETE /api/documents/{id}",
             "DELETE /api/keys/{id}",
             "DELETE /api/memories",
             "DELETE /api/memories/{id}",
@@ -76,6 +77,8 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
             "GET /api/conversations",
             "GET /api/conversations/export",
             "GET /api/conversations/{id}",
+            "GET /api/documents",
+            "GET /api/documents/{id}",
             "GET /api/erasures",
             "GET /api/keys",
             "GET /api/keys/{id}",

@@ -295,8 +295,8 @@ async fn fault_19_a_client_that_leaves_before_the_answer_cancels_the_provider_an
 #[tokio::test]
 async fn fault_18_a_client_that_does_not_read_holds_back_the_provider_and_not_the_memory() {
     let stand = Stand::start().await;
-    // 15 MB in 20,000 pieces, of which sockets and queues hold a few hundred.
-    stand.mock.script(Behaviour::text("word ".repeat(2_000_000)).chunks(20_000));
+    // 45 MB in 60,000 pieces: more than sockets and queues hold, be the kernel ever so generous.
+    stand.mock.script(Behaviour::text("word ".repeat(6_000_000)).chunks(60_000));
     let body = ask_streamed("gpt-4o", "x").to_string();
     let mut stream = stand.connect().await;
     let head = format!(

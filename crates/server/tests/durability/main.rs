@@ -9,6 +9,7 @@ mod command_line;
 mod history;
 mod kill;
 mod memory;
+mod memory_descriptions;
 mod money;
 mod purse;
 mod traces;

@@ -16,22 +16,28 @@ use crate::client::{Api, builder};
 const SMALL: &str = "text-embedding-3-small";
 const LARGE: &str = "text-embedding-3-large";
 /// The server is given so much time to come to a step, and to end what it has begun.
-const PATIENCE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const POLL: Duration = Duration::from_millis(2);
 
-struct Stand {
-    mock: MockUpstream,
-    server: PrivetProcess,
+/// A server that remembers, and its provider.
+pub(crate) struct Stand {
+    pub(crate) mock: MockUpstream,
+    pub(crate) server: PrivetProcess,
     said: usize,
 }
 
 impl Stand {
     async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// With further settings of the memory.
+    pub(crate) async fn start_with(memory: &str) -> Self {
         let mock = MockUpstream::start().await;
         let server = builder()
             .env("OPENAI_API_KEY", "sk-canary")
             .env("OPENAI_BASE_URL", format!("{}/v1", mock.base_url()))
-            .config_toml(format!("[memory]\nembedder = \"openai/{SMALL}\"\n"))
+            .config_toml(format!("[memory]\nembedder = \"openai/{SMALL}\"\n{memory}"))
             .start()
             .await;
         Self { mock, server, said: 0 }
@@ -41,7 +47,7 @@ impl Stand {
         Api::new(self.server.url(), self.server.key())
     }
 
-    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         let api = self.api();
         let request = api.http.post(format!("{}{path}", api.url)).bearer_auth(&api.key);
         let response = request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
@@ -50,7 +56,7 @@ impl Stand {
     }
 
     /// Says a text that nobody said before and waits for the answer: both are to be remembered.
-    async fn say(&mut self) -> String {
+    pub(crate) async fn say(&mut self) -> String {
         self.said += 1;
         let text = format!("The parcel number {} lies in the shed.", self.said);
         let body = json!({"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": text}]});
@@ -59,13 +65,13 @@ impl Stand {
         text
     }
 
-    async fn database(&self) -> SqliteConnection {
+    pub(crate) async fn database(&self) -> SqliteConnection {
         let file = self.server.data_dir().join("privet.db");
         SqliteConnectOptions::new().filename(file).busy_timeout(PATIENCE).connect().await.unwrap()
     }
 
     /// Waits until a question to the database is answered with something other than 0.
-    async fn until(&self, question: &'static str) {
+    pub(crate) async fn until(&self, question: &'static str) {
         let mut database = self.database().await;
         let seen = async {
             while number(&mut database, question).await == 0 {
@@ -76,7 +82,7 @@ impl Stand {
     }
 
     /// What is said after a kill and a restart: everything once, each with its vector, and no drift.
-    async fn holds_everything(&mut self) {
+    pub(crate) async fn holds_everything(&mut self) {
         self.server.restart().await;
         self.until("SELECT COUNT(*) = 0 FROM memory_outbox").await;
         let mut database = self.database().await;
@@ -105,7 +111,8 @@ impl Stand {
             .arg(self.server.data_dir().join("for-the-command-line.toml"))
             .env_clear()
             .env("OPENAI_API_KEY", "sk-canary")
-            .env("OPENAI_BASE_URL", format!("{}/v1", self.mock.base_url()));
+            .env("OPENAI_BASE_URL", format!("{}/v1", self.mock.base_url()))
+            .env("PRIVET_LISTEN", self.server.url().trim_start_matches("http://"));
         std::fs::write(
             self.server.data_dir().join("for-the-command-line.toml"),
             format!("[memory]\nembedder = \"openai/{SMALL}\"\n"),
@@ -124,7 +131,7 @@ fn json_of(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-async fn number(database: &mut SqliteConnection, question: &'static str) -> i64 {
+pub(crate) async fn number(database: &mut SqliteConnection, question: &'static str) -> i64 {
     sqlx::query_scalar(question).fetch_one(database).await.unwrap()
 }
 
@@ -221,6 +228,16 @@ async fn reindexing_goes_on_over_kills_while_everything_is_found_and_written() {
         !refused.status.success() && message.contains("texts") && message.contains('$'),
         "the cost first: {message}"
     );
+    stand.mock.script_model(LARGE, Behaviour { dimensions: Some(7), ..Behaviour::default() });
+    let tried = stand.privet(&["memory", "reindex", "--yes", "--embedder", &format!("openai/{LARGE}")]).await;
+    let message = String::from_utf8_lossy(&tried.stderr).into_owned();
+    assert!(
+        !tried.status.success() && message.contains("nothing was begun") && message.contains("7 dimensions"),
+        "{message}"
+    );
+    let mut database = stand.database().await;
+    assert_eq!(number(&mut database, "SELECT COUNT(*) FROM embedders").await, 1, "an embedder is tried first");
+    drop(database);
     // Each call takes a while, so that there is something to interrupt.
     stand.mock.script_model(LARGE, Behaviour::new().first_byte_delay_ms(700));
     for _ in 0..3 {

@@ -6,6 +6,7 @@ use privet_domain::time::Timestamp;
 use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
 
 use super::MemoryUpdate;
+use super::description::DescriptionRows as _;
 use super::record::{COLUMNS, MemoryRow};
 use super::rows::{MemoryRows as _, Thread, Threads};
 use crate::error::StoreError;
@@ -81,6 +82,7 @@ macro_rules! define_change {
                     .await?;
                 if is_new_text {
                     self.represent(id, &new.scope, new.line(), &update.representations).await?;
+                    self.renew_description(id, &update.representations, now).await?;
                 } else if !update.representations.is_empty() {
                     self.describe(id, &new.scope, &update.representations).await?;
                 } else {

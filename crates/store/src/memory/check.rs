@@ -16,10 +16,11 @@ use crate::error::StoreError;
 /// So many representations or vectors are mended in one transaction.
 const STEP_ROWS: i64 = 250;
 
-/// What is still waiting in the outbox is no drift.
+/// What is still waiting in the outbox is no drift, nor what the embedder refuses.
 const WITHOUT_VECTOR: &str = "memory_representations r WHERE NOT EXISTS ( \
      SELECT 1 FROM memory_vectors v WHERE v.content_hash = r.content_hash AND v.embedder_id = $1) \
-     AND NOT EXISTS (SELECT 1 FROM memory_outbox o WHERE o.memory_id = r.memory_id)";
+     AND NOT EXISTS (SELECT 1 FROM memory_outbox o WHERE o.memory_id = r.memory_id) \
+     AND NOT EXISTS (SELECT 1 FROM memory_refusals x WHERE x.number = r.number AND x.embedder_id = $1)";
 const WITHOUT_WORDS: &str =
     "memory_representations r WHERE NOT EXISTS (SELECT 1 FROM memory_terms_docsize d WHERE d.id = r.number)";
 const WORDS_OF_NOTHING: &str = "SELECT COUNT(*) FROM memory_terms_docsize d WHERE NOT EXISTS ( \
@@ -63,6 +64,8 @@ pub struct MemoryCheck {
     pub representations: u64,
     /// What differs.
     pub drift: MemoryDrift,
+    /// Representations that the embedder refuses: their words alone find them.
+    pub refused: u64,
     /// What waits in the outbox.
     pub outbox: OutboxDepth,
 }
@@ -96,6 +99,10 @@ impl Store {
             memories: memories.unsigned_abs(),
             representations: representations.unsigned_abs(),
             drift,
+            refused: match embedder {
+                Some(embedder) => self.count_refusals(embedder).await?,
+                None => 0,
+            },
             outbox: self.outbox_depth().await?,
         })
     }

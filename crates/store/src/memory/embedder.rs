@@ -96,7 +96,8 @@ pub struct Embedder {
 
 const FIRST_WITHOUT_VECTOR: &str = "SELECT MIN(r.number) FROM memory_representations r WHERE NOT EXISTS ( \
      SELECT 1 FROM memory_vectors v WHERE v.content_hash = r.content_hash AND v.embedder_id = $1) \
-     AND NOT EXISTS (SELECT 1 FROM memory_outbox o WHERE o.memory_id = r.memory_id)";
+     AND NOT EXISTS (SELECT 1 FROM memory_outbox o WHERE o.memory_id = r.memory_id) \
+     AND NOT EXISTS (SELECT 1 FROM memory_refusals x WHERE x.number = r.number AND x.embedder_id = $1)";
 
 #[derive(sqlx::FromRow)]
 struct EmbedderRow {
@@ -283,12 +284,17 @@ impl Store {
         if changed == 1 { Ok(()) } else { Err(StoreError::NotFound) }
     }
 
-    /// Lets an old embedder's vectors be made again, from the beginning on: what was written since has none.
+    /// Lets an old embedder's vectors be made again, from the beginning on: what was written since has none. What it refused it is
+    /// asked again.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when it is unknown or active.
     pub async fn rebuild_embedder(&self, id: EmbedderId, now: Timestamp) -> Result<(), StoreError> {
         let changed = writing!(self, conn => {
+            sqlx::query("DELETE FROM memory_refusals WHERE embedder_id = $1")
+                .bind(id.as_uuid())
+                .execute(&mut *conn)
+                .await?;
             sqlx::query(
                 "UPDATE embedders SET state = 'building', progress_number = 0, updated_at = $2 \
                  WHERE id = $1 AND state <> 'active'",

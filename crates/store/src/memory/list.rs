@@ -1,6 +1,6 @@
 //! Memories read: one, a page, those that were found, the texts that one had before.
 
-use privet_domain::id::{ConversationId, ProjectId};
+use privet_domain::id::{ConversationId, DocumentId, ProjectId};
 use privet_domain::memory::{Memory, MemoryFilter, MemoryId, MemoryScope};
 use privet_domain::time::Timestamp;
 use sqlx::AssertSqlSafe;
@@ -18,6 +18,8 @@ pub type MemoryCursor = (Timestamp, MemoryId);
 pub struct MemoryList {
     /// Only those of this user; of every user if `None`.
     pub user: Option<String>,
+    /// Only the pieces of this document.
+    pub document: Option<DocumentId>,
     /// Which of them.
     pub filter: MemoryFilter,
     /// Only those after this one.
@@ -68,12 +70,13 @@ impl Store {
         let filter = &list.filter;
         // A filter that is not there compares a column with itself; that of the user has an index.
         let user = if list.user.is_some() { "user_id = $4" } else { "CAST($4 AS TEXT) IS NULL" };
+        let document = if list.document.is_some() { "document_id = $12" } else { "$12 = $12" };
         let select = format!(
             "SELECT {COLUMNS} FROM memories WHERE project_id = $1 AND (created_at, id) < ($2, $3) \
              AND {user} AND kind = COALESCE($5, kind) AND created_at >= $6 AND created_at < $7 \
              AND ($8 = 0 OR conversation_id = $9) \
              AND ($10 = 0 OR conversation_id IS NULL OR conversation_id <> $11) \
-             ORDER BY created_at DESC, id DESC LIMIT $12"
+             AND {document} ORDER BY created_at DESC, id DESC LIMIT $13"
         );
         let id = |id: Option<ConversationId>| id.map_or(Uuid::nil(), ConversationId::as_uuid);
         let rows: Vec<MemoryRow> = reading!(self, pool => {
@@ -89,6 +92,7 @@ impl Store {
                 .bind(id(filter.conversation))
                 .bind(i32::from(filter.exclude_conversation.is_some()))
                 .bind(id(filter.exclude_conversation))
+                .bind(list.document.map_or(Uuid::nil(), DocumentId::as_uuid))
                 .bind(i64::from(list.limit) + 1)
                 .fetch_all(pool)
                 .await
@@ -132,27 +136,6 @@ impl Store {
             }
         }
         Ok(memories)
-    }
-
-    /// What the scope remembers that the index may not know yet, newest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn unindexed_memories(&self, scope: &MemoryScope, limit: u32) -> Result<Vec<Memory>, StoreError> {
-        let select = format!(
-            "SELECT {COLUMNS} FROM memories WHERE project_id = $1 AND user_id = $2 \
-             AND id IN (SELECT memory_id FROM memory_outbox WHERE project_id = $1) \
-             ORDER BY created_at DESC, id DESC LIMIT $3"
-        );
-        let rows: Vec<MemoryRow> = reading!(self, pool => {
-            sqlx::query_as(AssertSqlSafe(select))
-                .bind(scope.project.as_uuid())
-                .bind(&scope.user)
-                .bind(i64::from(limit))
-                .fetch_all(pool)
-                .await
-        })?;
-        rows.into_iter().map(MemoryRow::read).collect()
     }
 
     /// The texts that a memory had before, the latest first. Empty when it is unknown or another project's.

@@ -13,6 +13,7 @@ use privet_domain::time::Timestamp;
 use sqlx::types::Uuid;
 use sqlx::{PgConnection, SqliteConnection};
 
+use super::description::DescriptionRows as _;
 use super::owner::Owner;
 use super::statements;
 use super::window::window;
@@ -224,7 +225,8 @@ pub(crate) trait MemoryRows {
     /// Deletes memories with all their threads.
     async fn drop_standings(&mut self, rows: Vec<StandingRow>, now: Timestamp) -> Result<u64, sqlx::Error>;
 
-    /// After messages went, and their memories with them: tells the outbox, and makes the windows beside them anew.
+    /// After messages went, and their memories with them: tells the outbox, and lets the windows and descriptions beside them be made
+    /// anew.
     async fn miss(&mut self, gone: &[Standing], now: Timestamp) -> Result<(), sqlx::Error>;
 }
 
@@ -423,6 +425,8 @@ macro_rules! define_rows {
                 }
                 let queued: Vec<_> = gone.iter().map(|standing| (standing.memory, standing.project)).collect();
                 self.enqueue(&queued, now).await?;
+                let ids: Vec<MemoryId> = gone.iter().map(|standing| standing.memory).collect();
+                self.void_descriptions_beside(&ids, now).await?;
                 let changed = self.rewindow(&threads).await?;
                 self.enqueue(&changed, now).await
             }

@@ -8,6 +8,7 @@ use privet_domain::time::Timestamp;
 use sqlx::types::Uuid;
 use sqlx::{PgConnection, SqliteConnection};
 
+use super::description::DescriptionRows;
 use super::rows::{MemoryRows, Standing, StandingRow, Threads, touch};
 use super::statements;
 use crate::db::{Store, writing};
@@ -18,7 +19,7 @@ use crate::statements::chunks;
 const STEP_WINDOWS: usize = 8;
 
 /// Making windows, on either database.
-trait Weave: MemoryRows {
+trait Weave: DescriptionRows {
     /// Makes the windows of memories and of those beside them; gives those whose windows are others now.
     async fn weave(&mut self, memories: &[MemoryId]) -> Result<Vec<(MemoryId, ProjectId)>, sqlx::Error>;
 
@@ -91,11 +92,16 @@ impl Store {
     }
 
     /// Does tasks of the outbox where no vectors are made and the index is in the database: windows are all that is left to do.
-    /// Gives how many tasks were done.
+    /// Gives how many tasks were done. Where descriptions are made, those of texts of at least so many bytes are what comes next.
     ///
     /// # Errors
     /// When the database fails; then nothing is done.
-    pub async fn weave_outbox(&self, limit: u32, now: Timestamp) -> Result<usize, StoreError> {
+    pub async fn weave_outbox(
+        &self,
+        limit: u32,
+        describes_from: Option<usize>,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
         Ok(writing!(self, conn => {
             let tasks: Vec<(i64, Uuid)> = sqlx::query_as(
                 "SELECT seq, memory_id FROM memory_outbox WHERE due_at <= $1 ORDER BY due_at, seq LIMIT $2",
@@ -108,6 +114,10 @@ impl Store {
             // A question has its window when its answer has: its own task is done too.
             let woven = conn.weave(&memories).await?;
             conn.done(&tasks, &woven).await?;
+            if let Some(bytes_min) = describes_from {
+                let done: Vec<MemoryId> = memories.into_iter().chain(woven.into_iter().map(|(id, _)| id)).collect();
+                conn.queue_descriptions(&done, i64::try_from(bytes_min).unwrap_or(i64::MAX), now).await?;
+            }
             tasks.len()
         }))
     }

@@ -10,6 +10,8 @@ mod import;
 mod keys;
 mod ledger;
 mod memories;
+mod memory_descriptions;
+mod memory_history;
 mod memory_index;
 mod migrations;
 mod money;

@@ -22,7 +22,6 @@ on_both_databases!(
     a_deleted_conversation_is_forgotten,
     an_erased_user_is_forgotten,
     a_new_text_is_a_new_version_and_the_old_one_is_history,
-    a_description_of_an_old_text_is_refused,
     memories_are_listed_by_user_kind_time_and_conversation,
     memories_of_others_are_not_found,
     memories_go_when_their_time_is_over,
@@ -78,7 +77,7 @@ fn with_memory(turn: TurnFinish) -> TurnFinish {
 }
 
 /// A conversation of a question and an answer, and one more question, all remembered.
-async fn talked(store: &Store, home: ProjectId) -> (ConversationId, Vec<MessageId>) {
+pub(crate) async fn talked(store: &Store, home: ProjectId) -> (ConversationId, Vec<MessageId>) {
     let first = with_memories(begin(store, home, &["where is the key"]));
     let id = first.conversation_id;
     let mut messages: Vec<MessageId> = first.messages.iter().map(|message| message.id).collect();
@@ -94,7 +93,7 @@ async fn talked(store: &Store, home: ProjectId) -> (ConversationId, Vec<MessageI
 }
 
 /// The texts of a memory's representations.
-async fn texts(store: &Store, id: MemoryId) -> Vec<(Representation, String)> {
+pub(crate) async fn texts(store: &Store, id: MemoryId) -> Vec<(Representation, String)> {
     let mut memories = store.memories_to_index(&[id]).await.unwrap();
     let mut parts: Vec<_> = memories
         .pop()
@@ -297,24 +296,6 @@ async fn a_new_text_is_a_new_version_and_the_old_one_is_history(bed: &Bed) {
     assert!(matches!(unknown, Err(StoreError::NotFound)));
 }
 
-async fn a_description_of_an_old_text_is_refused(bed: &Bed) {
-    let store = bed.open().await;
-    let scope = MemoryScope::new(project(&store, "home").await, "ada");
-    let new = note(&scope, "I moved to Kraków", 1);
-    store.add_memories(std::slice::from_ref(&new), at(1)).await.unwrap();
-    let fact = |text: &str| NewRepresentation { representation: Representation::Facts, text: text.to_owned() };
-    let describe = async |version, facts: &[NewRepresentation]| {
-        store.describe_memory(scope.project, new.id, version, facts, at(2)).await.unwrap()
-    };
-    assert!(describe(1, &[fact("one"), fact("two")]).await);
-    assert!(describe(1, &[fact("three")]).await, "in place of those before");
-    assert!(!describe(2, &[fact("four")]).await);
-    let facts = texts(&store, new.id).await;
-    assert_eq!(facts[1..], [(Representation::Facts, "three".to_owned())]);
-    let foreign = store.describe_memory(ProjectId::new(), new.id, 1, &[fact("five")], at(3)).await;
-    assert!(matches!(foreign, Err(StoreError::NotFound)));
-}
-
 async fn memories_are_listed_by_user_kind_time_and_conversation(bed: &Bed) {
     let store = bed.open().await;
     let home = project(&store, "home").await;
@@ -362,10 +343,6 @@ async fn memories_of_others_are_not_found(bed: &Bed) {
     assert!(store.memories_of(&MemoryScope::new(other, "ada"), &[mine.id], at(2)).await.unwrap().is_empty());
     let found: Vec<Memory> = store.memories_of(&ada, &[mine.id, MemoryId::new()], at(2)).await.unwrap();
     assert_eq!(found.iter().map(|memory| memory.id).collect::<Vec<_>>(), [mine.id]);
-    assert_eq!(store.unindexed_memories(&ada, 9).await.unwrap(), found);
-    assert!(store.unindexed_memories(&bob, 9).await.unwrap().is_empty());
-    outbox(&store, 2).await;
-    assert!(store.unindexed_memories(&ada, 9).await.unwrap().is_empty());
 }
 
 async fn memories_go_when_their_time_is_over(bed: &Bed) {

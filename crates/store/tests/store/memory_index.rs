@@ -255,6 +255,7 @@ async fn an_owner_of_very_many_texts_is_searched_by_its_rare_words_and_finds_not
     };
     let mut memories: Vec<NewMemory> = (0..5_600).map(|number| note("ada", number)).collect();
     memories.extend((0..300).map(|number| note("bob", number)));
+    memories.push(NewMemory::new(MemoryId::new(), scope("bob"), MemoryKind::Note, "a zebra of group1000", at(1)));
     filled.store.add_memories(&memories, at(1)).await.unwrap();
     let found = async |user: &str, words: &str, limit: usize| {
         let query = SparseQuery {
@@ -273,6 +274,10 @@ async fn an_owner_of_very_many_texts_is_searched_by_its_rare_words_and_finds_not
     assert_eq!(found("ada", "group5", 1_000).await.len(), 56, "bob's three are left out");
     assert_eq!(found("bob", "the group5", 1_000).await.len(), 300);
     assert_eq!(found("bob", "the group5", 3).await.len(), 3);
+    // A word that only another knows, or nobody, hides nothing: the common ones are searched.
+    for unknown in ["zebra", "okapi"] {
+        assert_eq!(found("ada", &format!("the thing {unknown}"), 50).await.len(), 50, "{unknown}");
+    }
     // Common words alone find some of the newest.
     let newest = found("ada", "the thing", 50).await;
     assert_eq!(newest.len(), 50);

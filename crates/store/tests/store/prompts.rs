@@ -3,7 +3,7 @@
 use privet_domain::id::ProjectId;
 use privet_domain::prompt::reference::references;
 use privet_domain::prompt::{PromptKind, Selector};
-use privet_store::{NewPromptVersion, PromptCreation, PromptRemoval, Store, StoreError, StoredPrompt};
+use privet_store::{NewPromptVersion, PromptCreation, PromptRemoval, Starter, Store, StoreError, StoredPrompt};
 
 use crate::bed::{Bed, at, on_both_databases, project};
 
@@ -255,7 +255,9 @@ async fn each_change_is_told_by_the_revision(bed: &Bed) {
     assert!(grew().await);
     store.delete_prompt_versions(home, "x", None, at(4)).await.unwrap();
     assert!(grew().await);
-    assert!(!store.has_begun_prompts(home).await.unwrap());
-    store.note_begun_prompts(home, at(5)).await.unwrap();
-    assert!(store.has_begun_prompts(home).await.unwrap());
+    for starter in [Starter::Chat, Starter::Describing] {
+        assert!(!store.has_begun_prompts(home, starter).await.unwrap());
+        store.note_begun_prompts(home, starter, at(5)).await.unwrap();
+        assert!(store.has_begun_prompts(home, starter).await.unwrap());
+    }
 }

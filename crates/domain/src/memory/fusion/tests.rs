@@ -13,6 +13,7 @@ enum Rep {
 
 const DENSE: Leg<Rep> = Leg { method: Method::Dense, representation: Rep::Text };
 const DENSE_FACTS: Leg<Rep> = Leg { method: Method::Dense, representation: Rep::Facts };
+const FACTS: Leg<Rep> = Leg { method: Method::Sparse, representation: Rep::Facts };
 const TEXT: Leg<Rep> = Leg { method: Method::Sparse, representation: Rep::Text };
 const WINDOW: Leg<Rep> = Leg { method: Method::Sparse, representation: Rep::Window };
 
@@ -73,6 +74,20 @@ fn representations_of_a_slot_compete_instead_of_adding_up() {
 }
 
 #[test]
+fn where_few_records_have_a_representation_the_best_of_those_is_no_match_by_that_alone() {
+    let found = [leg(TEXT, &[(1, 10.0), (2, 6.0)]), leg(FACTS, &[(3, 1.0)])];
+    let fused = fuse(&found, &weights());
+    assert_eq!(ids(&fused), [1, 2, 3]);
+    close(fused[2].fused, 0.1);
+    let found = [leg(DENSE, &[(1, 0.9), (2, 0.5)]), leg(DENSE_FACTS, &[(3, 0.6)])];
+    let fused = fuse(&found, &weights());
+    assert_eq!(ids(&fused), [1, 3, 2]);
+    close(fused[1].fused, 0.25);
+    let found = [leg(TEXT, &[(1, 6.0)]), leg(FACTS, &[(1, 2.0), (2, 12.0)])];
+    assert_eq!(ids(&fuse(&found, &weights())), [2, 1], "what says it best is the best");
+}
+
+#[test]
 fn cosines_that_are_all_alike_are_not_spread() {
     let found = [leg(DENSE, &[(1, 0.801), (2, 0.8)]), leg(TEXT, &[(2, 3.0), (1, 2.9)])];
     // A thousandth of cosine does not outweigh a thirtieth of BM25.
@@ -93,17 +108,17 @@ fn ties_are_broken_by_the_id() {
 
 #[test]
 fn weights_that_mean_nothing_are_refused() {
-    let one = |weight| Weights::new(vec![LegWeight { leg: TEXT, weight, slot: 0 }]);
+    let one = |weight| Weights::new(vec![LegWeight { leg: TEXT, weight, slot: 0, scale: 0 }]);
     assert!(matches!(one(f64::NAN), Err(WeightsError::NoWeight(_))));
     assert!(matches!(one(-1.0), Err(WeightsError::NoWeight(_))));
     assert_eq!(one(0.0), Err(WeightsError::AllZero));
-    let twice = Weights::new(vec![LegWeight { leg: TEXT, weight: 1.0, slot: 0 }; 2]);
+    let twice = Weights::new(vec![LegWeight { leg: TEXT, weight: 1.0, slot: 0, scale: 0 }; 2]);
     assert_eq!(twice, Err(WeightsError::Twice(Method::Sparse)));
 }
 
 #[test]
 fn a_leg_of_no_weight_adds_no_candidates() {
-    let only_text = Weights::new(vec![LegWeight { leg: TEXT, weight: 1.0, slot: 0 }]).unwrap();
+    let only_text = Weights::new(vec![LegWeight { leg: TEXT, weight: 1.0, slot: 0, scale: 0 }]).unwrap();
     let fused = fuse(&[leg(DENSE, &[(1, 0.9)]), leg(TEXT, &[(2, 1.0)])], &only_text);
     assert_eq!(ids(&fused), [2]);
 }

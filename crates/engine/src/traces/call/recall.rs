@@ -46,7 +46,7 @@ pub(super) fn step(
     step.end = Some(recollection.ended.into());
     step.parent_id = command.trace.parent().map(|parent| parent.span_id.clone());
     step.level = Some(if recollection.degraded.is_some() { Level::Warning } else { Level::Default });
-    step.status_message = recollection.degraded.as_ref().map(|reason| format!("by words alone: {reason}"));
+    step.status_message = recollection.degraded.clone();
     let told = recollection.considered.iter().take(CANDIDATES_TOLD);
     let candidates: Vec<Value> = told.map(|one| candidate(one, keeps_content)).collect();
     step.output = Some(JsonText::of(&json!({"candidates": candidates, "considered": recollection.considered.len()})));
@@ -72,7 +72,7 @@ pub(crate) fn candidate(one: &Considered, keeps_content: bool) -> Value {
     let mut told = json!({
         "id": one.memory.id.to_string(), "kind": one.memory.kind.as_str(), "created_at": NanoTimestamp::from(one.memory.created_at).to_string(),
         "score": scores.score, "dense": scores.dense, "sparse": scores.sparse, "fused": scores.fused,
-        "recency": scores.recency, "legs": legs, "in": one.reason.is_in(), "reason": one.reason.as_str(),
+        "recency": scores.recency, "reranked": scores.reranked, "legs": legs, "in": one.reason.is_in(), "reason": one.reason.as_str(),
     });
     if keeps_content {
         told["text"] = one.memory.text.chars().take(TEXT_CHARS_TOLD).collect::<String>().into();

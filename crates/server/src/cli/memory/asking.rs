@@ -4,19 +4,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use privet_domain::id::ProjectId;
+use privet_domain::id::{EmbedderId, ProjectId};
 use privet_domain::memory::embedder::Purpose;
 use privet_domain::memory::fusion::Weights;
 use privet_domain::memory::{Embedding, MemoryFilter, MemoryScope, Representation};
+use privet_domain::scope::Scope;
 use privet_domain::time::{Clock as _, SystemClock};
 use privet_engine::Engine;
+use privet_engine::api_key::DEFAULT_PROJECT;
 use privet_engine::memory::{Found, Memory, MemorySettings, legs};
 use privet_providers::HttpProvider;
 use privet_providers::embedder::read_batch;
-use privet_store::{Embedder, EmbedderState, Store};
+use privet_store::{Embedder, EmbedderState, NewEmbedder, Store};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
+use tokio::net::TcpStream;
 
+use super::browse::find_project;
 use crate::cli::{Common, Exit, FAILURE, UNAVAILABLE, chat, load, open_known_store};
 use crate::config::Config;
 use crate::serve;
@@ -42,11 +46,7 @@ enum Source {
 
 /// All legs that a setting may weigh.
 pub(super) fn all_legs() -> Weights<Representation> {
-    Weights::measured(
-        Representation::Text,
-        Representation::Window,
-        [Representation::Summary, Representation::Facts, Representation::Questions],
-    )
+    Weights::measured(Representation::Text, Representation::Window, Representation::DESCRIPTIONS)
 }
 
 impl Asking {
@@ -113,6 +113,43 @@ pub(super) async fn end(engine: &Engine) -> Result<(), Exit> {
     Ok(engine.budgets.retire().await?)
 }
 
+/// Whether an embedder that is to be used answers, and with vectors of its dimensions: one word is embedded.
+pub(super) async fn tried(config: &Config, store: &Arc<Store>, new: &NewEmbedder) -> Result<(), Exit> {
+    let now = SystemClock.now();
+    let embedder = Embedder {
+        id: EmbedderId::new(),
+        name: new.name.clone(),
+        provider: new.provider.clone(),
+        model: new.model.clone(),
+        dimensions: new.dimensions,
+        state: new.state,
+        progress: 0,
+        created_at: now,
+        updated_at: now,
+    };
+    let off = || Exit::new(FAILURE, "nothing is remembered here: memory.enabled is false");
+    let settings = config.memory.as_ref().ok_or_else(off)?;
+    let tried = match serve::claim_folder(config) {
+        Ok(_held) => {
+            let traces = serve::open_traces(config).await?;
+            let engine = serve::engine(store.clone(), traces, config).await?;
+            let memory = engine.memory.as_ref().ok_or_else(off)?;
+            let project = find_project(store, DEFAULT_PROJECT).await?;
+            let tried = engine.try_embedder(memory, &memory.payer(project).await?, &embedder).await;
+            end(&engine).await?;
+            tried.map_err(|error| Exit::new(UNAVAILABLE, error.to_string()))
+        }
+        Err(_) if TcpStream::connect(config.listen).await.is_err() => {
+            eprintln!("the embedder is not tried first: no server answers at {}", config.listen);
+            Ok(())
+        }
+        Err(_) => through_server(config, &embedder, settings, &["privet"]).await.map(drop),
+    };
+    tried.map_err(|error| {
+        Exit::new(error.code, format!("`{}` was tried, and nothing was begun: {}", new.name, error.message))
+    })
+}
+
 /// How meaning is searched, or why it is not.
 async fn meaning(
     config: Config,
@@ -145,7 +182,7 @@ async fn through_server(
     questions: &[&str],
 ) -> Result<Vec<Embedding>, Exit> {
     let url = format!("http://{}/v1/embeddings", config.listen);
-    let (key, temporary) = chat::key(None, config).await?;
+    let (key, temporary) = chat::key(None, config, Scope::Embeddings).await?;
     let embedded = post_batches(&url, &key, embedder, settings, questions).await;
     chat::revoke(config, temporary).await?;
     embedded.map_err(|error| Exit::new(UNAVAILABLE, format!("the server at {} embeds nothing: {error}", config.listen)))

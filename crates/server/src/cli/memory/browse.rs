@@ -1,11 +1,11 @@
-//! `privet memory list`, `show` and `delete`.
+//! `privet memory list`, `documents`, `show` and `delete`.
 
 use clap::Args;
-use privet_domain::id::{ConversationId, ProjectId};
+use privet_domain::id::{ConversationId, DocumentId, ProjectId};
 use privet_domain::memory::{Memory, MemoryFilter, MemoryId, MemoryKind};
 use privet_domain::time::{Clock as _, SystemClock, Timestamp, parse_duration};
 use privet_engine::api_key::DEFAULT_PROJECT;
-use privet_store::{Forgotten, MemoryList, Store, StoreError};
+use privet_store::{DocumentList, Forgotten, MemoryList, Store, StoreError};
 use serde_json::{Value, json};
 
 use super::line::{MemoryLine, rfc3339, whole};
@@ -43,6 +43,18 @@ pub(super) struct FilterArgs {
 }
 
 #[derive(Args)]
+pub(super) struct DocumentsArgs {
+    #[arg(long, default_value = DEFAULT_PROJECT)]
+    project: String,
+    /// Only of this user
+    #[arg(long)]
+    user: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+}
+
+#[derive(Args)]
 pub(super) struct ShowArgs {
     id: String,
     #[arg(long, default_value = DEFAULT_PROJECT)]
@@ -50,7 +62,7 @@ pub(super) struct ShowArgs {
 }
 
 #[derive(Args)]
-#[group(id = "which", required = true, args = ["id", "user", "conversation"])]
+#[group(id = "which", required = true, args = ["id", "user", "conversation", "document"])]
 pub(super) struct DeleteArgs {
     /// The memory
     id: Option<String>,
@@ -60,6 +72,9 @@ pub(super) struct DeleteArgs {
     /// All of this conversation
     #[arg(long, value_name = "ID")]
     conversation: Option<String>,
+    /// All of this document
+    #[arg(long, value_name = "ID")]
+    document: Option<String>,
     #[arg(long, default_value = DEFAULT_PROJECT)]
     project: String,
 }
@@ -86,6 +101,11 @@ fn conversation_id(text: &str) -> Result<ConversationId, Exit> {
     text.parse().map_err(|_| Exit::new(USAGE, format!("`{text}` is not a conversation's id")))
 }
 
+fn document_id(text: &str) -> Result<DocumentId, Exit> {
+    text.parse()
+        .map_err(|_| Exit::new(USAGE, format!("`{text}` is not a document's id; `privet memory documents` shows them")))
+}
+
 fn memory_id(text: &str) -> Result<MemoryId, Exit> {
     text.parse()
         .map_err(|_| Exit::new(USAGE, format!("`{text}` is not a memory's id; `privet memory list` shows them")))
@@ -106,13 +126,38 @@ pub(super) async fn find_project(store: &Store, name: &str) -> Result<ProjectId,
 pub(super) async fn list(common: &Common, args: ListArgs) -> Result<(), Exit> {
     let filter = args.filter.filter()?;
     let (store, project) = open(common, &args.project).await?;
-    let list = MemoryList { user: args.user, filter, after: None, limit: args.limit.max(1) };
+    let list = MemoryList { user: args.user, filter, limit: args.limit.max(1), ..MemoryList::default() };
     let page = store.memories(project, &list).await?;
     if common.json {
         return print_json(&page.memories.into_iter().map(MemoryLine::from).collect::<Vec<_>>());
     }
     for memory in &page.memories {
         println!("{}", row(memory));
+    }
+    Ok(())
+}
+
+/// The documents that are remembered, the latest added first.
+pub(super) async fn documents(common: &Common, args: DocumentsArgs) -> Result<(), Exit> {
+    let (store, project) = open(common, &args.project).await?;
+    let list = DocumentList { user: args.user, after: None, limit: args.limit.max(1) };
+    let page = store.documents(project, &list).await?;
+    if common.json {
+        let shown: Vec<Value> = page
+            .documents
+            .into_iter()
+            .map(|one| {
+                json!({
+                    "id": one.id, "user": one.user, "title": one.title, "source": one.source, "pieces": one.pieces,
+                    "created_at": rfc3339(one.created_at), "expires_at": one.expires_at.map(rfc3339),
+                })
+            })
+            .collect();
+        return print_json(&shown);
+    }
+    for one in &page.documents {
+        let name = one.title.as_deref().or(one.source.as_deref()).unwrap_or("(without a title)");
+        println!("{}  {}  {} pieces  {}  {name}", one.id, one.created_at, one.pieces, one.user);
     }
     Ok(())
 }
@@ -146,6 +191,9 @@ pub(super) async fn show(common: &Common, args: ShowArgs) -> Result<(), Exit> {
         return print_json(&shown);
     }
     print!("{head}");
+    for one in line.iter().flat_map(MemoryLine::representations) {
+        println!("{}: {}", one.kind, one.text.replace('\n', "\n  "));
+    }
     for former in history {
         println!("until {} (version {}): {}", former.changed_at, former.version, former.text);
     }
@@ -156,15 +204,20 @@ pub(super) async fn delete(common: &Common, args: DeleteArgs) -> Result<(), Exit
     let now = SystemClock.now();
     let id = args.id.as_deref().map(memory_id).transpose()?;
     let conversation = args.conversation.as_deref().map(conversation_id).transpose()?;
+    let document = args.document.as_deref().map(document_id).transpose()?;
     let (store, project) = open(common, &args.project).await?;
-    let deleted = match (id, args.user, conversation) {
-        (Some(id), _, _) => {
+    let which = match (args.user, conversation, document) {
+        (Some(user), _, _) => Some(Forgotten::User(user)),
+        (None, Some(conversation), _) => Some(Forgotten::Conversation(conversation)),
+        (None, None, document) => document.map(Forgotten::Document),
+    };
+    let deleted = match (id, which) {
+        (Some(id), _) => {
             store.delete_memory(project, id, now).await.map_err(|error| missing(error, &id.to_string()))?;
             1
         }
-        (None, Some(user), _) => store.forget(project, &Forgotten::User(user), now).await?,
-        (None, None, Some(conversation)) => store.forget(project, &Forgotten::Conversation(conversation), now).await?,
-        (None, None, None) => return Err(Exit::new(USAGE, "say which: ID, --user or --conversation")),
+        (None, Some(which)) => store.forget(project, &which, now).await?,
+        (None, None) => return Err(Exit::new(USAGE, "say which: ID, --user, --conversation or --document")),
     };
     if common.json {
         return print_json(&json!({"deleted": deleted}));

@@ -22,6 +22,9 @@ pub(super) async fn run(common: &Common, mending: Mending) -> Result<(), Exit> {
     let embedder = active.filter(|_| has_embedder).map(|embedder| embedder.id);
     if mending == Mending::Everything {
         store.empty_keyword_index().await?;
+        if let Some(embedder) = embedder {
+            store.forget_refusals(embedder).await?;
+        }
     }
     if mending != Mending::Count {
         mend(&store, embedder).await?;
@@ -43,12 +46,15 @@ fn tell(common: &Common, check: &MemoryCheck) -> Result<(), Exit> {
     if common.json {
         return print_json(&json!({
             "memories": check.memories, "representations": check.representations, "drift": check.drift,
-            "drift_total": check.drift.total(), "outbox": check.outbox.tasks,
+            "drift_total": check.drift.total(), "refused": check.refused, "outbox": check.outbox.tasks,
         }));
     }
     println!("memories         {}", check.memories);
     println!("representations  {}", check.representations);
     println!("in the outbox    {}", check.outbox.tasks);
+    if check.refused > 0 {
+        println!("refused          {} by the embedder: their words alone find them", check.refused);
+    }
     println!("drift            {}", check.drift.total());
     let drift = &check.drift;
     for (name, count) in [

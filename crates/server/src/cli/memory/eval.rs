@@ -60,7 +60,9 @@ enum Setting {
     Text,
     /// As recall does it
     Configured,
-    /// And summaries, facts and questions, where there are any
+    /// The same without summaries, facts and questions
+    Undescribed,
+    /// Every leg by the measured weights, whatever the age
     All,
 }
 
@@ -75,6 +77,7 @@ impl Setting {
             Self::SparseWindow => "sparse-window",
             Self::Text => "text",
             Self::Configured => "configured",
+            Self::Undescribed => "undescribed",
             Self::All => "all",
         }
     }
@@ -93,6 +96,12 @@ impl Setting {
             Self::SparseWindow => alone(Method::Sparse, Representation::Window),
             Self::Text => of_legs(&[(Method::Dense, Representation::Text), (Method::Sparse, Representation::Text)]),
             Self::Configured => settings.weights.clone(),
+            Self::Undescribed => of_legs(&[
+                (Method::Dense, Representation::Text),
+                (Method::Dense, Representation::Window),
+                (Method::Sparse, Representation::Text),
+                (Method::Sparse, Representation::Window),
+            ]),
             Self::All => all_legs(),
         }
     }
@@ -223,7 +232,9 @@ fn ranked(
 ) -> Vec<MemoryId> {
     let mut candidates = fuse(found, &setting.weights(settings));
     candidates.retain(|candidate| known.contains_key(&candidate.id));
-    if let Some(recency) = settings.recency.as_ref().filter(|_| setting == Setting::Configured) {
+    if let Some(recency) =
+        settings.recency.as_ref().filter(|_| matches!(setting, Setting::Configured | Setting::Undescribed))
+    {
         rank_by_age(&mut candidates, recency, SystemClock.now(), |id| known.get(id).copied());
     }
     candidates.into_iter().map(|candidate| candidate.id).collect()

@@ -42,16 +42,17 @@ pub(super) struct MemoryLine {
     source: Option<String>,
     #[serde(default)]
     metadata: Option<Value>,
-    /// Further descriptions that were given.
+    /// Further descriptions that were given or made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     representations: Vec<RepresentationLine>,
 }
 
+/// A description.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RepresentationLine {
-    kind: Representation,
-    text: String,
+pub(super) struct RepresentationLine {
+    pub(super) kind: Representation,
+    pub(super) text: String,
 }
 
 impl From<Memory> for MemoryLine {
@@ -77,6 +78,11 @@ impl From<Memory> for MemoryLine {
 }
 
 impl MemoryLine {
+    /// The descriptions that were given or made.
+    pub(super) fn representations(&self) -> &[RepresentationLine] {
+        &self.representations
+    }
+
     /// To be kept in a project. The message that it was made of may not be there, so that it stands for itself.
     pub(super) fn into_new(self, project: ProjectId) -> Result<NewMemory, String> {
         let at = |field: &str, text: &str| {
@@ -108,7 +114,7 @@ impl MemoryLine {
     }
 }
 
-/// Memories with the descriptions that were given of them.
+/// Memories with the descriptions that were given or made of them.
 pub(super) async fn whole(store: &Store, memories: Vec<Memory>) -> Result<Vec<MemoryLine>, Exit> {
     let ids: Vec<MemoryId> = memories.iter().map(|memory| memory.id).collect();
     let indexed = store.memories_to_index(&ids).await?;

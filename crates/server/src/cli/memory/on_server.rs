@@ -3,7 +3,7 @@
 use privet_domain::time::{Clock as _, SystemClock};
 use privet_engine::memory::check::{IndexDrift, Mending, compare};
 use privet_index::{QdrantIndex, QdrantSettings};
-use privet_store::{MemoryCheck, Store};
+use privet_store::{EmbedderState, MemoryCheck, Store};
 use serde_json::json;
 
 use super::super::{CONFIGURATION, Common, Exit, FAILURE, print_json};
@@ -16,12 +16,17 @@ pub(super) async fn check(
     mending: Mending,
 ) -> Result<(), Exit> {
     let index = QdrantIndex::new(settings).map_err(|error| Exit::new(CONFIGURATION, error.to_string()))?;
+    let active = store.embedders().await?.into_iter().find(|embedder| embedder.state == EmbedderState::Active);
+    let embedder = active.map(|embedder| embedder.id);
+    if let Some(embedder) = embedder.filter(|_| mending == Mending::Everything) {
+        store.forget_refusals(embedder).await?;
+    }
     if mending != Mending::Count {
         while store.repair_memory(None, SystemClock.now()).await? > 0 {}
         compared(store, &index, mending).await?;
     }
     let drift = compared(store, &index, Mending::Count).await?;
-    let check = store.check_memory(None).await?;
+    let check = store.check_memory(embedder).await?;
     tell(common, &check, drift)?;
     match check.drift.total() + drift.total() {
         0 => Ok(()),
@@ -39,12 +44,15 @@ fn tell(common: &Common, check: &MemoryCheck, drift: IndexDrift) -> Result<(), E
     if common.json {
         return print_json(&json!({
             "memories": check.memories, "representations": check.representations, "drift": check.drift,
-            "index": drift, "drift_total": total, "outbox": check.outbox.tasks,
+            "index": drift, "drift_total": total, "refused": check.refused, "outbox": check.outbox.tasks,
         }));
     }
     println!("memories         {}", check.memories);
     println!("representations  {}", check.representations);
     println!("in the outbox    {}", check.outbox.tasks);
+    if check.refused > 0 {
+        println!("refused          {} by the embedder: their words alone find them", check.refused);
+    }
     println!("drift            {total}");
     for (name, count) in [
         ("without text", check.drift.without_text),

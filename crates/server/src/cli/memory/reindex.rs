@@ -11,7 +11,7 @@ use privet_domain::time::{Clock as _, SystemClock, Timestamp};
 use privet_store::{Embedder, EmbedderState, MissingTexts, NewEmbedder, Store};
 use serde_json::json;
 
-use super::asking::end;
+use super::asking::{end, tried};
 use crate::cli::{Common, Exit, FAILURE, USAGE, load, open_known_store, print_json};
 use crate::config::Config;
 use crate::config::memory::{known_dimensions, model};
@@ -66,6 +66,7 @@ pub(super) async fn run(common: &Common, args: ReindexArgs) -> Result<(), Exit> 
             if !common.json {
                 println!("{cost}");
             }
+            tried(&config, &store, &new).await?;
             (begun(&store, known, &new).await?, Some(missing))
         }
     };
