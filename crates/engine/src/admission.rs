@@ -155,7 +155,7 @@ pub enum Refused {
     Field(UnboundedField),
     /// Nobody knows what the service tier costs.
     #[error(
-        "No price is known of the service tier `{tier}` of `{model}`, and the key has a budget. Leave `service_tier` out, write `default`, or write the tier's price into the file of the setting `prices`."
+        "No price is known of the service tier `{tier}` of `{model}`, and the key has a budget. Leave it out (`service_tier`, or Anthropic's `speed`), or write the tier's price into the file of the setting `prices`."
     )]
     Tier {
         /// The tier that the request names.

@@ -53,7 +53,7 @@ pub fn encode(request: &ChatRequest, wording: Wording) -> Result<Vec<u8>, Unsupp
     set("top_logprobs", request.logprobs.filter(|top| *top > 0).map(|top| json!(top)));
     set("response_format", request.response_format.as_ref().map(response_format));
     set("reasoning_effort", reasoning_effort(request)?.map(Value::from));
-    set("user", request.user.as_ref().map(|user| json!(user)));
+    set("user", request.user.as_deref().map(user));
     set("service_tier", wording.service_tier.map(Value::from));
     if request.stream {
         set("stream", Some(Value::Bool(true)));
@@ -222,6 +222,16 @@ fn effort_of(tokens: u64) -> &'static str {
 fn knows_none(model: &str) -> bool {
     let version = model.strip_prefix("gpt-5.").and_then(|rest| rest.chars().next());
     version.is_some_and(|minor| minor.is_ascii_digit() && minor != '0')
+}
+
+/// OpenAI takes no more characters; a longer name of the user becomes its hash, which is as good a label.
+const USER_CHARS_MAX: usize = 64;
+
+fn user(name: &str) -> Value {
+    if name.chars().count() <= USER_CHARS_MAX {
+        return json!(name);
+    }
+    json!(blake3::hash(name.as_bytes()).to_hex().as_str())
 }
 
 fn refused(what: &str) -> Unsupported {

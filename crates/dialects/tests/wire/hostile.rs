@@ -1,6 +1,8 @@
 //! Input that means harm, or none at all: each reader answers, none panics or runs out of stack.
 
 use bytes::Bytes;
+use privet_dialects::anthropic::incoming::IncomingMessages;
+use privet_dialects::incoming::Incoming;
 use privet_dialects::json_limits::{self, JsonLimits};
 use privet_dialects::openai::chat_request::IncomingChat;
 use privet_dialects::openai::embeddings::IncomingEmbeddings;
@@ -10,8 +12,17 @@ use privet_dialects::{Dialect, Inbound, UpstreamFault};
 use proptest::prelude::*;
 
 use crate::client::{options, relay, relay_pieces};
+use crate::inbound_anthropic::client as messages_client;
 
+const CLIENTS: [Inbound; 2] = [Inbound::OpenAiChat, Inbound::AnthropicMessages];
 const DIALECTS: [Dialect; 3] = [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini];
+
+/// A body as a request of each dialect that takes it for one.
+fn requests(body: &Bytes) -> Vec<Incoming> {
+    let chat = IncomingChat::parse(body.clone()).map(Incoming::from);
+    let messages = IncomingMessages::parse(body.clone()).map(Incoming::from);
+    chat.into_iter().chain(messages).collect()
+}
 
 fn deep() -> [String; 3] {
     [("[", "]"), ("{\"a\":", "}"), ("{\"choices\":[{\"message\":", "}]}")]
@@ -30,16 +41,16 @@ fn a_request_50_000_deep_is_a_bad_request_at_every_reader() {
             };
             let body = format!("{{\"model\":\"m\",\"input\":{deep},{messages}\"{field}\":{deep}}}");
             assert!(IncomingEmbeddings::parse(body.clone().into()).is_err());
-            let Ok(incoming) = IncomingChat::parse(body.into()) else { continue };
-            for dialect in DIALECTS {
+            let incoming = requests(&body.into());
+            for (incoming, dialect) in incoming.iter().flat_map(|one| DIALECTS.map(|dialect| (one, dialect))) {
                 let options = EncodeOptions {
                     max_tokens_field: None,
                     default_max_tokens: 1,
                     output_limit: None,
                     service_tier: None,
                 };
-                let sent = encode_request(&incoming.clone().into(), "m", &[], dialect, &options);
-                assert_eq!(sent.is_ok(), dialect == Dialect::OpenAiChat, "{dialect:?} {field}");
+                let sent = encode_request(incoming, "m", &[], dialect, &options);
+                assert_eq!(sent.is_ok(), dialect == incoming.dialect().dialect(), "{dialect:?} {field}");
             }
         }
     }
@@ -50,13 +61,14 @@ fn an_answer_50_000_deep_is_malformed_and_its_chunk_is_skipped() {
     for deep in deep() {
         for dialect in DIALECTS {
             for body in [deep.clone(), format!("{{\"choices\":{deep},\"content\":{deep},\"candidates\":{deep}}}")] {
-                let outcome = decode_response(Inbound::OpenAiChat, dialect, body.clone().into(), 0);
-                assert!(matches!(outcome, Err(UpstreamFault::Malformed(_))), "{dialect:?}");
-                assert_eq!(
-                    relay(dialect, options(), &format!("data: {body}\n\n")).outcome,
-                    Err(UpstreamFault::Cut),
-                    "{dialect:?}"
-                );
+                for inbound in CLIENTS {
+                    let outcome = decode_response(inbound, dialect, body.clone().into(), 0);
+                    assert!(matches!(outcome, Err(UpstreamFault::Malformed(_))), "{inbound:?} {dialect:?}");
+                }
+                let stream = format!("data: {body}\n\n");
+                for relayed in [relay(dialect, options(), &stream), messages_client::relay(dialect, &stream)] {
+                    assert_eq!(relayed.outcome, Err(UpstreamFault::Cut), "{dialect:?}");
+                }
             }
         }
         assert!(!error::decode(deep.as_bytes()).message.is_empty());
@@ -136,16 +148,17 @@ proptest! {
         let stream: String = values.iter().map(|value| format!("data: {value}\n\n")).collect();
         for dialect in DIALECTS {
             for body in &bodies {
-                let _ = decode_response(Inbound::OpenAiChat, dialect, body.clone(), 0);
+                let _ = CLIENTS.map(|inbound| decode_response(inbound, dialect, body.clone(), 0));
             }
             let _ = relay(dialect, options(), &stream);
+            let _ = messages_client::relay(dialect, &stream);
         }
         for body in bodies {
             let _ = error::decode(&body);
             let _ = IncomingEmbeddings::parse(body.clone());
-            if let Ok(incoming) = IncomingChat::parse(body) {
+            for incoming in requests(&body) {
                 for dialect in DIALECTS {
-                    let _ = encode_request(&incoming.clone().into(), "m", &incoming.messages, dialect, &EncodeOptions { max_tokens_field: None, default_max_tokens: 1, output_limit: None, service_tier: None });
+                    let _ = encode_request(&incoming, "m", incoming.messages(), dialect, &EncodeOptions { max_tokens_field: None, default_max_tokens: 1, output_limit: None, service_tier: None });
                 }
             }
         }
@@ -162,9 +175,10 @@ proptest! {
             message
         }).collect();
         let body = serde_json::json!({"model": "m", "messages": messages}).to_string();
-        if let Ok(incoming) = IncomingChat::parse(body.into()) {
+        for incoming in requests(&body.into()) {
+            let _ = (incoming.size(incoming.messages()), incoming.unbounded_field(), incoming.output_limit());
             for dialect in DIALECTS {
-                let _ = encode_request(&incoming.clone().into(), "m", &incoming.messages, dialect, &EncodeOptions { max_tokens_field: None, default_max_tokens: 1, output_limit: None, service_tier: None });
+                let _ = encode_request(&incoming, "m", incoming.messages(), dialect, &EncodeOptions { max_tokens_field: None, default_max_tokens: 1, output_limit: None, service_tier: None });
             }
         }
     }
@@ -172,10 +186,11 @@ proptest! {
     #[test]
     fn any_bytes_are_answered_by_every_reader(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         for dialect in DIALECTS {
-            let _ = decode_response(Inbound::OpenAiChat, dialect, bytes.clone().into(), 0);
+            let _ = CLIENTS.map(|inbound| decode_response(inbound, dialect, bytes.clone().into(), 0));
             let _ = relay_pieces(dialect, options(), &[&bytes]);
+            let _ = messages_client::relay_pieces(dialect, &[&bytes]);
         }
-        let _ = IncomingChat::parse(bytes.clone().into());
+        let _ = requests(&bytes.clone().into());
         let _ = error::decode(&bytes);
     }
 }

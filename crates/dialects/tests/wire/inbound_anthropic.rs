@@ -1,7 +1,7 @@
 //! Anthropic's clients: their requests as each provider gets them, and each provider's answers as they get them.
 
 mod answers;
-mod client;
+pub(crate) mod client;
 mod money;
 mod requests;
 mod streams;

@@ -30,7 +30,7 @@ use super::error::ApiError;
 use super::prompt_wish::PROMPT_HEADER;
 use super::reply::{CONVERSATION_HEADER, EVENT_STREAM, event_stream};
 use super::router::Http;
-use super::surface::{Failure, Surface};
+use super::surface::{ANTHROPIC_BETA, Failure, Surface};
 use super::trace_context::TRACE_HEADER;
 
 const KEY_HEADER: &str = "idempotency-key";
@@ -104,11 +104,12 @@ impl Repeatable {
         let mut hasher = blake3::Hasher::new();
         hasher.update(request.uri().path().as_bytes());
         hasher.update(b"\n");
-        // The same words in another conversation, or behind another prompt, are another request.
+        // The same words in another conversation, behind another prompt, or of another version, are another request.
         hasher.update(request.headers().get(CONVERSATION_HEADER).map_or(b"", HeaderValue::as_bytes));
-        if let Some(prompt) = request.headers().get(PROMPT_HEADER) {
+        let others = [PROMPT_HEADER, HeaderName::from_static(ANTHROPIC_BETA)];
+        for value in others.iter().flat_map(|name| request.headers().get_all(name)) {
             hasher.update(b"\n");
-            hasher.update(prompt.as_bytes());
+            hasher.update(value.as_bytes());
         }
         Ok(Some(Self { key, request_hash: *hasher.finalize().as_bytes(), request_id }))
     }

@@ -93,6 +93,9 @@ pub(crate) fn is_anthropics(path: &str, headers: &HeaderMap) -> bool {
 /// The header that every client of Anthropic's sends.
 pub(crate) const ANTHROPIC_VERSION: &str = "anthropic-version";
 
+/// The header by which they ask for what is not in the version.
+pub(crate) const ANTHROPIC_BETA: &str = "anthropic-beta";
+
 impl Surface for Lesson {
     const COUNTED: Counted = Counted::Chat;
 

@@ -9,6 +9,8 @@
 )]
 
 mod alerts;
+mod anthropic;
+mod anthropic_stream;
 mod bad_input;
 mod command_line;
 mod documents;

@@ -40,7 +40,7 @@ impl Seen {
 }
 
 /// Relays a whole stream that arrives in pieces.
-pub(super) fn relay_pieces(dialect: Dialect, pieces: &[&[u8]]) -> Relayed {
+pub(crate) fn relay_pieces(dialect: Dialect, pieces: &[&[u8]]) -> Relayed {
     let options = StreamOptions { include_usage: true, choices: 1, created: 0 };
     let mut decoder = SseDecoder::default();
     let mut translation = StreamTranslation::new(Inbound::AnthropicMessages, dialect, options);
@@ -62,7 +62,7 @@ pub(super) fn relay_pieces(dialect: Dialect, pieces: &[&[u8]]) -> Relayed {
     Relayed { live: text(live), closing: text(closing), answer: translation.answer(), outcome }
 }
 
-pub(super) fn relay(dialect: Dialect, stream: &str) -> Relayed {
+pub(crate) fn relay(dialect: Dialect, stream: &str) -> Relayed {
     relay_pieces(dialect, &[stream.as_bytes()])
 }
 

@@ -312,6 +312,16 @@ fn wire_27_the_output_limit_goes_by_the_models_name_for_it() {
 }
 
 #[test]
+fn a_user_whose_name_is_too_long_for_openai_is_the_same_user_under_another() {
+    let user =
+        |name: &str| encode(&json!({"metadata": {"user_id": name}}), Dialect::OpenAiChat).unwrap()["user"].clone();
+    assert_eq!(user("ada"), "ada");
+    let (long, other) = (user(&"a".repeat(65)), user(&"b".repeat(65)));
+    assert_eq!((long.as_str().unwrap().len(), &long), (64, &user(&"a".repeat(65))));
+    assert_ne!(long, other);
+}
+
+#[test]
 fn a_wrong_request_names_its_field() {
     let messages = |messages: Value| json!({"messages": messages});
     for (more, param) in [

@@ -15,7 +15,7 @@ use crate::http::error::ApiError;
 use crate::http::idempotency::{RepeatableBody, once};
 use crate::http::reply::respond;
 use crate::http::router::Http;
-use crate::http::surface::{ANTHROPIC_VERSION, Anthropic, Failure};
+use crate::http::surface::{ANTHROPIC_BETA, ANTHROPIC_VERSION, Anthropic, Failure};
 use crate::http::trace_context::told;
 
 /// Chat with a model, in Anthropic's shape.
@@ -77,7 +77,7 @@ pub(crate) async fn create(
 /// What a client of Anthropic's says beside its body.
 pub(super) fn passed(uri: &Uri, headers: &HeaderMap) -> PassedHead {
     let mut passed = HeaderMap::new();
-    for name in [ANTHROPIC_VERSION, "anthropic-beta"].map(HeaderName::from_static) {
+    for name in [ANTHROPIC_VERSION, ANTHROPIC_BETA].map(HeaderName::from_static) {
         for value in headers.get_all(&name) {
             passed.append(&name, value.clone());
         }
