@@ -92,7 +92,8 @@ async fn a_provider_that_refuses_its_key_gives_way_to_the_fallback_and_is_passed
         (Behaviour::error(401), "status=401;error=key_refused"),
         (Behaviour::error(403), "status=403;error=key_refused"),
     ] {
-        let aliases = safe_aliases().replace("openai/gpt-4o-mini", "offline/echo") + "[providers.offline]\nkind = \"offline\"\n";
+        let aliases =
+            safe_aliases().replace("openai/gpt-4o-mini", "offline/echo") + "[providers.offline]\nkind = \"offline\"\n";
         let stand = Stand::with_config(&aliases).await;
         for (model, name) in FIRST {
             // Only OpenAI has a code for it.
@@ -213,6 +214,7 @@ async fn a_trace_tells_each_attempt() {
     assert_eq!((&call["model"], &call["metadata"]["provider"]), (&json!(SPARE), &json!("openai")), "{call}");
     assert_eq!(call["metadata"]["requested_model"], "safe-gpt-4o");
     assert_eq!(call["level"], "DEFAULT");
+    assert_eq!(call["metadata"]["attempts"], answer.header("x-privet-attempts").unwrap());
     let mut failed = of("attempt");
     failed.sort_by_key(|step| step["startTime"].as_str().unwrap().to_owned());
     let facts: Vec<_> = failed
