@@ -132,11 +132,15 @@ impl Course {
         count(&attempt.target, "overtaken");
     }
 
-    /// Whether a target that cannot be called for this reason is passed over: others may be called. Notes it.
+    /// Notes why a target is not called, and says whether others may be: where the reason is the target's own.
     pub(crate) fn passes_over(&mut self, target: &Target, error: &CompletionError) -> bool {
-        let Some(why) = reason_to_skip(error) else { return false };
-        self.notes.skipped(target, why);
-        true
+        match (reason_to_skip(error), error) {
+            (Some(why), _) => self.notes.skipped(target, why),
+            // One that is refused before anything was called is told as an error, and nothing else.
+            (None, CompletionError::Refused(refused)) if self.calls > 1 => self.notes.skipped(target, refused.gate()),
+            (None, _) => {}
+        }
+        reason_to_skip(error).is_some()
     }
 }
 

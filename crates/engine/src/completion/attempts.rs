@@ -2,7 +2,7 @@
 //!
 //! Each call of a provider that may cost has a hold of its own, durable before it is made, and a settlement of its own. One that
 //! surely cost nothing leaves its hold to the next call of the same target. The turn of the conversation begins with the first
-//! hold and ends with the last settlement (docs/adr/0012).
+//! hold and ends with the last settlement (docs/adr/0013).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -246,6 +246,7 @@ impl Journey<'_> {
                     match outcome {
                         Ok(opened) => {
                             pass.answered(Instant::now());
+                            self.flights.iter().for_each(|flying| self.course.note_overtaken(&flying.flight.attempt));
                             self.course.note_answer(&flight.attempt);
                             // The others are cancelled at their providers before they are settled.
                             drop(under_way);
@@ -455,7 +456,6 @@ impl Journey<'_> {
         for Flying { flight, pass } in std::mem::take(&mut self.flights) {
             drop(pass);
             let used = usage::of_overtaken(self.prepared.command, &flight.attempt.target);
-            self.course.note_overtaken(&flight.attempt);
             let (settlement, _) = self.engine.settle_attempt(flight.call, used).await;
             let ended = self.engine.clock.now();
             if let Some(trace) = &mut self.trace {
@@ -524,8 +524,13 @@ impl Journey<'_> {
         }
     }
 
-    fn tell_way(&self, answered_by: Option<&Target>) {
-        self.prepared.command.trace.tell_way(WayTold::of(answered_by, &self.course.notes));
+    /// Tells the client and the trace which way the request took.
+    fn tell_way(&mut self, answered_by: Option<&Target>) {
+        let way = WayTold::of(answered_by, &self.course.notes);
+        if let (Some(trace), Some(attempts)) = (&mut self.trace, &way.attempts) {
+            trace.tell_attempts(attempts.clone());
+        }
+        self.prepared.command.trace.tell_way(way);
     }
 }
 

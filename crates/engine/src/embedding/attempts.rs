@@ -263,7 +263,12 @@ impl Journey<'_> {
         }
     }
 
-    fn tell_way(&self, answered_by: Option<&Target>) {
-        self.command.trace.tell_way(WayTold::of(answered_by, &self.course.notes));
+    /// Tells the client and the trace which way the request took.
+    fn tell_way(&mut self, answered_by: Option<&Target>) {
+        let way = WayTold::of(answered_by, &self.course.notes);
+        if let (Some(trace), Some(attempts)) = (&mut self.trace, &way.attempts) {
+            trace.tell_attempts(attempts.clone());
+        }
+        self.command.trace.tell_way(way);
     }
 }

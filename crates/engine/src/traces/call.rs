@@ -236,6 +236,11 @@ impl CallTrace {
         }
     }
 
+    /// All calls of the request and what came of them, in the words of the header.
+    pub(crate) fn tell_attempts(&mut self, attempts: String) {
+        self.observation.metadata.insert("attempts".to_owned(), attempts.into());
+    }
+
     /// A call did not answer, and others are made.
     pub(crate) fn failed(&mut self, failed: &FailedAttempt<'_>) {
         self.steps.push(attempt::step(&self.trace.id, self.request_id, self.failed, failed));

@@ -34,6 +34,8 @@ mod provider_faults;
 mod reading;
 mod replicas;
 mod routing;
+mod routing_health;
+mod routing_money;
 mod shutdown;
 mod stand;
 mod tenants;

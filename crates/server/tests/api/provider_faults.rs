@@ -10,7 +10,10 @@ use crate::stand::{Answer, CALLED_ONCE, PROVIDER_KEY, Stand, ask, ask_streamed, 
 
 /// Limits short enough to wait for, long enough that a busy machine does not pass them by accident.
 const SHORT: &str = "[providers.openai]\nfirst_byte_timeout = \"400ms\"\nidle_timeout = \"500ms\"\ntotal_timeout = \"900ms\"\n\
-                     [providers.anthropic]\nfirst_byte_timeout = \"400ms\"\nidle_timeout = \"500ms\"\ntotal_timeout = \"900ms\"\n";
+                     [providers.anthropic]\nfirst_byte_timeout = \"400ms\"\nidle_timeout = \"500ms\"\ntotal_timeout = \"900ms\"\n\
+                     [providers.gemini]\nfirst_byte_timeout = \"400ms\"\nidle_timeout = \"500ms\"\ntotal_timeout = \"900ms\"\n";
+/// A model of each dialect.
+const MODELS: [&str; 3] = ["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash"];
 /// How much later than its limit a timeout may fire here.
 const SLACK: Duration = Duration::from_millis(1500);
 
@@ -51,7 +54,7 @@ async fn a_provider_that_refuses_the_connection_is_502() {
 async fn fault_14_a_provider_that_never_answers_is_504_after_the_first_byte_limit() {
     let stand = Stand::with_config(SHORT).await;
     stand.mock.script(Behaviour::new().hang());
-    for model in ["gpt-4o", "claude-sonnet-4-5"] {
+    for model in MODELS {
         for stream in [false, true] {
             let mut body = ask(model, "x");
             body["stream"] = json!(stream);
@@ -65,7 +68,7 @@ async fn fault_14_a_provider_that_never_answers_is_504_after_the_first_byte_limi
             );
         }
     }
-    stand.mock.wait_for(|stats| stats.cancelled == 4 && stats.in_flight == 0).await;
+    stand.mock.wait_for(|stats| stats.cancelled == 6 && stats.in_flight == 0).await;
     assert_eq!(stand.conversations().await, 0);
 }
 
@@ -73,7 +76,7 @@ async fn fault_14_a_provider_that_never_answers_is_504_after_the_first_byte_limi
 async fn fault_14_silence_in_the_middle_ends_after_the_idle_limit() {
     let stand = Stand::with_config(SHORT).await;
     stand.mock.script(Behaviour::text("one two three").hang_after_chunks(2));
-    for model in ["gpt-4o", "claude-sonnet-4-5"] {
+    for model in MODELS {
         let started = Instant::now();
         let answer = stand.chat(ask_streamed(model, "x")).await;
         fired(started, 500);
@@ -91,31 +94,88 @@ async fn fault_14_silence_in_the_middle_ends_after_the_idle_limit() {
 #[tokio::test]
 async fn fault_14_18_one_byte_after_another_is_cut_at_the_total_limit() {
     let stand = Stand::with_config(SHORT).await;
-    stand.mock.script(Behaviour::new().slow_drip_ms(20));
-    for stream in [false, true] {
-        let mut body = ask("gpt-4o", "x");
-        body["stream"] = json!(stream);
+    for model in MODELS {
+        stand.mock.script(Behaviour::new().slow_drip_ms(20));
+        for stream in [false, true] {
+            let mut body = ask(model, "x");
+            body["stream"] = json!(stream);
+            let started = Instant::now();
+            let answer = stand.chat(body).await;
+            fired(started, 900);
+            let told = (answer.status, code(&answer));
+            assert_eq!(told, (504, json!("upstream_timeout")), "{model}: nothing was said: {answer:?}");
+        }
+        stand.mock.script(Behaviour::text("word ".repeat(100)).chunk_delay_ms(50));
         let started = Instant::now();
-        let answer = stand.chat(body).await;
+        let answer = stand.chat(ask_streamed(model, "x")).await;
         fired(started, 900);
-        assert_eq!((answer.status, code(&answer)), (504, json!("upstream_timeout")), "nothing was said: {answer:?}");
+        assert_eq!((answer.status, last_code(&answer).as_str()), (200, "upstream_timeout"), "{model}");
+        assert!(stand.thread(&answer.conversation()).await[1].ends_with('…'));
     }
-    stand.mock.script(Behaviour::text("word ".repeat(100)).chunk_delay_ms(50));
-    let started = Instant::now();
-    let answer = stand.chat(ask_streamed("gpt-4o", "x")).await;
-    fired(started, 900);
-    assert_eq!((answer.status, last_code(&answer).as_str()), (200, "upstream_timeout"));
-    assert!(stand.thread(&answer.conversation()).await[1].ends_with('…'));
     stand.mock.wait_for(|stats| stats.in_flight == 0).await;
+}
+
+/// A server whose queue of connections is full: whoever connects waits.
+async fn full_queue() -> (tokio::net::TcpListener, Vec<tokio::task::JoinHandle<std::io::Result<tokio::net::TcpStream>>>)
+{
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let waiting = (0..4).map(|_| tokio::spawn(tokio::net::TcpStream::connect(address))).collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    (listener, waiting)
+}
+
+#[tokio::test]
+async fn fault_14_a_connection_that_does_not_come_is_504_after_its_limit() {
+    let mock = MockUpstream::start().await;
+    let (listener, waiting) = full_queue().await;
+    let nobody = format!("http://{}", listener.local_addr().unwrap());
+    let mut server = builder(&mock).config_toml("[[timeouts]]\nmodel = \"*\"\nconnect = \"400ms\"\n");
+    for (provider, path) in [("OPENAI", "/v1"), ("ANTHROPIC", ""), ("GEMINI", "")] {
+        server = server.env(format!("{provider}_BASE_URL"), format!("{nobody}{path}"));
+    }
+    let server = server.start().await;
+    for model in MODELS {
+        let started = Instant::now();
+        let request = client().post(format!("{}/v1/chat/completions", server.url())).bearer_auth(server.key());
+        let answer = Answer::of(request.body(ask(model, "x").to_string())).await;
+        fired(started, 400);
+        assert_eq!((answer.status, code(&answer)), (504, json!("upstream_timeout")), "{model}: {answer:?}");
+        assert!(answer.text().contains("no connection"), "{answer:?}");
+    }
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]
 async fn fault_15_nothing_is_asked_twice_after_the_first_streamed_byte() {
     let stand = Stand::start().await;
     stand.mock.script(Behaviour::text("one two three").cut_after_chunks(1));
-    let answer = stand.chat(ask_streamed("gpt-4o", "x")).await;
-    assert_eq!(last_code(&answer), "upstream_cut");
-    assert_eq!(stand.mock.stats().calls, 1);
+    for (calls, model) in (1..).zip(MODELS) {
+        let answer = stand.chat(ask_streamed(model, "x")).await;
+        assert_eq!(last_code(&answer), "upstream_cut", "{model}");
+        assert_eq!(stand.mock.stats().calls, calls, "{model}");
+    }
+}
+
+#[tokio::test]
+async fn fault_16_a_cut_stream_ends_in_an_error_event_and_is_kept_and_billed() {
+    let stand = Stand::start().await;
+    let key = stand.create_key(&["--budget", "1.00/day"]).await;
+    for model in MODELS {
+        stand.mock.reset();
+        stand.mock.script(Behaviour::text("one two three").cut_after_chunks(2));
+        let before = stand.usage(&key).await["settled_nanos"].as_u64().unwrap();
+        let answer = stand.chat_as(&key, ask_streamed(model, "x")).await;
+        assert_eq!((answer.status, last_code(&answer).as_str()), (200, "upstream_cut"), "{model}");
+        let thread = stand.thread(&answer.conversation()).await;
+        assert_eq!(thread, ["user: x", "assistant: one two …"], "{model}");
+        let usage = stand.usage(&key).await;
+        let (settled, bill) = (usage["settled_nanos"].as_u64().unwrap() - before, stand.mock.stats().bill_nanos);
+        assert!(bill > 0 && settled >= bill, "{model}: {settled} of {bill}");
+        assert_eq!(usage["held_nanos"], 0);
+    }
 }
 
 #[tokio::test]
@@ -133,7 +193,7 @@ async fn fault_16_a_cut_answer_can_be_continued() {
 async fn fault_16_a_cut_tool_call_is_kept_in_a_form_that_can_go_on() {
     let stand = Stand::start().await;
     let tools = json!([{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]);
-    for model in ["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash"] {
+    for model in MODELS {
         stand.mock.script_once(
             Behaviour::text("let me").tool_call("add", json!({"a": "a long argument"})).chunks(4).cut_after_chunks(6),
         );
@@ -153,7 +213,7 @@ async fn fault_16_a_cut_tool_call_is_kept_in_a_form_that_can_go_on() {
 #[tokio::test]
 async fn fault_17_a_line_of_10_mb_is_a_typed_error() {
     let stand = Stand::start().await;
-    for model in ["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash"] {
+    for model in MODELS {
         stand.mock.script(Behaviour::text("one two three").malformed(Malformed::HugeLine));
         let streamed = stand.chat(ask_streamed(model, "x")).await;
         assert_eq!((streamed.status, last_code(&streamed).as_str()), (200, "upstream_error"), "{model}");
@@ -168,7 +228,7 @@ async fn fault_17_a_line_of_10_mb_is_a_typed_error() {
 async fn fault_17_an_answer_without_usage_is_an_answer() {
     let stand = Stand::start().await;
     stand.mock.script(Behaviour::new().no_usage());
-    for model in ["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash"] {
+    for model in MODELS {
         assert_eq!(stand.chat(ask(model, "x")).await.status, 200, "{model}");
         let mut body = ask_streamed(model, "x");
         body["stream_options"] = json!({"include_usage": true});
@@ -230,7 +290,7 @@ async fn a_redirect_of_the_provider_is_not_followed() {
 #[tokio::test]
 async fn fault_19_a_client_that_leaves_a_stream_cancels_the_provider_and_the_part_is_kept() {
     let stand = Stand::start().await;
-    for model in ["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash"] {
+    for model in MODELS {
         let cancelled = stand.mock.stats().cancelled;
         stand.mock.script_once(Behaviour::text("one two three four").hang_after_chunks(2));
         let request = stand.post("/v1/chat/completions", ask_streamed(model, "x").to_string());
@@ -263,12 +323,12 @@ async fn fault_19_a_client_that_leaves_a_stream_cancels_the_provider_and_the_par
 async fn fault_19_a_client_that_leaves_before_the_answer_cancels_the_provider_and_leaves_nothing() {
     let stand = Stand::start().await;
     stand.mock.script(Behaviour::new().hang());
-    for (path, body) in [
-        ("/v1/chat/completions", ask("gpt-4o", "x")),
-        ("/v1/chat/completions", ask_streamed("gpt-4o", "x")),
+    let chats = MODELS.map(|model| [ask(model, "x"), ask_streamed(model, "x")]).into_iter().flatten();
+    let others = [
         ("/api/chat", ask("gpt-4o", "x")),
         ("/v1/embeddings", json!({"model": "text-embedding-3-small", "input": "x"})),
-    ] {
+    ];
+    for (path, body) in chats.map(|body| ("/v1/chat/completions", body)).chain(others) {
         let before = stand.mock.stats();
         let body = body.to_string();
         let mut stream = stand.connect().await;
@@ -320,7 +380,7 @@ async fn fault_18_a_client_that_does_not_read_holds_back_the_provider_and_not_th
 #[tokio::test]
 async fn a_providers_401_is_our_failure_and_its_key_is_told_to_nobody() {
     let stand = Stand::with_config("[log]\nfilter = \"trace\"\n").await;
-    for model in ["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash"] {
+    for model in MODELS {
         for (status, stream) in [(401, false), (403, false), (401, true)] {
             let words = format!("Incorrect API key provided: {PROVIDER_KEY}. You can find your key at example.org.");
             stand.mock.script_once(Behaviour::error(status).error_message(words));

@@ -214,6 +214,7 @@ async fn a_trace_tells_each_attempt() {
     assert_eq!((&call["model"], &call["metadata"]["provider"]), (&json!(SPARE), &json!("openai")), "{call}");
     assert_eq!(call["metadata"]["requested_model"], "safe-gpt-4o");
     assert_eq!(call["level"], "DEFAULT");
+    assert_eq!(call["metadata"]["attempts"], answer.header("x-privet-attempts").unwrap());
     let mut failed = of("attempt");
     failed.sort_by_key(|step| step["startTime"].as_str().unwrap().to_owned());
     let facts: Vec<_> = failed
