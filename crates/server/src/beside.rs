@@ -60,11 +60,7 @@ impl Beside {
             }
         });
         let own = engine.clone();
-        tasks.spawn(async move {
-            if let Some(memory) = &own.memory {
-                memory.expire(&*own.clock).await;
-            }
-        });
+        tasks.spawn(async move { own.expire_memories().await });
         let own = engine.clone();
         tasks.spawn(async move {
             if let Some(memory) = &own.memory {
