@@ -19,6 +19,7 @@ pub mod quote;
 mod recall;
 mod remember;
 mod second_look;
+mod vectors;
 mod worker;
 
 use std::collections::VecDeque;
@@ -140,6 +141,11 @@ pub struct Memory {
     undescribed: Notify,
 }
 
+/// Whether an embedder is the one that the configuration names.
+fn is_of(embedder: &Embedder, wanted: &EmbedderSettings) -> bool {
+    (&embedder.provider, &embedder.model, embedder.dimensions) == (&wanted.provider, &wanted.model, wanted.dimensions)
+}
+
 impl Memory {
     /// The memory that this store keeps.
     #[must_use]
@@ -167,14 +173,16 @@ impl Memory {
         let known = self.store.embedders().await?;
         let active = known.into_iter().find(|embedder| embedder.state == EmbedderState::Active);
         let active = match active {
+            // One that has made nothing yet was named by mistake: as it is named now it is the first.
+            Some(active) if !is_of(&active, wanted) && self.store.forget_unused_embedder(active.id).await? => {
+                self.first(wanted, now).await?
+            }
             Some(active) => active,
             None => self.first(wanted, now).await?,
         };
         *self.active.write().unwrap_or_else(PoisonError::into_inner) = Some(active.clone());
         self.store.resume_embedder(active.id, now).await?;
-        let is_wanted = (&active.provider, &active.model, active.dimensions)
-            == (&wanted.provider, &wanted.model, wanted.dimensions);
-        Ok(if is_wanted { Vectors::Of(active) } else { Vectors::Other(active) })
+        Ok(if is_of(&active, wanted) { Vectors::Of(active) } else { Vectors::Other(active) })
     }
 
     async fn first(&self, wanted: &EmbedderSettings, now: Timestamp) -> Result<Embedder, StoreError> {

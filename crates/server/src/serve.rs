@@ -139,8 +139,19 @@ pub(crate) async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &
     }
     let keyring = Keyring::load(store.clone()).await?;
     let router = Router::new(providers, config.aliases.clone(), config.default_model.name.clone());
-    if let Some(describer) = config.memory.as_ref().and_then(|memory| memory.describer.as_ref()) {
-        router.resolve(Some(&describer.model)).context("memory.describer names no model that answers here")?;
+    if let Some(memory) = &config.memory {
+        let answers = |model: &str, setting: &str| {
+            router.resolve(Some(model)).map(drop).with_context(|| format!("{setting} names no model that answers here"))
+        };
+        if let Some(embedder) = &memory.embedder {
+            answers(&format!("{}/{}", embedder.provider, embedder.model), "memory.embedder")?;
+        }
+        if let Some(reranker) = &memory.reranker {
+            answers(reranker, "memory.reranker")?;
+        }
+        if let Some(describer) = &memory.describer {
+            answers(&describer.model, "memory.describer")?;
+        }
     }
     let masks = Masks::new(&MaskKind::ALL, &[]).context("the masks of errors are wrong")?;
     let clock = Arc::new(SystemClock);

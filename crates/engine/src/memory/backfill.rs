@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use privet_domain::memory::VectorIndex as _;
+use privet_domain::id::ProjectId;
+use privet_domain::memory::{MemoryId, VectorIndex as _};
 use privet_domain::time::Timestamp;
 use privet_store::{EMBEDDER_COMPLETE, Embedder, EmbedderState, StoreError};
 
 use super::Memory;
-use super::worker::{StepError, Unembedded};
+use super::vectors::{Trial, Unembedded};
+use super::worker::StepError;
 use crate::Engine;
 use crate::budget::Sharing;
 
@@ -22,7 +24,8 @@ const REFUSED_ONE_IN: u64 = 100;
 
 impl Memory {
     /// Makes some of the vectors that are missing of what was there before an embedder. Gives whether there may be more to do.
-    pub(super) async fn backfill(&self, engine: &Arc<Engine>) -> Result<bool, StepError> {
+    /// A page that fails twice is left to the outbox, where each text waits by itself.
+    pub(super) async fn backfill(&self, engine: &Arc<Engine>, trial: Trial) -> Result<bool, StepError> {
         let embedders = self.store.embedders().await?;
         let Some(embedder) = embedders.into_iter().find(|embedder| {
             let is_complete = embedder.progress == EMBEDDER_COMPLETE;
@@ -42,11 +45,23 @@ impl Memory {
             return Ok(true);
         }
         let (mut memories, next) = self.store.memories_from(embedder.progress, PAGE).await?;
-        let unembedded = self.embed_memories(engine, &embedder, &mut memories).await?;
+        let unembedded = self.embed_memories(engine, &embedder, &mut memories, trial).await?;
+        let left: Vec<(MemoryId, ProjectId)> = match &unembedded {
+            Some(Unembedded { projects, .. }) => {
+                let of_failed = memories.iter().filter(|memory| projects.contains(&memory.scope.project));
+                of_failed.map(|memory| (memory.id, memory.scope.project)).collect()
+            }
+            None => Vec::new(),
+        };
+        let failed_all = left.len() == memories.len();
         // What could be embedded is kept, whatever became of the rest.
         self.index.put(memories).await?;
         if let Some(Unembedded { error, .. }) = unembedded {
-            return Err(error.into());
+            if failed_all && trial == Trial::Together {
+                return Err(error.into());
+            }
+            tracing::warn!(%error, memories = left.len(), "memories are left to the outbox: they wait there for their vectors");
+            self.store.enqueue_memories(&left, engine.clock.now()).await?;
         }
         let progress = next.unwrap_or(EMBEDDER_COMPLETE);
         let now = engine.clock.now();
@@ -74,18 +89,20 @@ impl Memory {
 
     /// Uses a new embedder, unless it refused too much.
     async fn switch(&self, embedder: &Embedder, now: Timestamp) -> Result<(), StepError> {
-        if let Some(coverage) = self.store.coverage(embedder.id).await? {
-            let missing = coverage.representations.saturating_sub(coverage.with_vector);
-            if missing.saturating_mul(REFUSED_ONE_IN) > coverage.representations {
-                tracing::error!(
-                    embedder = embedder.name,
-                    missing,
-                    of = coverage.representations,
-                    "the embedder refused too many texts: recall stays with the one before; try again with privet memory reindex"
-                );
-                self.store.retire_embedder(embedder.id, now).await?;
-                return Ok(());
-            }
+        let check = self.store.check_memory(Some(embedder.id)).await?;
+        if check.refused.saturating_mul(REFUSED_ONE_IN) > check.representations {
+            tracing::error!(
+                embedder = embedder.name,
+                refused = check.refused,
+                of = check.representations,
+                "the embedder refused too many texts: recall stays with the one before; try again with privet memory reindex"
+            );
+            self.store.retire_embedder(embedder.id, now).await?;
+            return Ok(());
+        }
+        // What waits in the outbox gets its vectors there; what neither has one nor waits is made first.
+        if self.store.resume_embedder(embedder.id, now).await? {
+            return Ok(());
         }
         // The codes are read before they are needed.
         self.index.prepare(embedder.id, embedder.dimensions).await?;

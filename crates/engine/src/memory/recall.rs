@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use privet_domain::id::EmbedderId;
 use privet_domain::memory::embedder::Purpose;
 use privet_domain::memory::fusion::{Candidate, Hit, Leg, LegHits, Method, fuse, rank_by_age};
@@ -221,33 +222,30 @@ pub async fn legs(
             !Representation::DESCRIPTIONS.contains(&representation) || described_by.contains(&representation);
         is_there && memory.settings.weights.legs().iter().any(|weight| weight.leg == leg && weight.weight > 0.0)
     };
+    let limit = memory.settings.leg_candidates;
     let sparse = Representation::ALL.into_iter().filter(|representation| has_weight(Method::Sparse, *representation));
-    for representation in sparse {
-        let query = SparseQuery {
-            words: question.to_owned(),
-            representation: Some(representation),
-            scope: scope.clone(),
-            filter: filter.clone(),
-            limit: memory.settings.leg_candidates,
-        };
-        add(Method::Sparse, memory.index.sparse(query).await?);
+    let sparse = sparse.map(|representation| {
+        let (words, representation) = (question.to_owned(), Some(representation));
+        memory.index.sparse(SparseQuery { words, representation, scope: scope.clone(), filter: filter.clone(), limit })
+    });
+    let dense = vector.iter().flat_map(|(embedder, vector)| {
+        let of = Representation::ALL.into_iter().filter(|representation| has_weight(Method::Dense, *representation));
+        of.map(|representation| {
+            let (embedder, vector, representation) = (*embedder, vector.clone(), Some(representation));
+            let (scope, filter) = (scope.clone(), filter.clone());
+            memory.index.dense(DenseQuery { embedder, vector, representation, scope, filter, limit })
+        })
+    });
+    // Side by side: who waits for an answer waits for the slowest leg.
+    let (sparse, dense) = tokio::join!(join_all(sparse), join_all(dense));
+    for candidates in sparse {
+        add(Method::Sparse, candidates?);
     }
     let mut fault = None;
-    if let Some((embedder, vector)) = vector {
-        let dense = Representation::ALL.into_iter().filter(|representation| has_weight(Method::Dense, *representation));
-        for representation in dense {
-            let query = DenseQuery {
-                embedder,
-                vector: vector.clone(),
-                representation: Some(representation),
-                scope: scope.clone(),
-                filter: filter.clone(),
-                limit: memory.settings.leg_candidates,
-            };
-            match memory.index.dense(query).await {
-                Ok(candidates) => add(Method::Dense, candidates),
-                Err(error) => fault = Some(format!("by words alone: {error}")),
-            }
+    for candidates in dense {
+        match candidates {
+            Ok(candidates) => add(Method::Dense, candidates),
+            Err(error) => fault = Some(format!("by words alone: {error}")),
         }
     }
     Ok((found, fault))

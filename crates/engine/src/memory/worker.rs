@@ -2,24 +2,21 @@
 //!
 //! All of it can be repeated: a task is acknowledged after its vectors are in, and claimed again by anybody when its lease is over.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use privet_domain::id::{ApiKeyId, ProjectId};
-use privet_domain::memory::embedder::{EmbedError, Purpose};
-use privet_domain::memory::{
-    ContentHash, Embedding, IndexError, IndexedMemory, IndexedPart, MemoryId, VectorIndex as _,
-};
+use privet_domain::memory::embedder::EmbedError;
+use privet_domain::memory::{IndexError, MemoryId, VectorIndex as _};
 use privet_domain::scope::Scopes;
 use privet_domain::time::Timestamp;
-use privet_store::{Embedder, EmbedderState, OutboxTask, ShownProject, StoreError};
+use privet_store::{EmbedderState, OutboxTask, ShownProject, StoreError};
 
-use super::embedding::ToEmbed;
+use super::vectors::{Trial, Unembedded};
 use super::{Memory, PrepareError};
 use crate::Engine;
 use crate::keyring::Caller;
-use crate::traces::RequestTrace;
 
 /// So many memories are taken at once.
 const STEP: u32 = 64;
@@ -32,6 +29,8 @@ const GATHER: Duration = Duration::from_millis(200);
 /// After a failure of the embedder or the database.
 const PAUSE: Duration = Duration::from_secs(2);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Texts that failed so often together are tried alone.
+const ALONE_AFTER: u32 = 3;
 /// Who pays for the vectors and descriptions of what is remembered.
 const PAYER: &str = "memory";
 
@@ -53,26 +52,6 @@ pub(super) enum StepError {
     Index(#[from] IndexError),
     #[error(transparent)]
     Embed(#[from] EmbedError),
-}
-
-/// What stayed without vectors.
-pub(super) struct Unembedded {
-    /// Whose texts: other projects' have their vectors.
-    pub(super) projects: HashSet<ProjectId>,
-    /// The last reason.
-    pub(super) error: EmbedError,
-}
-
-impl Unembedded {
-    fn joined(one: Option<Self>, other: Option<Self>) -> Option<Self> {
-        match (one, other) {
-            (Some(mut one), Some(other)) => {
-                one.projects.extend(other.projects);
-                Some(Self { error: other.error, ..one })
-            }
-            (one, other) => one.or(other),
-        }
-    }
 }
 
 /// When what was there before an embedder is embedded again after a failure: later each time, and never in the way of the outbox.
@@ -157,7 +136,8 @@ impl Memory {
         let tasks = self.index_some(engine).await?;
         let mut is_more = tasks >= STEP as usize;
         if pause.is_over() {
-            match self.backfill(engine).await {
+            let trial = if pause.failures == 0 { Trial::Together } else { Trial::Alone };
+            match self.backfill(engine, trial).await {
                 Ok(was_done) => {
                     *pause = BackfillPause::default();
                     is_more |= was_done;
@@ -213,6 +193,8 @@ impl Memory {
             tasks.extend(&beside);
             self.store.weave_windows(&ids_of(&beside), now).await?;
         }
+        let failed_often = tasks.iter().any(|task| task.attempts >= ALONE_AFTER);
+        let trial = if failed_often { Trial::Alone } else { Trial::Together };
         let ids = ids_of(tasks);
         let mut memories = self.store.memories_to_index(&ids).await?;
         let there: HashSet<MemoryId> = memories.iter().map(|memory| memory.id).collect();
@@ -223,93 +205,11 @@ impl Memory {
         let mut unembedded = None;
         let known = if self.settings.embedder.is_some() { self.store.embedders().await? } else { Vec::new() };
         for embedder in known.iter().filter(|embedder| embedder.state != EmbedderState::Old) {
-            let left = self.embed_memories(engine, embedder, &mut memories).await?;
+            let left = self.embed_memories(engine, embedder, &mut memories, trial).await?;
             unembedded = Unembedded::joined(unembedded, left);
         }
         self.index.put(memories).await?;
         Ok(unembedded)
-    }
-
-    /// Gives the memories the embedder's vectors, made or known already. What fails in one project holds up no other's, and what was
-    /// made before it is kept.
-    pub(super) async fn embed_memories(
-        &self,
-        engine: &Arc<Engine>,
-        embedder: &Embedder,
-        memories: &mut [IndexedMemory],
-    ) -> Result<Option<Unembedded>, StepError> {
-        let mut known: HashMap<ContentHash, Embedding> = self.known_vectors(embedder, memories).await?;
-        let parts = memories.iter().flat_map(|memory| &memory.parts);
-        let unknown: Vec<i64> = parts.filter(|part| !known.contains_key(&part.hash)).map(|part| part.number).collect();
-        let refused = self.store.refusals(embedder.id, &unknown).await?;
-        let mut missing: HashMap<ProjectId, HashMap<ContentHash, String>> = HashMap::new();
-        for memory in memories.iter() {
-            let is_missing = |part: &&IndexedPart| !known.contains_key(&part.hash) && !refused.contains(&part.number);
-            for part in memory.parts.iter().filter(is_missing) {
-                let of_project = missing.entry(memory.scope.project).or_default();
-                of_project.entry(part.hash).or_insert_with(|| part.text.clone());
-            }
-        }
-        let (mut unembedded, mut refusing) = (None, HashSet::new());
-        for (project, texts) in missing {
-            let caller = self.payer(project).await?;
-            let (hashes, texts): (Vec<ContentHash>, Vec<String>) = texts.into_iter().unzip();
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            let (embedded, failure) = self.embed_or_skip(engine, &caller, embedder, &texts).await;
-            for (hash, embedding) in hashes.into_iter().zip(embedded) {
-                match embedding {
-                    Some(embedding) => drop(known.insert(hash, embedding)),
-                    None => drop(refusing.insert(hash)),
-                }
-            }
-            let left = failure.map(|error| Unembedded { projects: HashSet::from([project]), error });
-            unembedded = Unembedded::joined(unembedded, left);
-        }
-        let parts = memories.iter().flat_map(|memory| &memory.parts);
-        let refusing: Vec<i64> = parts.filter(|part| refusing.contains(&part.hash)).map(|part| part.number).collect();
-        self.store.note_refusals(embedder.id, &refusing).await?;
-        for part in memories.iter_mut().flat_map(|memory| &mut memory.parts) {
-            if let Some(embedding) = known.get(&part.hash) {
-                part.vectors.push((embedder.id, embedding.clone()));
-            }
-        }
-        Ok(unembedded)
-    }
-
-    /// The vectors of texts, up to the first that could not be made, and why. Of several texts one may be at fault: then each is tried
-    /// alone, and one that is refused stays without a vector.
-    async fn embed_or_skip(
-        &self,
-        engine: &Arc<Engine>,
-        caller: &Caller,
-        embedder: &Embedder,
-        texts: &[&str],
-    ) -> (Vec<Option<Embedding>>, Option<EmbedError>) {
-        let embed = async |texts: &[&str], made: &mut Vec<Embedding>| {
-            let purpose = Purpose::Memory;
-            let to_embed = ToEmbed { caller, embedder, purpose, texts, trace: RequestTrace::default() };
-            engine.embed_texts(&self.settings, to_embed, made).await
-        };
-        let mut made = Vec::with_capacity(texts.len());
-        let done = embed(texts, &mut made).await;
-        let mut embeddings: Vec<Option<Embedding>> = made.into_iter().map(Some).collect();
-        match done {
-            Ok(()) => return (embeddings, None),
-            Err(EmbedError::Refused { reason }) => tracing::debug!(reason, "each text is embedded alone"),
-            Err(error) => return (embeddings, Some(error)),
-        }
-        for text in texts.get(embeddings.len()..).unwrap_or_default() {
-            let mut alone = Vec::with_capacity(1);
-            match embed(&[*text], &mut alone).await {
-                Ok(()) => embeddings.push(alone.pop()),
-                Err(EmbedError::Refused { reason }) => {
-                    tracing::warn!(reason, "a memory stays without a vector: its words alone find it");
-                    embeddings.push(None);
-                }
-                Err(error) => return (embeddings, Some(error)),
-            }
-        }
-        (embeddings, None)
     }
 
     /// The project pays for the vectors and the descriptions of what it remembers.

@@ -43,7 +43,7 @@ enum MemoryCommand {
     Export(exchange::ExportArgs),
     /// Remember what was exported; what is there already stays as it is
     Import(exchange::ImportArgs),
-    /// Remember what stands in the history and not in memory: what was said before memory was there, or was imported
+    /// Remember the conversations of which nothing is remembered: from before memory was there, or imported
     Remember(history::RememberArgs),
     /// Judge what is found: recall@k, nDCG@k and MRR by legs and languages, with intervals of 95 %
     Eval(eval::EvalArgs),

@@ -18,7 +18,8 @@ const STEP_ROWS: i64 = 250;
 
 /// What is still waiting in the outbox is no drift, nor what the embedder refuses.
 const WITHOUT_VECTOR: &str = "memory_representations r WHERE NOT EXISTS ( \
-     SELECT 1 FROM memory_vectors v WHERE v.content_hash = r.content_hash AND v.embedder_id = $1) \
+     SELECT 1 FROM memory_vectors v WHERE v.content_hash = r.content_hash AND v.embedder_id = $1 \
+     AND length(v.vector) = 4 * (SELECT dimensions FROM embedders WHERE id = $1)) \
      AND NOT EXISTS (SELECT 1 FROM memory_outbox o WHERE o.memory_id = r.memory_id) \
      AND NOT EXISTS (SELECT 1 FROM memory_refusals x WHERE x.number = r.number AND x.embedder_id = $1)";
 const WITHOUT_WORDS: &str =
@@ -41,7 +42,7 @@ pub struct MemoryDrift {
     pub without_words: u64,
     /// Words in the index that belong to nothing.
     pub words_of_nothing: u64,
-    /// Representations without a vector of the embedder, while nothing in the outbox will make it.
+    /// Representations without a whole vector of the embedder, while nothing in the outbox will make it.
     pub without_vector: u64,
     /// Vectors that belong to nothing.
     pub vectors_of_nothing: u64,

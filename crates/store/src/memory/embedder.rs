@@ -95,7 +95,8 @@ pub struct Embedder {
 }
 
 const FIRST_WITHOUT_VECTOR: &str = "SELECT MIN(r.number) FROM memory_representations r WHERE NOT EXISTS ( \
-     SELECT 1 FROM memory_vectors v WHERE v.content_hash = r.content_hash AND v.embedder_id = $1) \
+     SELECT 1 FROM memory_vectors v WHERE v.content_hash = r.content_hash AND v.embedder_id = $1 \
+     AND length(v.vector) = 4 * (SELECT dimensions FROM embedders WHERE id = $1)) \
      AND NOT EXISTS (SELECT 1 FROM memory_outbox o WHERE o.memory_id = r.memory_id) \
      AND NOT EXISTS (SELECT 1 FROM memory_refusals x WHERE x.number = r.number AND x.embedder_id = $1)";
 
@@ -248,15 +249,15 @@ impl Store {
     }
 
     /// Lets an active embedder's vectors be made from the first on that is missing: while none was named, texts came without.
-    /// Nothing changes with PostgreSQL, where the index knows what is missing.
+    /// Gives whether any is. Nothing changes with PostgreSQL, where the index knows what is missing.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn resume_embedder(&self, id: EmbedderId, now: Timestamp) -> Result<(), StoreError> {
-        let Db::Sqlite(sqlite) = &*self.db else { return Ok(()) };
+    pub async fn resume_embedder(&self, id: EmbedderId, now: Timestamp) -> Result<bool, StoreError> {
+        let Db::Sqlite(sqlite) = &*self.db else { return Ok(false) };
         let missing: Option<i64> =
             sqlx::query_scalar(FIRST_WITHOUT_VECTOR).bind(id.as_uuid()).fetch_one(&sqlite.readers).await?;
-        let Some(missing) = missing else { return Ok(()) };
+        let Some(missing) = missing else { return Ok(false) };
         sqlx::query(
             "UPDATE embedders SET progress_number = $2, updated_at = $3 WHERE id = $1 AND progress_number > $2",
         )
@@ -265,7 +266,7 @@ impl Store {
         .bind(now.as_micros())
         .execute(&sqlite.writer)
         .await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Gives up an embedder that is being built; what it made is kept until it is dropped.
@@ -306,6 +307,22 @@ impl Store {
             .rows_affected()
         });
         if changed == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+    }
+
+    /// Forgets an embedder that has made no vector yet, be it the active one. Gives whether it had made none; with PostgreSQL the index
+    /// knows, and it stays.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_unused_embedder(&self, id: EmbedderId) -> Result<bool, StoreError> {
+        let Db::Sqlite(sqlite) = &*self.db else { return Ok(false) };
+        let forgotten = sqlx::query(
+            "DELETE FROM embedders WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM memory_vectors WHERE embedder_id = $1)",
+        )
+        .bind(id.as_uuid())
+        .execute(&sqlite.writer)
+        .await?;
+        Ok(forgotten.rows_affected() == 1)
     }
 
     /// Forgets an embedder whose vectors are gone from the index.

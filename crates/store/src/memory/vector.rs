@@ -54,7 +54,7 @@ impl Store {
     /// PostgreSQL, where vectors are the index's alone.
     ///
     /// # Errors
-    /// When the database fails, or holds a vector of another dimension.
+    /// When the database fails.
     pub async fn cached_vectors(
         &self,
         embedder: &Embedder,
@@ -75,9 +75,11 @@ impl Store {
             for (hash, vector) in query.fetch_all(&sqlite.readers).await? {
                 let hash = ContentHash::from_bytes(&hash)
                     .ok_or_else(|| StoreError::Damaged("a vector's hash has not 32 bytes".to_owned()))?;
-                let vector = Embedding::from_bytes(&vector, embedder.dimensions)
-                    .map_err(|error| StoreError::Damaged(format!("the vector of {hash:?}: {error}")))?;
-                vectors.insert(hash, vector);
+                // A damaged one is made anew; `privet memory check` counts it.
+                match Embedding::from_bytes(&vector, embedder.dimensions) {
+                    Ok(vector) => drop(vectors.insert(hash, vector)),
+                    Err(error) => tracing::warn!(?hash, %error, "a vector is damaged: it is made anew"),
+                }
             }
         }
         Ok(vectors)

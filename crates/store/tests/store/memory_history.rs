@@ -114,7 +114,13 @@ async fn what_was_said_before_memory_is_remembered_once_and_in_its_place(bed: &B
     let step = store.remember_history(home, None, at(3)).await.unwrap();
     assert_eq!(step.remembered, 2, "what says nothing is no memory");
     assert_eq!(store.remember_history(home, step.last, at(3)).await.unwrap().last, None);
-    assert_eq!(store.remember_history(home, None, at(3)).await.unwrap().remembered, 0, "twice is as good as once");
+    assert_eq!(store.remember_history(home, None, at(3)).await.unwrap().last, None, "twice is as good as once");
+    // Of a conversation of which something is remembered nobody knows who said the rest.
+    let question_memory = MemoryId::of_message(question);
+    store.delete_memory(home, question_memory, at(3)).await.unwrap();
+    assert_eq!(store.remember_history(home, None, at(3)).await.unwrap().last, None);
+    store.forget(home, &Forgotten::Conversation(conversation), at(3)).await.unwrap();
+    assert_eq!(store.remember_history(home, None, at(3)).await.unwrap().remembered, 2);
     let memory = store.memory(home, MemoryId::of_message(question)).await.unwrap();
     assert_eq!((memory.scope.user.as_str(), memory.seq, memory.created_at), ("owner", seqs[0], at(1)));
     assert_eq!((memory.conversation, memory.message), (Some(conversation), Some(question)));

@@ -89,40 +89,44 @@ async fn planned(config: &Config, store: &Store, name: &str, dimensions: Option<
     if !config.providers.iter().any(|known| known.name == provider) {
         return Err(Exit::new(FAILURE, format!("no provider `{provider}` is configured")));
     }
+    if config.memory.as_ref().is_none_or(|memory| memory.embedder.is_none()) {
+        let message =
+            "memory.embedder names none, and nothing makes vectors without: name the embedder that is used there";
+        return Err(Exit::new(FAILURE, message));
+    }
     let known = store.embedders().await?;
     if !known.iter().any(|embedder| embedder.state == EmbedderState::Active) {
         let message = "no embedder is used yet: name one in memory.embedder and start the server; it makes all vectors";
         return Err(Exit::new(FAILURE, message));
     }
-    let same = known.iter().find(|embedder| embedder.name == name).cloned();
-    let other = known.iter().find(|embedder| embedder.state == EmbedderState::Building && embedder.name != name);
+    // One embedder is a model with so many dimensions.
+    let is_same = |embedder: &&Embedder| {
+        embedder.provider == provider
+            && embedder.model == model
+            && dimensions.is_none_or(|dimensions| dimensions == embedder.dimensions)
+    };
+    let same = known.iter().filter(is_same).max_by_key(|embedder| embedder.state != EmbedderState::Old).cloned();
+    let other = known.iter().find(|embedder| embedder.state == EmbedderState::Building && !is_same(embedder));
     match (&same, other) {
         (Some(same), _) if same.state == EmbedderState::Active => return Ok(Plan::Used),
         (_, Some(other)) => {
             let message = format!("the vectors of `{}` are being made: give it up first with --cancel", other.name);
             return Err(Exit::new(FAILURE, message));
         }
-        (Some(same), None) if same.state == EmbedderState::Building => {
-            if dimensions.is_some_and(|dimensions| dimensions != same.dimensions) {
-                let message = format!(
-                    "its vectors are being made with {} dimensions: give it up first with --cancel",
-                    same.dimensions
-                );
-                return Err(Exit::new(FAILURE, message));
-            }
-            return Ok(Plan::Building(same.clone()));
-        }
+        (Some(same), None) if same.state == EmbedderState::Building => return Ok(Plan::Building(same.clone())),
         _ => {}
     }
     let of_config = config.memory.as_ref().and_then(|memory| memory.embedder.as_ref());
     let of_config = of_config.filter(|settings| settings.name == name).map(|settings| settings.dimensions);
     let dimensions =
-        same.as_ref().map(|same| same.dimensions).or(dimensions).or(of_config).or(known_dimensions(&model));
+        dimensions.or(same.as_ref().map(|same| same.dimensions)).or(of_config).or(known_dimensions(&model));
     let dimensions = dimensions.ok_or_else(|| {
         Exit::new(USAGE, format!("say how many dimensions the vectors of `{name}` have: --dimensions"))
     })?;
     let missing = store.missing_texts(same.as_ref().map(|same| same.id)).await?;
-    let new = NewEmbedder { name: name.to_owned(), provider, model, dimensions, state: EmbedderState::Building };
+    let is_taken = same.is_none() && known.iter().any(|embedder| embedder.name == name);
+    let name = if is_taken { format!("{name} ({dimensions} dimensions)") } else { name.to_owned() };
+    let new = NewEmbedder { name, provider, model, dimensions, state: EmbedderState::Building };
     Ok(Plan::New { known: same, new, missing })
 }
 

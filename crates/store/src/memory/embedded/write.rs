@@ -12,7 +12,8 @@ use crate::memory::owner::Owner;
 /// A vector is kept only while a representation has its text: one that was deleted or changed meanwhile leaves none behind.
 const PUT: &str = "INSERT INTO memory_vectors (content_hash, embedder_id, vector) SELECT $1, $2, $3 \
      WHERE EXISTS (SELECT 1 FROM memory_representations WHERE content_hash = $1) \
-     ON CONFLICT (content_hash, embedder_id) DO NOTHING";
+     ON CONFLICT (content_hash, embedder_id) DO UPDATE SET vector = excluded.vector \
+     WHERE length(memory_vectors.vector) <> length(excluded.vector)";
 /// Words that are missing, as they can be while the index is made anew.
 const WORDS: &str = "INSERT INTO memory_terms (rowid, owner, text) SELECT number, owner, text FROM memory_representations r \
      WHERE memory_id = $1 AND NOT EXISTS (SELECT 1 FROM memory_terms_docsize d WHERE d.id = r.number)";
