@@ -177,11 +177,6 @@ impl ApiError {
         }
     }
 
-    /// The provider's own type of error, where it is the provider's.
-    pub(crate) fn kind_of_provider(&self) -> Option<&str> {
-        self.kind.as_deref()
-    }
-
     /// The status on Anthropic's surface, which has one of its own for too much load.
     pub(crate) fn status_for_anthropic(&self) -> StatusCode {
         let overloaded = StatusCode::from_u16(529).ok().filter(|_| self.provider_overloaded);

@@ -59,7 +59,6 @@ impl Surface for Anthropic {
         let request_id = request_id::current().map(|answering| answering.id.to_string());
         encode(&ErrorFacts {
             status: Self::status(error).as_u16(),
-            kind: error.kind_of_provider(),
             message: &error.message,
             param: error.param.as_deref(),
             code: &error.code,
