@@ -183,6 +183,12 @@ impl ApiError {
         overloaded.unwrap_or(self.status)
     }
 
+    /// The code on Anthropic's surface. Its clients know one for a conversation that the provider cannot hold, and go on without.
+    pub(crate) fn code_for_anthropic(&self) -> &str {
+        let is_of_thread = self.status == StatusCode::BAD_REQUEST && self.param.as_deref() == Some("thread");
+        if is_of_thread { "thread_unsupported_request" } else { &self.code }
+    }
+
     /// The class of the Langfuse surface, whose clients match some of them by name.
     pub(crate) fn class(&self) -> &'static str {
         match self.status.as_u16() {

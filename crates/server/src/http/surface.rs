@@ -61,7 +61,7 @@ impl Surface for Anthropic {
             status: Self::status(error).as_u16(),
             message: &error.message,
             param: error.param.as_deref(),
-            code: &error.code,
+            code: error.code_for_anthropic(),
             request_id: request_id.as_deref(),
         })
     }

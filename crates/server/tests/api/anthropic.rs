@@ -319,6 +319,14 @@ async fn wire_26_what_a_model_cannot_do_is_a_400_that_names_the_field_and_never_
             (400, &json!({"error_code": "unsupported_by_provider", "param": "tools[0].type"}))
         );
     }
+    let mut held = say("gpt-4o", "x");
+    held["thread"] = json!({"type": "create"});
+    let refused = stand.messages(&held).await;
+    // By this code the official clients send the whole conversation instead.
+    assert_eq!(
+        (refused.status, &error_of(&refused)["details"]["error_code"]),
+        (400, &json!("thread_unsupported_request"))
+    );
     assert_eq!(stand.mock.stats().calls, 0);
     assert_eq!(stand.conversations().await, 0);
 }
