@@ -139,7 +139,7 @@ impl<S: Surface> IntoResponse for Failure<S> {
         let mut response = (S::status(&self.error), body).into_response();
         if let Some(limit) = self.error.limit {
             // Told on the way out, in the surface's form.
-            response.extensions_mut().insert(limit);
+            response.extensions_mut().insert(*limit);
         }
         let headers = response.headers_mut();
         for (name, value) in self.error.headers.iter() {

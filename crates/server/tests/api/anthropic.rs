@@ -1,6 +1,6 @@
 //! `/v1/messages` and what belongs to it, not streamed: keys, errors, pass-through, history, models, counts.
 
-use privet_testkit::upstream::{Behaviour, DEFAULT_CONTENT, Usage};
+use privet_testkit::upstream::{Behaviour, Usage};
 use reqwest::Method;
 use serde_json::{Value, json};
 
