@@ -47,7 +47,7 @@ enum Way {
     /// OpenAI's chat to itself.
     ChatRelay(Relay),
     /// Anthropic's messages to themselves.
-    MessagesRelay(anthropic::relay::Relay),
+    MessagesRelay(Box<anthropic::relay::Relay>),
     /// Between two dialects.
     Translated(Box<Translator>),
 }
@@ -145,9 +145,7 @@ impl StreamTranslation {
             |reader| Way::Translated(Box::new(Translator { reader, writer: Writer::new(inbound, options) }));
         let way = match (inbound, outbound) {
             (Inbound::OpenAiChat, Dialect::OpenAiChat) => Way::ChatRelay(Relay::new(options.include_usage)),
-            (Inbound::AnthropicMessages, Dialect::AnthropicMessages) => {
-                Way::MessagesRelay(anthropic::relay::Relay::default())
-            }
+            (Inbound::AnthropicMessages, Dialect::AnthropicMessages) => Way::MessagesRelay(Box::default()),
             (_, Dialect::OpenAiChat) => translated(Reader::OpenAiChat(openai::stream::StreamDecoder::default())),
             (_, Dialect::AnthropicMessages) => {
                 translated(Reader::Anthropic(anthropic::stream::StreamDecoder::default()))

@@ -10,8 +10,6 @@ use crate::stream::StreamFailure;
 pub struct ErrorFacts<'a> {
     /// The HTTP status.
     pub status: u16,
-    /// The provider's own type of the error, where it is the provider's.
-    pub kind: Option<&'a str>,
     /// For people.
     pub message: &'a str,
     /// The field at fault.
@@ -22,27 +20,12 @@ pub struct ErrorFacts<'a> {
     pub request_id: Option<&'a str>,
 }
 
-/// The types that clients of this dialect know.
-const KINDS: [&str; 10] = [
-    "invalid_request_error",
-    "authentication_error",
-    "billing_error",
-    "permission_error",
-    "not_found_error",
-    "request_too_large",
-    "rate_limit_error",
-    "api_error",
-    "timeout_error",
-    "overloaded_error",
-];
-
-/// The envelope `{"type": "error", "error": {"type", "message", "details"}, "request_id"}`. The field at fault and the stable code
-/// stand in `details`, where clients look for an `error_code`.
+/// The envelope `{"type": "error", "error": {"type", "message", "details"}, "request_id"}`. The type is by the status, as it is with
+/// Anthropic; the field at fault and the stable code stand in `details`, where clients look for an `error_code`.
 #[must_use]
 pub fn encode(facts: &ErrorFacts<'_>) -> Vec<u8> {
-    let kind = facts.kind.filter(|kind| KINDS.contains(kind)).unwrap_or_else(|| kind_of(facts.status));
     let details = json!({"error_code": facts.code, "param": facts.param});
-    let error = json!({"type": kind, "message": facts.message, "details": details});
+    let error = json!({"type": kind_of(facts.status), "message": facts.message, "details": details});
     json!({"type": "error", "error": error, "request_id": facts.request_id}).to_string().into_bytes()
 }
 
@@ -51,7 +34,6 @@ pub fn encode(facts: &ErrorFacts<'_>) -> Vec<u8> {
 pub fn event(failure: &StreamFailure<'_>) -> Vec<u8> {
     let facts = ErrorFacts {
         status: 500,
-        kind: None,
         message: failure.message,
         param: None,
         code: failure.code,

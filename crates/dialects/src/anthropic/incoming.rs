@@ -249,13 +249,13 @@ fn without_foreign_thinking(raw: &RawValue) -> Option<String> {
     let own = || raw.get().to_owned();
     let Ok(object) = RawObject::parse(Bytes::copy_from_slice(raw.get().as_bytes())) else { return Some(own()) };
     let Ok(Some(blocks)) = object.decode::<Vec<Box<RawValue>>>("content") else { return Some(own()) };
-    let is_kept = |block: &&Box<RawValue>| match serde_json::from_str::<Value>(block.get()) {
+    let is_kept = |block: &RawValue| match serde_json::from_str::<Value>(block.get()) {
         Ok(block) if block.get("type") == Some(&json!("thinking")) => {
             !is_foreign(block.get("signature").and_then(Value::as_str).unwrap_or_default())
         }
         _ => true,
     };
-    let kept: Vec<String> = blocks.iter().filter(is_kept).map(|block| block.get().to_owned()).collect();
+    let kept: Vec<String> = blocks.iter().filter(|block| is_kept(block)).map(|block| block.get().to_owned()).collect();
     if kept.len() == blocks.len() {
         return Some(own());
     }

@@ -83,9 +83,9 @@ pub(crate) struct ApiError {
     /// What goes along, such as `retry-after`.
     pub(crate) headers: Box<HeaderMap>,
     /// The rate limit that refused the request.
-    pub(crate) limit: Option<RateStatus>,
+    pub(crate) limit: Option<Box<RateStatus>>,
     /// The provider's own type of error, passed on.
-    kind: Option<String>,
+    kind: Option<Box<str>>,
     /// Whether it is the provider's failure and not the client's.
     provider_failed: bool,
     /// Whether the provider has too much to do.
@@ -131,7 +131,7 @@ impl ApiError {
 
     /// With the limit that refused, and when to come back.
     fn limited_by(self, status: RateStatus, wait: Duration) -> Self {
-        Self { limit: Some(status), ..self.retry_in(wait) }
+        Self { limit: Some(Box::new(status)), ..self.retry_in(wait) }
     }
 
     /// With the field of the request that is wrong.
@@ -177,15 +177,16 @@ impl ApiError {
         }
     }
 
-    /// The provider's own type of error, where it is the provider's.
-    pub(crate) fn kind_of_provider(&self) -> Option<&str> {
-        self.kind.as_deref()
-    }
-
     /// The status on Anthropic's surface, which has one of its own for too much load.
     pub(crate) fn status_for_anthropic(&self) -> StatusCode {
         let overloaded = StatusCode::from_u16(529).ok().filter(|_| self.provider_overloaded);
         overloaded.unwrap_or(self.status)
+    }
+
+    /// The code on Anthropic's surface. Its clients know one for a conversation that the provider cannot hold, and go on without.
+    pub(crate) fn code_for_anthropic(&self) -> &str {
+        let is_of_thread = self.status == StatusCode::BAD_REQUEST && self.param.as_deref() == Some("thread");
+        if is_of_thread { "thread_unsupported_request" } else { &self.code }
     }
 
     /// The class of the Langfuse surface, whose clients match some of them by name.
@@ -479,7 +480,7 @@ fn provider_error(error: ProviderError, message: String) -> ApiError {
                 return ApiError {
                     param: error.param,
                     headers,
-                    kind: error.kind,
+                    kind: error.kind.map(String::into_boxed_str),
                     provider_failed: true,
                     ..ApiError::new(status, error.code.as_deref().unwrap_or("upstream_refused"), error.message)
                 };

@@ -59,10 +59,9 @@ impl Surface for Anthropic {
         let request_id = request_id::current().map(|answering| answering.id.to_string());
         encode(&ErrorFacts {
             status: Self::status(error).as_u16(),
-            kind: error.kind_of_provider(),
             message: &error.message,
             param: error.param.as_deref(),
-            code: &error.code,
+            code: error.code_for_anthropic(),
             request_id: request_id.as_deref(),
         })
     }
@@ -140,7 +139,7 @@ impl<S: Surface> IntoResponse for Failure<S> {
         let mut response = (S::status(&self.error), body).into_response();
         if let Some(limit) = self.error.limit {
             // Told on the way out, in the surface's form.
-            response.extensions_mut().insert(limit);
+            response.extensions_mut().insert(*limit);
         }
         let headers = response.headers_mut();
         for (name, value) in self.error.headers.iter() {

@@ -1,6 +1,6 @@
 //! `/v1/messages` and what belongs to it, not streamed: keys, errors, pass-through, history, models, counts.
 
-use privet_testkit::upstream::{Behaviour, DEFAULT_CONTENT, Usage};
+use privet_testkit::upstream::{Behaviour, Usage};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -177,7 +177,7 @@ async fn wire_04_an_exhausted_budget_is_402_and_not_to_be_repeated() {
 #[tokio::test]
 async fn wire_05_and_06_limits_of_the_key_are_told_in_anthropics_headers_too() {
     let stand = Stand::start().await;
-    let key = stand.create_key(&["--rate", "2/1m", "--token-rate", "100000/1m"]).await;
+    let key = stand.create_key(&["--rate", "2/20s", "--token-rate", "100000/1m"]).await;
     let ask = async || {
         let request = stand.client.post(format!("{}/v1/messages", stand.server.url())).header("x-api-key", &key.text);
         Answer::of(request.body(say("claude-sonnet-4-5", "x").to_string())).await
@@ -319,6 +319,14 @@ async fn wire_26_what_a_model_cannot_do_is_a_400_that_names_the_field_and_never_
             (400, &json!({"error_code": "unsupported_by_provider", "param": "tools[0].type"}))
         );
     }
+    let mut held = say("gpt-4o", "x");
+    held["thread"] = json!({"type": "create"});
+    let refused = stand.messages(&held).await;
+    // By this code the official clients send the whole conversation instead.
+    assert_eq!(
+        (refused.status, &error_of(&refused)["details"]["error_code"]),
+        (400, &json!("thread_unsupported_request"))
+    );
     assert_eq!(stand.mock.stats().calls, 0);
     assert_eq!(stand.conversations().await, 0);
 }
@@ -458,7 +466,9 @@ async fn a_prompt_and_what_is_remembered_lead_the_thread() {
     let stand = Stand::start().await;
     let made = json!({"name": "led", "labels": ["production"], "prompt": [
         {"role": "system", "content": "Answer {{how}}."}, {"role": "user", "content": "What was said before:\n{{context}}"}]});
-    let created = Answer::of(stand.post("/api/prompts", made.to_string())).await;
+    let key = stand.create_key(&["--scopes", "prompts"]).await;
+    let create = stand.client.post(format!("{}/api/prompts", stand.server.url())).bearer_auth(&key.text);
+    let created = Answer::of(create.header("content-type", "application/json").body(made.to_string())).await;
     assert_eq!(created.status, 201, "{created:?}");
     stand.messages(&say("gpt-4o", "The password of the shed is marmalade.")).await;
     for model in MODELS {
@@ -563,7 +573,7 @@ async fn wire_30_the_hold_covers_the_prompt_the_thinking_and_the_cache() {
 
 #[tokio::test]
 async fn wire_25_tokens_are_counted_by_whoever_counts_them() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config("[providers.offline]\nkind = \"offline\"\n").await;
     let mut body = with_tool("claude-sonnet-4-5", "one two three");
     body["system"] = json!("four five");
     let of_anthropic = stand.count(&body).await;
@@ -611,8 +621,7 @@ async fn wire_25_tokens_are_counted_by_whoever_counts_them() {
     assert_eq!(kind_of(&ask("claude-sonnet-4-5").await), (429, "rate_limit_error".to_owned()));
     assert_eq!(stand.usage(&key).await["settled_nanos"], json!(0));
     assert_eq!(stand.conversations().await, 1, "only the message is kept");
-    let off = json!({"scope": "provider/anthropic", "reason": "test"});
-    assert_eq!(Answer::of(stand.post("/api/switches", off.to_string())).await.status, 200);
+    assert!(stand.privet(&["kill", "--provider", "anthropic", "--reason", "test"]).await.status.success());
     let stopped = stand.count(&say("claude-sonnet-4-5", "x")).await;
     assert_eq!((stopped.status, stopped.header("x-privet-gate")), (503, Some("switch")), "{stopped:?}");
 }

@@ -250,7 +250,7 @@ fn wire_17_silence_is_filled_with_a_ping_once_the_stream_has_begun() {
         assert_eq!(translation.keep_alive(), ": keep-alive\n\n", "message_start is the first event");
         let mut decoder = privet_dialects::sse::SseDecoder::default();
         let half = &stream[..stream.find("🌤").unwrap()];
-        decoder.push(half[..half.rfind("\n\n").unwrap() + 2].as_bytes());
+        decoder.push(&half.as_bytes()[..half.rfind("\n\n").unwrap() + 2]);
         let mut live = Vec::new();
         while let Some(event) = decoder.next_event() {
             translation.event(&event.unwrap(), &mut live).unwrap();
