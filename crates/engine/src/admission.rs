@@ -48,12 +48,12 @@ pub(crate) struct Applicant<'a> {
 }
 
 /// How a call stands among those of its request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct CallOrder {
     /// What it takes over from a call that ended before it.
     pub(crate) inherits: Option<Inherited>,
-    /// How long it may wait for money that calls under way hold; `None` as long as any request.
-    pub(crate) patience: Option<Duration>,
+    /// It waits for money that calls under way hold no longer than this, nor than any request.
+    pub(crate) patience: Duration,
 }
 
 /// What the next call of a request takes over from the one before, which has ended.
@@ -252,7 +252,6 @@ impl Engine {
             Some(_) => None,
             None => self.place_of_key(caller)?,
         };
-        let patience = patience.unwrap_or(Duration::MAX);
         let reserved = self.budgets.reserve_within(&rules, quote.most, quote.least, patience).await;
         let reservation = reserved.map_err(|error| match error {
             ReserveError::Store(error) => AdmissionError::Store(error),

@@ -266,7 +266,7 @@ async fn finish_whole(
     command: &ChatCommand,
     target: &Target,
     ending: Ending,
-    (whole, headers): (WholeAnswer, HeaderMap),
+    (whole, headers): (Box<WholeAnswer>, HeaderMap),
 ) -> Result<Reply, CompletionError> {
     let conversation_id = ending.turn.as_ref().map(|turn| turn.conversation_id);
     tracing::debug!(request_id = %command.request_id, usage = ?whole.answer.usage, "answered");

@@ -158,6 +158,7 @@ impl Health {
         let (provider, model) = (target.provider.name(), &target.model);
         match changed {
             Some(BreakerState::Open) => {
+                metrics::counter!("privet_breaker_openings_total", "provider" => provider.to_owned()).increment(1);
                 tracing::warn!(provider, model, "the model fails too often: it is passed over for a while");
             }
             Some(BreakerState::Closed) => tracing::info!(provider, model, "the model answers again"),

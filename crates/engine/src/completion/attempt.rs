@@ -17,7 +17,7 @@ use crate::settlement::Used;
 /// An answer that there is.
 pub(super) enum Opened {
     /// All of it.
-    Whole(WholeAnswer, HeaderMap),
+    Whole(Box<WholeAnswer>, HeaderMap),
     /// A stream with output.
     Stream(Box<OpenStream>),
 }
@@ -51,7 +51,7 @@ pub(super) async fn open(
         UpstreamBody::Whole(body) => {
             let whole = read_whole(engine, inbound, target, body);
             let whole = whole.map_err(|fault| AttemptFailure { error: target.provider.fault(fault), begun: None })?;
-            Ok(Opened::Whole(whole, headers))
+            Ok(Opened::Whole(Box::new(whole), headers))
         }
     }
 }

@@ -86,9 +86,9 @@ struct Flying {
 
 /// How calls under way ended.
 enum Flown {
-    Landed(Flight, Opened),
+    Landed(Box<Flight>, Opened),
     /// The last of them failed.
-    Failed(Flight, AttemptFailure),
+    Failed(Box<Flight>, AttemptFailure),
     /// They were broken off.
     Interrupted(CompletionError),
 }
@@ -119,11 +119,11 @@ impl Journey<'_> {
                         trace.turn_to(&flight.attempt.target, self.prepared.command.incoming.model());
                     }
                     self.tell_way(Some(&flight.attempt.target));
-                    let Flight { attempt, call, .. } = flight;
+                    let Flight { attempt, call, .. } = *flight;
                     let (turn, trace) = (self.turn.flatten(), self.trace);
                     return Ok(Landed { target: attempt.target, opened, call, turn, trace });
                 }
-                Flown::Failed(failed, failure) => flight = self.go_on(failed, failure).await?,
+                Flown::Failed(failed, failure) => flight = self.go_on(*failed, failure).await?,
                 Flown::Interrupted(error) => return Err(self.break_off(error).await),
             }
         }
@@ -133,7 +133,8 @@ impl Journey<'_> {
     async fn begin_first(&mut self) -> Result<Flight, CompletionError> {
         let mut refusal = None;
         while let Some(target) = self.course.take_target() {
-            match self.begin(target.clone(), CallOrder::default()).await {
+            let order = CallOrder { inherits: None, patience: self.course.remaining(Instant::now()) };
+            match self.begin(target.clone(), order).await {
                 Ok(flight) => return Ok(flight),
                 // What is told is why the first was not called: it is the one that was asked for.
                 Err(error) if self.course.passes_over(&target, &error) => {
@@ -251,13 +252,13 @@ impl Journey<'_> {
                             // The others are cancelled at their providers before they are settled.
                             drop(under_way);
                             self.settle_overtaken().await;
-                            return Flown::Landed(flight, opened);
+                            return Flown::Landed(Box::new(flight), opened);
                         }
                         Err(AttemptFailure { error, begun }) => {
                             pass.failed(&error, Instant::now(), self.engine.clock.now());
                             let failure = AttemptFailure { error, begun };
                             if self.flights.is_empty() {
-                                return Flown::Failed(flight, failure);
+                                return Flown::Failed(Box::new(flight), failure);
                             }
                             self.settle_beside(flight, &failure).await;
                         }
@@ -314,7 +315,7 @@ impl Journey<'_> {
         let is_new = beside.is_some();
         let same = self.flights.first().map(|flying| flying.flight.attempt.target.clone());
         let target = beside.or(same)?;
-        let order = CallOrder { inherits: None, patience: Some(Duration::ZERO) };
+        let order = CallOrder { inherits: None, patience: Duration::ZERO };
         match self.begin(target.clone(), order).await {
             Ok(flight) => Some(flight),
             Err(error) => {
@@ -427,7 +428,7 @@ impl Journey<'_> {
     }
 
     fn order_after(&self, inherited: Inherited) -> CallOrder {
-        CallOrder { inherits: Some(inherited), patience: Some(self.course.remaining(Instant::now())) }
+        CallOrder { inherits: Some(inherited), patience: self.course.remaining(Instant::now()) }
     }
 
     /// Waits, unless the chat must not go on.

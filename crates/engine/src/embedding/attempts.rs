@@ -64,7 +64,8 @@ impl Journey<'_> {
     async fn begin_first(&mut self) -> Result<Flight, CompletionError> {
         let mut refusal = None;
         while let Some(target) = self.course.take_target() {
-            match self.begin(target.clone(), CallOrder::default()).await {
+            let order = CallOrder { inherits: None, patience: self.course.remaining(Instant::now()) };
+            match self.begin(target.clone(), order).await {
                 Ok(flight) => return Ok(flight),
                 Err(error) if self.course.passes_over(&target, &error) => {
                     refusal.get_or_insert((error, target));
@@ -203,7 +204,7 @@ impl Journey<'_> {
     }
 
     fn order_after(&self, inherited: Inherited) -> CallOrder {
-        CallOrder { inherits: Some(inherited), patience: Some(self.course.remaining(Instant::now())) }
+        CallOrder { inherits: Some(inherited), patience: self.course.remaining(Instant::now()) }
     }
 
     async fn pause(&self, pause: Duration) -> Option<CompletionError> {

@@ -5,7 +5,7 @@
 
 use privet_domain::id::ConversationId;
 
-use super::{Route, Target};
+use super::{Route, Target, Weighted};
 
 /// How a target stands when a call is about to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,12 +30,7 @@ pub(crate) enum Draw {
 /// The targets in the order in which they are tried: drawn by weight, then the fallbacks; those that may be called first.
 /// Whoever may not is tried last of all, and only because there is no other.
 pub(crate) fn order(route: &Route, draw: Draw, standing: impl Fn(&Target) -> Standing) -> Vec<Target> {
-    let mut drawn: Vec<(f64, &Target)> =
-        route.targets.iter().map(|target| (arrival(&target.target, target.weight, draw), &target.target)).collect();
-    if route.targets.len() > 1 {
-        drawn.sort_by(|(one, _), (other, _)| one.total_cmp(other));
-    }
-    let in_order = drawn.into_iter().map(|(_, target)| target).chain(&route.fallbacks);
+    let in_order = drawn(&route.targets, draw).into_iter().chain(&route.fallbacks);
     let mut tried: Vec<(Standing, Target)> = Vec::with_capacity(route.targets.len() + route.fallbacks.len());
     for target in in_order {
         if tried.iter().all(|(_, known)| !known.is_same(target)) {
@@ -45,6 +40,16 @@ pub(crate) fn order(route: &Route, draw: Draw, standing: impl Fn(&Target) -> Sta
     // Stable: within a standing the order stays.
     tried.sort_by_key(|(standing, _)| *standing);
     tried.into_iter().map(|(_, target)| target).collect()
+}
+
+fn drawn(targets: &[Weighted], draw: Draw) -> Vec<&Target> {
+    if let [only] = targets {
+        return vec![&only.target];
+    }
+    let arrivals = targets.iter().map(|Weighted { target, weight }| (arrival(target, *weight, draw), target));
+    let mut arrivals: Vec<(f64, &Target)> = arrivals.collect();
+    arrivals.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    arrivals.into_iter().map(|(_, target)| target).collect()
 }
 
 /// When a target arrives in a race of exponential clocks whose rates are the weights: the first has been drawn by weight.
@@ -75,7 +80,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::router::Weighted;
 
     fn target(model: &str) -> Target {
         Target { provider: Arc::new(Provider::Offline), model: model.to_owned() }

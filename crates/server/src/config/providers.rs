@@ -2,7 +2,7 @@
 
 use privet_dialects::openai::chat_request::MaxTokensField;
 use privet_providers::{OnDisconnect, ProviderKind, ProviderSettings, Timeouts, offline};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::ConfigError;
 use super::layers::Layers;
@@ -122,11 +122,11 @@ fn provider(
     let variables = known.map(|known| (known.key_variable, known.keys_variable)).unzip();
     let own = [find("api_key", variables.0.as_slice(), true), find(API_KEYS, variables.1.as_slice(), true)];
     for value in own.iter().flatten() {
-        settings.api_keys.extend(api_keys(value)?);
+        add_keys(value, &mut settings.api_keys)?;
     }
     if let Some(variables) = find(API_KEY_ENV, &[], false).filter(|_| settings.api_keys.is_empty()) {
         for variable in &variables.items {
-            settings.api_keys.extend(api_keys(&named_variable(layers, &variables, variable)?)?);
+            add_keys(&named_variable(layers, &variables, variable)?, &mut settings.api_keys)?;
         }
     }
     if let Some(value) = find("max_tokens_field", &[], false) {
@@ -171,14 +171,17 @@ fn missing_base_url(layers: &Layers, name: &str) -> ConfigError {
     }
 }
 
-/// The keys of a value. In a variable several stand with commas between them.
-fn api_keys(value: &Value) -> Result<Vec<SecretString>, ConfigError> {
-    let keys = value.items.iter().flat_map(|item| item.split(',')).map(str::trim).filter(|key| !key.is_empty());
-    let read = |key: &str| {
+/// Adds the keys of a value that are not there yet. In a variable several stand with commas between them.
+fn add_keys(value: &Value, keys: &mut Vec<SecretString>) -> Result<(), ConfigError> {
+    let written = value.items.iter().flat_map(|item| item.split(',')).map(str::trim).filter(|key| !key.is_empty());
+    for key in written {
         let alone = Value { text: key.to_owned(), items: vec![key.to_owned()], ..value.clone() };
-        alone.parse(setting::header_value).map(SecretString::from)
-    };
-    keys.map(read).collect()
+        let key = alone.parse(setting::header_value)?;
+        if keys.iter().all(|known| known.expose_secret() != key) {
+            keys.push(SecretString::from(key));
+        }
+    }
+    Ok(())
 }
 
 fn named_variable(layers: &Layers, named_in: &Value, variable: &str) -> Result<Value, ConfigError> {

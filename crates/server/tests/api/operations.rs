@@ -93,6 +93,7 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
             "GET /api/prompts/{name}/used-by",
             "GET /api/prompts/{name}/versions",
             "GET /api/protected-labels",
+            "GET /api/providers",
             "GET /api/public/health",
             "GET /api/public/metrics",
             "GET /api/public/metrics/daily",

@@ -360,6 +360,27 @@ async fn a_revoked_key_and_a_server_that_stops_end_a_pause() {
 }
 
 #[tokio::test]
+async fn fault_10_killed_between_two_calls_the_first_is_settled_and_the_second_is_held() {
+    let mut stand = Stand::with_config(&format!("{CALLED_ONCE}{NO_BREAKER}{}", safe_aliases())).await;
+    let key = stand.create_key(&["--budget", "1.00/day"]).await;
+    stand.mock.script_model("gpt-4o", billed_and_cut());
+    stand.mock.script_model("gpt-4o-mini", ten_in_fifty_out().hang().bill_in_full_on_cancel());
+    let waiting = stand.begin_chat(&key.text, &with_limit(ask("safe-gpt-4o", "x"), 50));
+    stand.mock.wait_for(|stats| stats.by_model.get("gpt-4o-mini").is_some_and(|model| model.calls == 1)).await;
+    stand.server.kill_dash_9().await.unwrap();
+    assert!(waiting.await.unwrap().is_err(), "nobody answered");
+    stand.server.restart().await;
+    stand.mock.wait_for(|stats| stats.in_flight == 0).await;
+    let usage = stand.usage(&key).await;
+    let (settled, held) = (nanos(&usage["settled_nanos"]), nanos(&usage["held_nanos"]));
+    let bill = |model: &str| i64::try_from(stand.mock.stats().by_model[model].bill_nanos).unwrap();
+    assert!(settled >= bill("gpt-4o") && held >= bill("gpt-4o-mini"), "{settled} settled, {held} held");
+    assert!(stand.privet(&["reconcile", "charge"]).await.status.success());
+    let usage = stand.usage(&key).await;
+    assert_eq!((nanos(&usage["settled_nanos"]), &usage["held_nanos"]), (settled + held, &json!(0)));
+}
+
+#[tokio::test]
 async fn embeddings_that_fail_over_are_paid_as_they_are_billed() {
     let stand = Stand::with_config(NO_BREAKER).await;
     let key = stand.create_key(&["--budget", "1.00/day"]).await;

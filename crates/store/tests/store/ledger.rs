@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use privet_domain::id::{ConversationId, ReplicaId, RequestId};
 use privet_domain::money::Nanos;
-use privet_store::{Outcome, Settlement, Standing, StoreError, TurnEnd, UsageSource};
+use privet_store::{Hold, OpenCall, Outcome, Settlement, Standing, StoreError, TurnEnd, UsageSource};
 
 use crate::bed::{Bed, at, begin, finish, go_on, on_both_databases, project, texts, withdrawal};
 use crate::money::{grant, hold, replica, settlement, window};
@@ -16,6 +16,7 @@ on_both_databases!(
     a_settlement_takes_the_place_of_its_hold,
     a_second_settlement_changes_nothing,
     settlements_of_one_call_at_once_count_once,
+    the_calls_of_a_request_are_found_together,
     a_settlement_without_a_hold_changes_nothing,
     a_hold_is_not_written_twice,
     a_hold_of_an_unknown_replica_is_refused,
@@ -134,6 +135,31 @@ async fn settlements_of_one_call_at_once_count_once(bed: &Bed) {
         outcome.unwrap();
     }
     assert_eq!(standing(&store, &window).await, (25, 0));
+}
+
+async fn the_calls_of_a_request_are_found_together(bed: &Bed) {
+    let store = bed.open().await;
+    let replica = replica(&store).await;
+    let other = hold(replica, 9, &[]);
+    store.begin_call(other.clone(), None).await.unwrap();
+    let request = RequestId::new();
+    let calls = [0, 1, 31].map(|number| {
+        let made = hold(replica, 7, &[]);
+        std::sync::Arc::new(Hold { id: request.of_call(number), at: at(i64::from(number) + 1), ..(*made).clone() })
+    });
+    for call in &calls {
+        store.begin_call(call.clone(), None).await.unwrap();
+    }
+    let ids = |calls: &[OpenCall]| calls.iter().map(|call| call.id).collect::<Vec<_>>();
+    assert_eq!(ids(&store.open_calls_of(request).await.unwrap()), calls.each_ref().map(|call| call.id));
+    for (call, cost) in calls.iter().take(2).zip([0, 5]) {
+        store.end_call(settlement(call, cost, at(40)), None).await.unwrap();
+    }
+    assert_eq!(ids(&store.open_calls_of(request).await.unwrap()), [calls[2].id]);
+    let settled = store.settled_calls(request).await.unwrap();
+    let costs: Vec<_> = settled.iter().map(|call| (call.begun.id, call.cost)).collect();
+    assert_eq!(costs, [(calls[0].id, Nanos::ZERO), (calls[1].id, Nanos::new(5))]);
+    assert!(store.settled_calls(other.id).await.unwrap().is_empty());
 }
 
 async fn a_settlement_without_a_hold_changes_nothing(bed: &Bed) {

@@ -34,7 +34,7 @@ use crate::http::trace_context::told;
         ("idempotency-key" = Option<String>, Header, description = "Names the request: sent again within 24 h, it is answered as before and costs nothing"),
     ),
     responses(
-        (status = 200, description = "The answer; the header `x-conversation-id` names its conversation, `x-privet-trace-id` its trace", body = ChatCompletion),
+        (status = 200, description = "The answer; the header `x-conversation-id` names its conversation, `x-privet-trace-id` its trace, `x-privet-provider` and `x-privet-model` who answered, `x-privet-attempts` what was tried", body = ChatCompletion),
         (status = 400, description = "The request is wrong, or its model's provider cannot do it", body = OpenAiError),
         (status = 401, description = "No valid key", body = OpenAiError),
         (status = 403, description = "The key has not the scope `chat`, or may not use the model", body = OpenAiError),
