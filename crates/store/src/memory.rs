@@ -40,10 +40,12 @@ pub use vector::{Coverage, MissingTexts};
 use crate::db::{Store, reading, writing};
 use crate::error::StoreError;
 use change::{Former, MemoryChange as _};
-use rows::{MemoryRows as _, Standing, StandingRow};
+use rows::{MemoryRows as _, Standing};
 
-/// So many memories are deleted in one transaction: their words are taken out of the index one by one.
-const STEP_MEMORIES: i64 = 25;
+/// So many memories are deleted in one transaction, with so many bytes of texts if one has not more by itself: their words are taken
+/// out of the index one by one, and other writes wait for it.
+const STEP_MEMORIES: usize = 25;
+const STEP_BYTES: i64 = 64 * 1024;
 
 /// What is to change of a memory. What is `None` stays.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -103,8 +105,8 @@ impl Store {
     /// [`StoreError::NotFound`] when it is unknown or another project's.
     pub async fn delete_memory(&self, project: ProjectId, id: MemoryId, now: Timestamp) -> Result<(), StoreError> {
         let condition = "project_id = $1 AND id = $2";
-        let deleted = self.forget_step(condition, project, Key::Id(id.as_uuid()), now).await?;
-        if deleted == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+        let step = self.forget_step(condition, project, Key::Id(id.as_uuid()), now).await?;
+        if step.deleted == 1 { Ok(()) } else { Err(StoreError::NotFound) }
     }
 
     /// Deletes memories in small steps, so that other writes come between. Gives how many.
@@ -124,8 +126,8 @@ impl Store {
         let mut forgotten = 0;
         loop {
             let step = self.forget_step(condition, project, key.clone(), now).await?;
-            forgotten += step;
-            if step < STEP_MEMORIES.unsigned_abs() {
+            forgotten += step.deleted;
+            if step.is_last {
                 return Ok(forgotten);
             }
         }
@@ -144,7 +146,7 @@ impl Store {
                 .await
         })?;
         let Some(project) = project else { return Ok(0) };
-        self.forget_step(condition, project.into(), Key::Time(now.as_micros()), now).await
+        Ok(self.forget_step(condition, project.into(), Key::Time(now.as_micros()), now).await?.deleted)
     }
 
     /// Deletes the first of those that a condition finds.
@@ -154,27 +156,53 @@ impl Store {
         project: ProjectId,
         key: Key,
         now: Timestamp,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Step, StoreError> {
         let select = format!(
-            "SELECT id, project_id, user_id, conversation_id, kind, seq FROM memories WHERE {condition} \
+            "SELECT id, project_id, user_id, conversation_id, kind, seq, (SELECT CAST(COALESCE(SUM(octet_length(text)), 0) AS BIGINT) \
+             FROM memory_representations WHERE memory_id = memories.id) FROM memories WHERE {condition} \
              ORDER BY id LIMIT {STEP_MEMORIES}"
         );
         Ok(writing!(self, conn => {
             // Only fixed pieces stand in the text.
-            let query = sqlx::query_as::<_, StandingRow>(AssertSqlSafe(select.as_str())).bind(project.as_uuid());
+            let query = sqlx::query_as::<_, WeighedRow>(AssertSqlSafe(select.as_str())).bind(project.as_uuid());
             let query = match key {
                 Key::Id(id) => query.bind(id),
                 Key::IdAndText(id, text) => query.bind(id).bind(text),
                 Key::Text(text) => query.bind(text),
                 Key::Time(micros) => query.bind(micros),
             };
-            let found: Vec<Standing> = query.fetch_all(&mut *conn).await?.into_iter().map(Standing::from).collect();
+            let rows = query.fetch_all(&mut *conn).await?;
+            let found = first_of(&rows);
             let ids: Vec<MemoryId> = found.iter().map(|standing| standing.memory).collect();
-            let forgotten = conn.forget(&ids).await?;
+            let deleted = conn.forget(&ids).await?;
             conn.miss(&found, now).await?;
-            forgotten
+            Step { deleted, is_last: rows.len() < STEP_MEMORIES && found.len() == rows.len() }
         }))
     }
+}
+
+/// A memory, where it stands, and how many bytes of texts are searched of it.
+type WeighedRow = (Uuid, Uuid, String, Option<Uuid>, String, i64, i64);
+
+/// The first of these, at least one, with no more text than a step takes.
+fn first_of(rows: &[WeighedRow]) -> Vec<Standing> {
+    let mut taken = 0_i64;
+    let fits = |(at, row): &(usize, &WeighedRow)| {
+        taken = taken.saturating_add(row.6);
+        *at == 0 || taken <= STEP_BYTES
+    };
+    let fitting = rows.iter().enumerate().take_while(fits);
+    let standing = |(id, project, user, conversation, kind, seq, _): &WeighedRow| {
+        Standing::from((*id, *project, user.clone(), *conversation, kind.clone(), *seq))
+    };
+    fitting.map(|(_, row)| standing(row)).collect()
+}
+
+/// What one transaction deleted.
+struct Step {
+    deleted: u64,
+    /// Whether nothing was left to delete.
+    is_last: bool,
 }
 
 /// What a condition compares with.

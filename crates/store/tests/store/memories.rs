@@ -1,5 +1,6 @@
 //! Memories: kept with their messages or alone, changed, deleted, and never left behind; the outbox in step with them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use privet_domain::id::{ConversationId, DocumentId, MessageId, ProjectId};
@@ -26,6 +27,7 @@ on_both_databases!(
     memories_of_others_are_not_found,
     memories_go_when_their_time_is_over,
     a_document_is_forgotten_in_small_steps,
+    long_texts_are_forgotten_so_that_other_writes_come_between,
     a_memory_stands_in_the_outbox_once_and_is_claimed_by_one,
     a_task_whose_memory_changed_while_it_was_done_is_done_again,
     a_task_that_somebody_else_has_done_meanwhile_comes_again_once,
@@ -378,6 +380,30 @@ async fn a_document_is_forgotten_in_small_steps(bed: &Bed) {
     assert_eq!(store.forget(scope.project, &Forgotten::Document(doomed), at(2)).await.unwrap(), 450);
     assert_eq!(bed.number("SELECT count(*) FROM memories").await, 1);
     assert_eq!(bed.number("SELECT count(*) FROM memory_representations").await, 1);
+}
+
+async fn long_texts_are_forgotten_so_that_other_writes_come_between(bed: &Bed) {
+    let store = Arc::new(bed.open().await);
+    let scope = MemoryScope::new(project(&store, "home").await, "ada");
+    let long = |number: i64| {
+        let words: Vec<String> =
+            (0..4_000).map(|word| format!("w{:x}", (word * 7_919 + number * 104_729) % 99_991)).collect();
+        note(&scope, &words.join(" "), number)
+    };
+    let memories: Vec<NewMemory> = (0..50).map(long).collect();
+    store.add_memories(&memories, at(1)).await.unwrap();
+    let forgetting = {
+        let (store, project) = (store.clone(), scope.project);
+        tokio::spawn(async move { store.forget(project, &Forgotten::User("ada".to_owned()), at(2)).await })
+    };
+    let other = MemoryScope::new(scope.project, "bob");
+    let mut between = 0;
+    while !forgetting.is_finished() {
+        store.add_memories(&[note(&other, "short", between)], at(3)).await.unwrap();
+        between += 1;
+    }
+    assert_eq!(forgetting.await.unwrap().unwrap(), 50);
+    assert!(between > 10, "{between} writes came between");
 }
 
 async fn a_memory_stands_in_the_outbox_once_and_is_claimed_by_one(bed: &Bed) {
