@@ -2,6 +2,7 @@
 //! it was called, and holds no texts. It is asked once: who waits for it would rather go on without it than wait for another try.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use privet_dialects::UpstreamFault;
 use privet_dialects::openai::rerank::{self, RerankRequest};
@@ -106,7 +107,7 @@ async fn begin(
             tier: None,
             sets_tier: false,
             unbounded: None,
-            order: CallOrder::default(),
+            order: CallOrder { inherits: None, patience: Duration::ZERO },
         };
         let admission = engine.admit(applicant).await.map_err(CompletionError::from)?;
         match engine.store.begin_call(admission.hold.clone(), None).await {
