@@ -1,6 +1,6 @@
 //! `privet memory list`, `documents`, `show` and `delete`.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use privet_domain::id::{ConversationId, DocumentId, ProjectId};
 use privet_domain::memory::{Memory, MemoryFilter, MemoryId, MemoryKind};
 use privet_domain::time::{Clock as _, SystemClock, Timestamp, parse_duration};
@@ -62,7 +62,7 @@ pub(super) struct ShowArgs {
 }
 
 #[derive(Args)]
-#[group(id = "which", required = true, args = ["id", "user", "conversation", "document"])]
+#[command(group = ArgGroup::new("which").required(true).args(["id", "user", "conversation", "document"]))]
 pub(super) struct DeleteArgs {
     /// The memory
     id: Option<String>,
