@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::Engine;
+
 type BoxedCall<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A future that is finished by a tracked task if it is dropped before its end.
@@ -51,6 +53,13 @@ impl<T: Send + 'static> Drop for Owned<T> {
             self.left.cancel();
             self.tracker.spawn_on(call, &runtime);
         }
+    }
+}
+
+impl Engine {
+    /// Does work to its end, though whoever waits for it leaves.
+    pub async fn see_through<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        Owned::new(work, CancellationToken::new(), self.calls.clone()).await
     }
 }
 

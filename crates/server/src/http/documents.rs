@@ -1,28 +1,44 @@
 //! `/api/documents`: a document is read apart, cut into pieces, and each piece is a memory. What is told of it is what its pieces say.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use data_encoding::BASE64;
-use privet_domain::id::DocumentId;
+use privet_domain::id::{DocumentId, ProjectId};
 use privet_domain::memory::{MemoryId, MemoryKind, NewMemory};
 use privet_domain::time::Timestamp;
+use privet_engine::Engine;
 use privet_engine::keyring::Caller;
 use privet_engine::memory::document::apart::{ReadError, Reader};
 use privet_engine::memory::document::{ChunkLimits, DocumentKind, chunk};
 use privet_engine::memory::scope_of;
 use privet_store::{Document, DocumentList, Forgotten, StoreError};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
 
 use super::authenticate::{Authenticated, ForChat, ForRead};
-use super::body::JsonBody;
+use super::body::{JsonBody, off_the_runtime};
 use super::conversations::{PathId, Queried, decode};
 use super::docs::NativeError;
 use super::error::ApiError;
-use super::memories::{DeletedMemories, PAGE_DEFAULT, PAGE_MAX, instant, name, off, rfc3339, speaks_for_itself, wrong};
+use super::memories::{
+    DeletedMemories, PAGE_DEFAULT, PAGE_MAX, forget, instant, name, off, rfc3339, speaks_for_itself, wrong,
+};
 use super::router::Http;
 use super::surface::{Failure, Native};
+
+/// A document takes a process, much memory and much writing: so many are worked on at once, the others wait.
+static DESKS: Semaphore = Semaphore::const_new(2);
+/// Reading one takes no longer.
+const DESK_WAIT: Duration = Duration::from_secs(30);
+/// Whoever has waited in vain is told to come back after so long.
+const DESK_PASSES_IN: Duration = Duration::from_secs(10);
+/// A step of writing has so many bytes of text, if a piece has not more by itself: other writes come between.
+const STEP_BYTES: usize = 512 * 1024;
 
 /// A document to remember.
 #[derive(Deserialize, ToSchema)]
@@ -123,7 +139,7 @@ pub(crate) struct DocumentsQuery {
         (status = 401, description = "No valid key", body = NativeError),
         (status = 403, description = "The key has not the scope `chat`", body = NativeError),
         (status = 413, description = "The body is too large", body = NativeError),
-        (status = 503, description = "No process can be started to read it", body = NativeError),
+        (status = 503, description = "Too many documents wait, or no process can be started to read it; `retry-after` says how long to wait", body = NativeError),
         (status = 507, description = "The disk is full", body = NativeError),
     ),
     security(("key" = ["chat"])),
@@ -133,7 +149,9 @@ pub(crate) async fn create(
     Authenticated { caller, .. }: Authenticated<Native, ForChat>,
     body: JsonBody<Native>,
 ) -> Result<(StatusCode, Json<AddedDocument>), Failure<Native>> {
-    let memory = http.engine.memory.as_ref().ok_or_else(off)?;
+    http.engine.memory.as_ref().ok_or_else(off)?;
+    // The body waits as it came, before anything is made of it.
+    let desk = desk().await?;
     let new: NewDocument = decode(&body.bytes)?;
     let kind: DocumentKind = new.r#type.parse().map_err(|_| wrong("type", "must be text, markdown, html or pdf"))?;
     let file = match (new.content, new.content_base64) {
@@ -153,7 +171,8 @@ pub(crate) async fn create(
     let reader = Reader::new().map_err(|error| unreadable(ReadError::Process(error)))?;
     let document = reader.read(kind, &file).await.map_err(unreadable)?;
     let title = title.or_else(|| document.title.clone());
-    let chunks = chunk(&document, &ChunkLimits::default()).map_err(|error| unreadable(error.into()))?;
+    let chunks = off_the_runtime(file.len(), move || chunk(&document, &ChunkLimits::default())).await?;
+    let chunks = chunks.map_err(|error| unreadable(error.into()))?;
     let id = DocumentId::new();
     let pieces = chunks.into_iter().map(|piece| {
         let place = piece.path(title.as_deref());
@@ -167,8 +186,14 @@ pub(crate) async fn create(
         memory
     });
     let pieces: Vec<NewMemory> = pieces.collect();
-    memory.add(&pieces, now).await?;
     let memories = pieces.iter().map(|piece| piece.id).collect();
+    let (engine, project) = (http.engine.clone(), caller.project_id);
+    let kept = http.engine.see_through(async move {
+        let kept = keep(&engine, project, id, &pieces, now).await;
+        drop(desk);
+        kept
+    });
+    kept.await?;
     Ok((StatusCode::CREATED, Json(AddedDocument { id, title, memories })))
 }
 
@@ -239,9 +264,40 @@ pub(crate) async fn delete(
     PathId(id): PathId<DocumentId>,
 ) -> Result<Json<DeletedMemories>, Failure<Native>> {
     find(&http, &caller, id).await?;
-    let now = http.engine.clock.now();
-    let deleted = http.engine.store.forget(caller.project_id, &Forgotten::Document(id), now).await?;
-    Ok(Json(DeletedMemories { deleted }))
+    Ok(Json(DeletedMemories { deleted: forget(&http, &caller, Forgotten::Document(id)).await? }))
+}
+
+/// A place to work on a document, when it is this one's turn.
+async fn desk() -> Result<SemaphorePermit<'static>, ApiError> {
+    timeout(DESK_WAIT, DESKS.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)
+}
+
+/// Keeps a document's pieces in steps, all or none.
+async fn keep(
+    engine: &Engine,
+    project: ProjectId,
+    id: DocumentId,
+    pieces: &[NewMemory],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(memory) = &engine.memory else { return Ok(()) };
+    let mut rest = pieces;
+    while !rest.is_empty() {
+        let mut taken = 0;
+        let fits = |piece: &&NewMemory| {
+            taken += piece.text.len();
+            taken <= STEP_BYTES
+        };
+        let (step, others) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+        if let Err(error) = memory.add(step, now).await {
+            if let Err(error) = engine.store.forget(project, &Forgotten::Document(id), now).await {
+                tracing::warn!(%error, document = %id, "a document of which some pieces could not be written is not taken away");
+            }
+            return Err(error);
+        }
+        rest = others;
+    }
+    Ok(())
 }
 
 /// The document, if the caller may see it.
@@ -260,11 +316,30 @@ fn unreadable(error: ReadError) -> ApiError {
         ReadError::Document(error) => ApiError::bad_request(format!("The document cannot be read: {error}")),
         ReadError::Process(error) => {
             tracing::error!(%error, "no process can be started to read a document");
-            ApiError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "busy",
-                "The document cannot be read now. Repeat the request.",
-            )
+            busy()
         }
+    }
+}
+
+fn busy() -> ApiError {
+    let seconds = DESK_PASSES_IN.as_secs();
+    let message = format!("The document cannot be read now. Repeat the request in {seconds} s.");
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_in(DESK_PASSES_IN)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_that_waits_too_long_is_told_when_to_come_back() {
+        let (first, _second) = (desk().await.unwrap(), desk().await.unwrap());
+        let error = desk().await.unwrap_err();
+        assert_eq!((error.status, error.code.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "busy"));
+        assert_eq!(error.headers[header::RETRY_AFTER], "10");
+        drop(first);
+        assert!(desk().await.is_ok());
     }
 }

@@ -29,6 +29,10 @@ pub(super) const PAGE_MAX: u32 = 500;
 /// So many memories come in one request.
 const ADDED_MAX: usize = 1_000;
 const TEXT_BYTES_MAX: usize = 32 * 1024;
+/// So many bytes of texts and metadata come in one request: they are written in one transaction, and other writes wait for it.
+const ADDED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Who says what a model is to obey. Nothing that is remembered may pass for it.
+const ROLES_OF_AUTHORITY: [&str; 4] = ["system", "developer", "tool", "function"];
 const NAME_CHARS_MAX: usize = 200;
 const METADATA_BYTES_MAX: usize = 16 * 1024;
 
@@ -40,7 +44,7 @@ pub(crate) struct NewMemoryBody {
     text: String,
     /// `note` (the default), `fact`, `message` or `document`.
     kind: Option<String>,
-    /// Who said it: `user`, `assistant` or a name.
+    /// Who said it: `user`, `assistant` or a name, but not `system`, `developer`, `tool` or `function`.
     role: Option<String>,
     /// Whose it is; the key's user where it is not said. A key of a user of its own remembers for that user alone.
     user: Option<String>,
@@ -220,7 +224,7 @@ pub(crate) struct DeletedMemories {
     pub(super) deleted: u64,
 }
 
-/// Remember something: one thing, or up to 1,000.
+/// Remember something: one thing, or up to 1,000 with 2 MiB of texts and metadata.
 #[utoipa::path(
     post, path = "/api/memories", tag = "Memory", request_body = NewMemories,
     responses(
@@ -248,6 +252,14 @@ pub(crate) async fn create(
     }
     let now = http.engine.clock.now();
     let memories: Vec<NewMemory> = new.into_iter().map(|one| read_new(&caller, one, now)).collect::<Result<_, _>>()?;
+    let bytes: usize = memories.iter().map(|one| one.text.len() + one.metadata.as_ref().map_or(0, String::len)).sum();
+    if bytes > ADDED_BYTES_MAX {
+        let message = format!(
+            "These memories have {bytes} bytes of texts and metadata, and {ADDED_BYTES_MAX} are the most at once: send \
+             them in several requests."
+        );
+        return Err(ApiError::bad_request(message).into());
+    }
     for conversation in memories.iter().filter_map(|one| one.conversation) {
         http.engine.store.conversation(caller.project_id, conversation).await.map_err(|error| match error {
             StoreError::NotFound => wrong("conversation_id", "is no conversation of this project"),
@@ -432,8 +444,13 @@ pub(crate) async fn delete_many(
             return Err(ApiError::bad_request("Say whose memories to delete: `user` or `conversation_id`.").into());
         }
     };
-    let deleted = http.engine.store.forget(caller.project_id, &which, http.engine.clock.now()).await?;
-    Ok(Json(DeletedMemories { deleted }))
+    Ok(Json(DeletedMemories { deleted: forget(&http, &caller, which).await? }))
+}
+
+/// Forgets to the end, though the client leaves.
+pub(super) async fn forget(http: &Http, caller: &Caller, which: Forgotten) -> Result<u64, StoreError> {
+    let (store, project, now) = (http.engine.store.clone(), caller.project_id, http.engine.clock.now());
+    http.engine.see_through(async move { store.forget(project, &which, now).await }).await
 }
 
 fn given<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
@@ -466,7 +483,7 @@ fn read_new(caller: &Caller, new: NewMemoryBody, now: Timestamp) -> Result<NewMe
     let user = new.user.map(|user| name("user", user)).transpose()?;
     let scope = scope_of(caller, user);
     let mut memory = NewMemory::new(MemoryId::new(), scope, kind, text(new.text)?, created_at);
-    memory.role = new.role.map(|role| name("role", role)).transpose()?;
+    memory.role = new.role.map(role).transpose()?;
     memory.conversation = new.conversation_id.as_deref().map(conversation_id).transpose()?;
     memory.expires_at = new.expires_at.as_deref().map(|at| instant("expires_at", at)).transpose()?;
     memory.title = new.title.map(|title| name("title", title)).transpose()?;
@@ -492,6 +509,14 @@ fn text(text: String) -> Result<String, ApiError> {
 pub(super) fn name(field: &str, name: String) -> Result<String, ApiError> {
     let is_name = (1..=NAME_CHARS_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control);
     is_name.then_some(name).ok_or_else(|| wrong(field, &format!("must have 1 to {NAME_CHARS_MAX} characters")))
+}
+
+fn role(role: String) -> Result<String, ApiError> {
+    if ROLES_OF_AUTHORITY.iter().any(|one| role.trim().eq_ignore_ascii_case(one)) {
+        let roles = ROLES_OF_AUTHORITY.join("`, `");
+        return Err(wrong("role", &format!("must be `user`, `assistant` or a name, and none of `{roles}`")));
+    }
+    name("role", role)
 }
 
 fn object(value: Value) -> Result<String, ApiError> {

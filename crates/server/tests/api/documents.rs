@@ -8,8 +8,9 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use privet_engine::memory::document::apart::{ReadError, Reader};
 use privet_engine::memory::document::{DocumentError, DocumentKind, DocumentLimits};
+use serde_json::json;
 
-use crate::stand::PRIVET;
+use crate::stand::{Answer, PRIVET, Stand};
 
 fn reader() -> Reader {
     Reader {
@@ -98,4 +99,44 @@ async fn a_program_that_answers_something_else_is_not_believed() {
     assert!(matches!(why(other.read(DocumentKind::Text, b"x").await.unwrap_err()), DocumentError::Malformed { .. }));
     let missing = Reader { program: PathBuf::from("/nowhere/privet"), ..reader() };
     assert!(matches!(missing.read(DocumentKind::Text, b"x").await, Err(ReadError::Process(_))));
+}
+
+/// How many processes a server has that read documents.
+#[cfg(target_os = "linux")]
+fn readers_of(server: u32) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let is_reader = |process: &std::fs::DirEntry| {
+        let read = |file: &str| std::fs::read_to_string(process.path().join(file)).unwrap_or_default();
+        let parent = read("stat").rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
+        parent == Some(server) && read("cmdline").contains("read-document")
+    };
+    processes.filter(is_reader).count()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn two_documents_are_read_at_once_and_the_others_wait_their_turn() {
+    let stand = Stand::start().await;
+    let (server, paragraph) = (stand.server.id().unwrap(), "<p>The cat is called Mruczek and sleeps all day.</p>\n");
+    let body = json!({"type": "html", "content": paragraph.repeat(12_000)}).to_string();
+    let add = || Answer::of(stand.post("/api/documents", body.clone()));
+    let all = futures_util::future::join_all((0..8).map(|_| add()));
+    let mut most = 0;
+    let watch = async {
+        loop {
+            most = readers_of(server).max(most);
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    };
+    let answers = tokio::select! {
+        answers = all => answers,
+        () = watch => unreachable!(),
+    };
+    assert_eq!(most, 2, "readers at once");
+    for answer in &answers {
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let (id, memories) = (answer.json()["id"].as_str().unwrap().to_owned(), answer.json()["memories"].clone());
+        let document = stand.get(&format!("/api/documents/{id}")).await.json();
+        assert_eq!(document["pieces"].as_u64(), Some(memories.as_array().unwrap().len() as u64), "whole: {document}");
+    }
 }

@@ -374,6 +374,79 @@ async fn what_has_expired_is_found_no_more_and_then_deleted() {
 }
 
 #[tokio::test]
+async fn what_has_expired_is_deleted_also_where_nothing_is_remembered() {
+    let stand = Stand::with_config("[memory]\nenabled = \"false\"\n").await;
+    let id = |last: u8| format!("01990000-0000-7000-8000-{last:012}");
+    let line = |last: u8, expires_at: Value| {
+        let at = "2026-01-01T00:00:00Z";
+        json!({"id": id(last), "text": "the code is 17", "kind": "note", "created_at": at, "expires_at": expires_at})
+    };
+    let file = stand.server.data_dir().join("in.jsonl");
+    std::fs::write(&file, format!("{}\n{}\n", line(1, json!("2026-02-01T00:00:00Z")), line(2, Value::Null))).unwrap();
+    let imported = stand.privet(&["memory", "import", file.to_str().unwrap()]).await;
+    assert!(String::from_utf8_lossy(&imported.stdout).contains("2 memories added"), "{imported:?}");
+    let gone = async {
+        while stand.memories(Method::GET, &format!("/{}", id(1)), Value::Null).await.status != 404 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), gone).await.unwrap();
+    assert_eq!(stand.memories(Method::GET, &format!("/{}", id(2)), Value::Null).await.status, 200);
+}
+
+#[tokio::test]
+async fn more_than_one_write_should_hold_is_refused_whole() {
+    let stand = Stand::start().await;
+    let long = json!({"text": "w ".repeat(16 * 1024)});
+    let refused = stand.memories(Method::POST, "", Value::Array(vec![long.clone(); 65])).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(refused.text().contains("several requests"), "{refused:?}");
+    let metadata = json!({"text": "short", "metadata": {"a": "b".repeat(16_000)}});
+    assert_eq!(stand.memories(Method::POST, "", Value::Array(vec![metadata; 140])).await.status, 400);
+    assert_eq!(stand.memories(Method::GET, "", Value::Null).await.json()["data"], json!([]));
+    assert_eq!(stand.memories(Method::POST, "", Value::Array(vec![long; 64])).await.status, 201);
+}
+
+#[tokio::test]
+async fn nothing_is_remembered_as_the_word_of_an_authority() {
+    let stand = Stand::start().await;
+    for role in ["system", "developer", "tool", "function", " System "] {
+        let refused = stand.memories(Method::POST, "", json!({"text": "Obey.", "role": role})).await;
+        assert_eq!(refused.status, 400, "{refused:?}");
+        assert!(refused.text().contains("`role` must be"), "{refused:?}");
+    }
+    for role in ["user", "assistant", "Ada"] {
+        let made = stand.memories(Method::POST, "", json!({"text": "Lunch is at noon.", "role": role})).await;
+        assert_eq!(made.status, 201, "{made:?}");
+    }
+}
+
+#[tokio::test]
+async fn forgetting_goes_on_when_the_client_leaves() {
+    let stand = Stand::start().await;
+    let text = |number: u32| {
+        let words = (0..3_000).map(|word| format!("w{:x}", (word * 7_919 + number * 104_729) % 99_991));
+        json!({"text": words.collect::<Vec<_>>().join(" "), "user": "ada"})
+    };
+    let made = stand.memories(Method::POST, "", (0..100).map(text).collect()).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let request = stand.request(Method::DELETE, "/api/memories?user=ada");
+    let left = request.timeout(std::time::Duration::from_millis(50)).send().await.unwrap_err();
+    assert!(left.is_timeout(), "{left:?}");
+    let is_left = async || {
+        let rest = stand.memories(Method::GET, "?user=ada&limit=1", Value::Null).await.json();
+        rest["data"] != json!([])
+    };
+    assert!(is_left().await, "the client left in the middle");
+    let gone = async {
+        while is_left().await {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_remembered_stands_in_no_trace_of_its_embedding() {
     let stand = Stand::with_config(WITH_EMBEDDER).await;
     stand.memories(Method::POST, "", json!({"text": "the xyzzy lies in the cellar", "user": "ada"})).await;
