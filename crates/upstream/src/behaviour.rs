@@ -22,6 +22,8 @@ pub struct Behaviour {
     pub error_code: Option<String>,
     /// Refuses with 400 each call whose body holds this text.
     pub refuse: Option<String>,
+    /// With another status than 400.
+    pub refuse_status: Option<u16>,
     /// The whole response body as it is, at any status, streamed or not.
     pub raw_body: Option<String>,
 

@@ -201,7 +201,7 @@ async fn scripted(
     let Admission { behaviour, epoch, serial } = admission;
     let mut behaviour = behaviour.unwrap_or_default();
     if behaviour.refuses(&request.body) {
-        behaviour = Arc::new(Behaviour { status: Some(400), ..(*behaviour).clone() });
+        behaviour = Arc::new(Behaviour { status: behaviour.refuse_status.or(Some(400)), ..(*behaviour).clone() });
     }
     let mut call = Call::new(Arc::clone(shared), epoch, request.model.clone(), &behaviour);
     let (content, usage) = content(&request, &behaviour, serial);

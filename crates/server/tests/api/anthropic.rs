@@ -4,7 +4,7 @@ use privet_testkit::upstream::{Behaviour, Usage};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::stand::{Answer, PROVIDER_KEY, Stand};
+use crate::stand::{Answer, CALLED_ONCE, PROVIDER_KEY, Stand};
 
 pub(crate) const MODELS: [&str; 3] = ["gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash"];
 
@@ -136,7 +136,7 @@ async fn wire_03_errors_have_anthropics_envelope_and_every_answer_its_request_id
 
 #[tokio::test]
 async fn wire_03_a_providers_failure_has_its_status_and_type() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config(CALLED_ONCE).await;
     for model in MODELS {
         for (status, expected, kind) in [
             (400, 400, "invalid_request_error"),

@@ -4,7 +4,7 @@ use privet_testkit::upstream::{Behaviour, DEFAULT_CONTENT, ErrorShape, Framing, 
 use serde_json::{Value, json};
 
 use crate::anthropic::{MODELS, say, with_tool};
-use crate::stand::{Answer, Stand};
+use crate::stand::{Answer, CALLED_ONCE, Stand};
 
 fn streamed(mut body: Value) -> Value {
     body["stream"] = json!(true);
@@ -162,7 +162,7 @@ async fn wire_12_and_13_arguments_that_are_missing_or_cut() {
 
 #[tokio::test]
 async fn wire_14_a_failure_before_there_is_content_is_a_real_status() {
-    let stand = Stand::start().await;
+    let stand = Stand::with_config(CALLED_ONCE).await;
     for model in MODELS {
         for (behaviour, status, kind) in [
             (Behaviour::error(500), 502, "api_error"),

@@ -346,16 +346,15 @@ async fn a_database_of_the_lesson_is_imported_once_and_goes_on() {
     assert_eq!(out(&imported), "2 messages added in 1 new conversations; 0 were there already.\n", "{imported:?}");
     let again = stand.privet(&["conversations", "import", &path]).await;
     assert_eq!(out(&again), "0 messages added in 0 new conversations; 2 were there already.\n", "{again:?}");
+    let remembered = stand.privet(&["memory", "remember"]).await;
+    assert!(out(&remembered).starts_with("2 messages are remembered now"), "{remembered:?}");
+    let found = stand.privet(&["memory", "search", "hello", "--json"]).await;
+    assert!(out(&found).contains("Hello Adam"), "{found:?}");
     let id = "018f0000-0000-4000-8000-0000000000aa";
     assert_eq!(stand.thread(id).await, ["user: Hey", "assistant: Hello Adam"]);
     let body = json!({"conversation_id": id, "messages": [{"role": "user", "content": "Who am I?"}]});
     assert_eq!(stand.lesson(body).await.status, 200);
     assert_eq!(stand.sent_thread(), ["user: Hey", "assistant: Hello Adam", "user: Who am I?"]);
-
-    let remembered = stand.privet(&["memory", "remember"]).await;
-    assert!(out(&remembered).starts_with("2 messages are remembered now"), "{remembered:?}");
-    let found = stand.privet(&["memory", "search", "hello", "--json"]).await;
-    assert!(out(&found).contains("Hello Adam"), "{found:?}");
 
     for wrong in ["/nonexistent/database.db", crate::stand::PRIVET] {
         let refused = stand.privet(&["conversations", "import", wrong]).await;

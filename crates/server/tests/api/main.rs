@@ -25,6 +25,7 @@ mod memory;
 mod memory_at_scale;
 mod memory_command;
 mod memory_descriptions;
+mod memory_repair;
 mod money;
 mod openai;
 mod openai_stream;
