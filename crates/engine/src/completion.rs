@@ -293,7 +293,7 @@ fn encode(
 fn max_tokens_field(target: &Target) -> Option<MaxTokensField> {
     match &*target.provider {
         Provider::Http(http) => http.settings().max_tokens_field_for(&target.model),
-        Provider::Offline => None,
+        Provider::Offline | Provider::Local(_) => None,
     }
 }
 

@@ -165,6 +165,7 @@ mod tests {
         let settings = ProviderSettings {
             name: "mock".to_owned(),
             kind,
+            folder: None,
             base_url,
             api_keys: Vec::new(),
             timeouts: Timeouts::default(),

@@ -90,12 +90,12 @@ impl HttpProvider {
     /// When a key of its cannot stand in a header, or a client does not start.
     pub fn new(settings: ProviderSettings, shared: &mut HttpClients) -> Result<Self, SetupError> {
         let keys = ProviderKeys::new(&settings.api_keys, |key| match settings.kind {
-            ProviderKind::OpenAi | ProviderKind::Offline => format!("Bearer {key}"),
+            ProviderKind::OpenAi | ProviderKind::Offline | ProviderKind::Local => format!("Bearer {key}"),
             ProviderKind::Anthropic | ProviderKind::Gemini => key.to_owned(),
         });
         let keys = Arc::new(keys.map_err(|_| SetupError::Key(settings.name.clone()))?);
         let chat_path = match settings.kind {
-            ProviderKind::OpenAi | ProviderKind::Offline => Some("/chat/completions"),
+            ProviderKind::OpenAi | ProviderKind::Offline | ProviderKind::Local => Some("/chat/completions"),
             ProviderKind::Anthropic => Some("/v1/messages"),
             ProviderKind::Gemini => None,
         };
@@ -176,7 +176,7 @@ impl HttpProvider {
     /// When it fails, or the provider has none.
     pub async fn embeddings(&self, call: EmbeddingsCall<'_>) -> Result<UpstreamAnswer, ProviderError> {
         let path = match self.settings.kind {
-            ProviderKind::OpenAi | ProviderKind::Offline => "/embeddings".to_owned(),
+            ProviderKind::OpenAi | ProviderKind::Offline | ProviderKind::Local => "/embeddings".to_owned(),
             ProviderKind::Gemini => gemini::embeddings_path(call.model),
             ProviderKind::Anthropic => {
                 return Err(ProviderError::NotOffered { provider: self.settings.name.clone(), what: "embeddings" });
@@ -206,7 +206,7 @@ impl HttpProvider {
         let path = match self.settings.kind {
             ProviderKind::Anthropic => "/v1/messages/count_tokens".to_owned(),
             ProviderKind::Gemini => gemini::count_path(call.model),
-            ProviderKind::OpenAi | ProviderKind::Offline => {
+            ProviderKind::OpenAi | ProviderKind::Offline | ProviderKind::Local => {
                 let what = "count of tokens: servers of OpenAI's dialect say it with an answer alone";
                 return Err(ProviderError::NotOffered { provider: self.settings.name.clone(), what });
             }
@@ -246,7 +246,7 @@ impl HttpProvider {
     /// When it fails or answers something else.
     pub async fn models(&self) -> Result<Vec<String>, ProviderError> {
         let path = match self.settings.kind {
-            ProviderKind::OpenAi | ProviderKind::Offline => "/models",
+            ProviderKind::OpenAi | ProviderKind::Offline | ProviderKind::Local => "/models",
             ProviderKind::Anthropic => "/v1/models?limit=1000",
             ProviderKind::Gemini => "/v1beta/models?pageSize=1000",
         };
@@ -362,7 +362,7 @@ fn fixed_headers(kind: ProviderKind) -> HeaderMap {
 
 const fn key_header(kind: ProviderKind) -> HeaderName {
     match kind {
-        ProviderKind::OpenAi | ProviderKind::Offline => header::AUTHORIZATION,
+        ProviderKind::OpenAi | ProviderKind::Offline | ProviderKind::Local => header::AUTHORIZATION,
         ProviderKind::Anthropic => HeaderName::from_static("x-api-key"),
         ProviderKind::Gemini => HeaderName::from_static("x-goog-api-key"),
     }

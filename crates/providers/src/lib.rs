@@ -1,4 +1,4 @@
-//! Calling language-model providers: over HTTP in three dialects, or the built-in offline one.
+//! Calling language-model providers: over HTTP in three dialects, the built-in offline one, or a model of embeddings in this process.
 //!
 //! Bytes of the provider's dialect go out and come in; what they mean is decided in `privet_dialects`, whether to call at all
 //! in `privet_engine`.
@@ -10,6 +10,7 @@ mod error;
 mod failure;
 mod http_provider;
 mod keys;
+mod local;
 #[cfg(feature = "local-embedder")]
 pub mod local_embedder;
 mod model_list;
@@ -24,6 +25,7 @@ pub use error::{ProviderError, TimeoutStage};
 pub use failure::{FailureKind, retry_after};
 pub use http_provider::{HttpClients, HttpProvider, SetupError};
 pub use keys::KeyChoice;
+pub use local::{LocalProvider, LocalSetupError};
 pub use provider::{ChatCall, CountCall, Counted, Deadline, EmbeddingsCall, PassedHead, Provider};
 pub use settings::{ModelTimeouts, OnDisconnect, ProviderKind, ProviderSettings, Timeouts};
 pub use webhook::{Webhook, WebhookError, WebhookMessage, WebhookSecret};

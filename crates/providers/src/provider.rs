@@ -13,6 +13,7 @@ use crate::error::ProviderError;
 use crate::failure::FailureKind;
 use crate::http_provider::HttpProvider;
 use crate::keys::KeyChoice;
+use crate::local::LocalProvider;
 use crate::offline;
 use crate::settings::{OnDisconnect, Timeouts};
 
@@ -97,6 +98,8 @@ pub enum Provider {
     Http(Box<HttpProvider>),
     /// Built in.
     Offline,
+    /// A model of embeddings in this process.
+    Local(LocalProvider),
 }
 
 impl Provider {
@@ -105,7 +108,7 @@ impl Provider {
     pub fn dialect(&self) -> Dialect {
         match self {
             Self::Http(http) => http.settings().kind.dialect(),
-            Self::Offline => Dialect::OpenAiChat,
+            Self::Offline | Self::Local(_) => Dialect::OpenAiChat,
         }
     }
 
@@ -115,6 +118,7 @@ impl Provider {
         match self {
             Self::Http(http) => &http.settings().name,
             Self::Offline => offline::NAME,
+            Self::Local(local) => local.name(),
         }
     }
 
@@ -123,7 +127,7 @@ impl Provider {
     pub fn on_disconnect(&self) -> OnDisconnect {
         match self {
             Self::Http(http) => http.settings().on_disconnect,
-            Self::Offline => OnDisconnect::Cancel,
+            Self::Offline | Self::Local(_) => OnDisconnect::Cancel,
         }
     }
 
@@ -132,7 +136,7 @@ impl Provider {
     pub fn fault(&self, fault: UpstreamFault) -> ProviderError {
         match self {
             Self::Http(http) => http.fault(fault),
-            Self::Offline => ProviderError::Fault { provider: offline::NAME.to_owned(), fault },
+            Self::Offline | Self::Local(_) => ProviderError::Fault { provider: self.name().to_owned(), fault },
         }
     }
 
@@ -144,6 +148,7 @@ impl Provider {
         match self {
             Self::Http(http) => http.chat(call).await,
             Self::Offline => offline::chat(&call),
+            Self::Local(local) => Err(local.lacks("chats")),
         }
     }
 
@@ -155,6 +160,7 @@ impl Provider {
         match self {
             Self::Http(http) => http.count_tokens(call).await,
             Self::Offline => offline::count_tokens(&call),
+            Self::Local(local) => Err(local.lacks("count of tokens")),
         }
     }
 
@@ -166,6 +172,7 @@ impl Provider {
         match self {
             Self::Http(http) => http.embeddings(call).await,
             Self::Offline => offline::embeddings(&call.body),
+            Self::Local(local) => local.embeddings(call.body).await,
         }
     }
 
@@ -174,7 +181,7 @@ impl Provider {
     pub fn timeouts_for(&self, model: &str) -> Timeouts {
         match self {
             Self::Http(http) => http.settings().timeouts_for(model),
-            Self::Offline => Timeouts::default(),
+            Self::Offline | Self::Local(_) => Timeouts::default(),
         }
     }
 
@@ -183,7 +190,7 @@ impl Provider {
     pub fn choose_key(&self, model: &str, now: Instant) -> Option<KeyChoice> {
         match self {
             Self::Http(http) => Some(http.keys().choose(model, now)),
-            Self::Offline => None,
+            Self::Offline | Self::Local(_) => None,
         }
     }
 
@@ -192,7 +199,7 @@ impl Provider {
     pub fn free_keys(&self, model: &str, now: Instant) -> usize {
         match self {
             Self::Http(http) => http.keys().free(model, now),
-            Self::Offline => 1,
+            Self::Offline | Self::Local(_) => 1,
         }
     }
 
@@ -201,7 +208,7 @@ impl Provider {
     pub fn key_counts(&self, now: Instant) -> (usize, usize) {
         match self {
             Self::Http(http) if !http.settings().api_keys.is_empty() => (http.keys().count(), http.keys().aside(now)),
-            Self::Http(_) | Self::Offline => (0, 0),
+            Self::Http(_) | Self::Offline | Self::Local(_) => (0, 0),
         }
     }
 
@@ -239,6 +246,7 @@ impl Provider {
         match self {
             Self::Http(http) => http.rerank(model, body, trace_parent).await,
             Self::Offline => Err(ProviderError::NotOffered { provider: offline::NAME.to_owned(), what: "reranking" }),
+            Self::Local(local) => Err(local.lacks("reranking")),
         }
     }
 
@@ -250,6 +258,7 @@ impl Provider {
         match self {
             Self::Http(http) => http.models().await,
             Self::Offline => Ok(offline::MODELS.iter().map(|&model| model.to_owned()).collect()),
+            Self::Local(local) => Ok(vec![local.model().to_owned()]),
         }
     }
 }

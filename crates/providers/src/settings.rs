@@ -19,6 +19,8 @@ pub enum ProviderKind {
     Gemini,
     /// The built-in provider that needs no network.
     Offline,
+    /// A model of embeddings in this process.
+    Local,
 }
 
 impl ProviderKind {
@@ -26,7 +28,7 @@ impl ProviderKind {
     #[must_use]
     pub const fn dialect(self) -> Dialect {
         match self {
-            Self::OpenAi | Self::Offline => Dialect::OpenAiChat,
+            Self::OpenAi | Self::Offline | Self::Local => Dialect::OpenAiChat,
             Self::Anthropic => Dialect::AnthropicMessages,
             Self::Gemini => Dialect::Gemini,
         }
@@ -40,6 +42,7 @@ impl ProviderKind {
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
             Self::Offline => "offline",
+            Self::Local => "local",
         }
     }
 }
@@ -101,6 +104,8 @@ pub struct ProviderSettings {
     pub name: String,
     /// What it speaks.
     pub kind: ProviderKind,
+    /// The folder of a model in this process.
+    pub folder: Option<std::path::PathBuf>,
     /// Where it is, without a trailing slash. OpenAI's ends in `/v1`; Anthropic's and Gemini's are bare.
     pub base_url: String,
     /// Its keys, which take turns; none where it wants none.
@@ -163,6 +168,7 @@ mod tests {
         let settings = ProviderSettings {
             name: "openai".to_owned(),
             kind: ProviderKind::OpenAi,
+            folder: None,
             base_url: String::new(),
             api_keys: Vec::new(),
             timeouts: Timeouts::default(),

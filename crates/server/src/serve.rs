@@ -17,7 +17,7 @@ use privet_engine::switchboard::Switchboard;
 use privet_engine::traces::{BookPricing, Export, MaskKind, Masks, Retention, Traces};
 use privet_engine::{Engine, EngineParts};
 use privet_index::QdrantIndex;
-use privet_providers::{Collector, HttpClients, HttpProvider, Provider, ProviderKind, Webhook};
+use privet_providers::{Collector, HttpClients, HttpProvider, LocalProvider, Provider, ProviderKind, Webhook};
 use privet_store::{Store, TraceStore, WriteSettings};
 use rustix::fs::Mode;
 use tokio::net::TcpListener;
@@ -134,6 +134,13 @@ pub(crate) async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &
     for settings in &config.providers {
         providers.push(match settings.kind {
             ProviderKind::Offline => Provider::Offline,
+            ProviderKind::Local => {
+                let folder = settings.folder.clone().unwrap_or_default();
+                Provider::Local(
+                    LocalProvider::load(&settings.name, &folder)
+                        .with_context(|| format!("the provider `{}`", settings.name))?,
+                )
+            }
             _ => Provider::Http(Box::new(HttpProvider::new(settings.clone(), &mut clients)?)),
         });
     }

@@ -11,6 +11,7 @@ use super::setting::{self, Shown, Value};
 /// The fields of a provider in the file.
 pub(super) const FIELDS: &[&str] = &[
     "kind",
+    "folder",
     "base_url",
     "api_key",
     API_KEYS,
@@ -113,6 +114,16 @@ fn provider(
     if kind == ProviderKind::Offline {
         return Ok(settings);
     }
+    if kind == ProviderKind::Local {
+        let folder = find("folder", &[], false).ok_or_else(|| ConfigError::Syntax {
+            place: String::new(),
+            problem: format!(
+                "`providers.{name}` needs a `folder` with a model: config.json, tokenizer.json, model.safetensors"
+            ),
+        })?;
+        settings.folder = Some(layers.folder().join(&folder.text));
+        return Ok(settings);
+    }
     let url_variables = known.map(|known| known.url_variable);
     settings.base_url = match (find("base_url", url_variables.as_slice(), false), known) {
         (Some(value), _) => value.parse(base_url)?,
@@ -153,6 +164,7 @@ fn bare(name: &str, kind: ProviderKind) -> ProviderSettings {
     ProviderSettings {
         name: name.to_owned(),
         kind,
+        folder: None,
         base_url: String::new(),
         api_keys: Vec::new(),
         timeouts: Timeouts::default(),
@@ -205,11 +217,12 @@ pub(super) fn best_known_model(providers: &[ProviderSettings]) -> Option<String>
 }
 
 fn kind(text: &str) -> Result<ProviderKind, String> {
-    [ProviderKind::OpenAi, ProviderKind::Anthropic, ProviderKind::Gemini, ProviderKind::Offline]
+    [ProviderKind::OpenAi, ProviderKind::Anthropic, ProviderKind::Gemini, ProviderKind::Offline, ProviderKind::Local]
         .into_iter()
         .find(|kind| kind.as_str() == text)
         .ok_or_else(|| {
-            "write \"openai\" (also for compatible servers), \"anthropic\", \"gemini\" or \"offline\"".to_owned()
+            "write \"openai\" (also for compatible servers), \"anthropic\", \"gemini\", \"offline\" or \"local\""
+                .to_owned()
         })
 }
 

@@ -116,6 +116,7 @@ fn kind(provider: &Provider) -> &'static str {
     match provider {
         Provider::Http(http) => http.settings().kind.as_str(),
         Provider::Offline => ProviderKind::Offline.as_str(),
+        Provider::Local(_) => ProviderKind::Local.as_str(),
     }
 }
 
