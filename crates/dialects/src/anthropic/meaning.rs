@@ -136,6 +136,9 @@ impl IncomingMessages {
             Some("disabled") => Ok(Some(Reasoning::Off)),
             Some("adaptive") => Ok(by_word.or(Some(Reasoning::Adaptive))),
             Some("enabled") => match thinking.get("budget_tokens").and_then(Value::as_u64) {
+                Some(budget) if self.object.decode::<u64>("max_tokens")?.is_some_and(|max| budget >= max) => {
+                    Err(wrong("thinking.budget_tokens", "less than `max_tokens`").into())
+                }
                 Some(budget) => Ok(Some(Reasoning::Budget(budget))),
                 None => Err(wrong("thinking.budget_tokens", "a whole number of tokens").into()),
             },

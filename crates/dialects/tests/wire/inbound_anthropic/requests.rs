@@ -362,6 +362,7 @@ fn a_wrong_request_names_its_field() {
     }
     for (more, param) in [
         (json!({"thinking": {"type": "enabled"}}), "thinking.budget_tokens"),
+        (json!({"thinking": {"type": "enabled", "budget_tokens": 64}}), "thinking.budget_tokens"),
         (json!({"tool_choice": {"type": "sometimes"}}), "tool_choice.type"),
         (json!({"tools": [{"input_schema": {}}]}), "tools[0].name"),
         (json!({"output_config": {"format": {"type": "xml"}}}), "output_config.format"),
