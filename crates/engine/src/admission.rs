@@ -28,6 +28,7 @@ const STANDARD_TIER: &str = "default";
 const BYTES_PER_TOKEN: u64 = 4;
 
 /// A call that wants to be made.
+#[derive(Clone)]
 pub(crate) struct Applicant<'a> {
     pub(crate) caller: &'a Caller,
     /// The call: by the id of its request, or by one beside it for a further call of the request.

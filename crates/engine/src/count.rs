@@ -45,12 +45,12 @@ impl Engine {
         let CountCommand { caller, request_id, incoming, passed } = command;
         let route = self.router.resolve(incoming.model())?;
         // Of several targets the first that counts: each would count a little differently.
-        let mut counted = Err(CompletionError::ShuttingDown);
-        for target in route.targets() {
-            counted = self.count_at(command, target, passed).await;
+        let mut counted = self.count_at(command, route.first(), passed).await;
+        for target in route.targets().skip(1) {
             if !matches!(counted, Err(CompletionError::Provider(ProviderError::NotOffered { .. }))) {
                 break;
             }
+            counted = self.count_at(command, target, passed).await;
         }
         if let Err(CompletionError::Refused(refused)) = &counted {
             self.note_refusal(caller, *request_id, incoming.model(), refused);

@@ -173,9 +173,8 @@ impl Engine {
     /// The course of embeddings: never to another model, whose vectors are others.
     pub(crate) fn course_of_embeddings(&self, route: &Route) -> Course {
         let now = Instant::now();
-        let model = route.targets().next().map(|target| target.model.clone());
         let mut targets = order(route, Draw::Chance(crate::chance::number()), |target| self.standing(target, now));
-        targets.retain(|target| Some(&target.model) == model.as_ref());
+        targets.retain(|target| target.model == route.first().model);
         self.course_over(route, targets, now)
     }
 

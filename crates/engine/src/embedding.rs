@@ -13,7 +13,7 @@ use privet_dialects::openai::error::reported;
 use privet_dialects::{Dialect, UpstreamFault, gemini};
 use privet_domain::id::RequestId;
 use privet_domain::trace::TraceParent;
-use privet_providers::{Deadline, EmbeddingsCall, ProviderError, TimeoutStage, UpstreamAnswer, UpstreamBody};
+use privet_providers::{Deadline, EmbeddingsCall, UpstreamAnswer, UpstreamBody};
 use privet_store::Outcome;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -25,6 +25,7 @@ use crate::completion::CompletionError;
 use crate::course::Attempt;
 use crate::keyring::Caller;
 use crate::owned::Owned;
+use crate::plain_call;
 use crate::settlement::{TokensUsed, Used};
 use crate::traces::RequestTrace;
 use attempts::Journey;
@@ -106,28 +107,11 @@ async fn call_embedder(
     Ok(EmbeddingsReply { headers, body })
 }
 
-/// How much a call has used. There is no output, so what nobody counted is the input.
+/// How much a call has used.
 fn used(called: &Result<&EmbeddingsReply, &CompletionError>) -> Used {
-    let (outcome, tokens) = match called {
-        Ok(reply) => {
-            let counted = embeddings::usage(&reply.body).map(TokensUsed::Reported);
-            (Outcome::Complete, counted.unwrap_or(TokensUsed::Bytes(0)))
-        }
-        Err(CompletionError::Provider(
-            ProviderError::Connect { .. }
-            | ProviderError::Timeout { stage: TimeoutStage::Connect, .. }
-            | ProviderError::Status { .. }
-            | ProviderError::NotOffered { .. },
-        )) => (Outcome::Failed, TokensUsed::Nothing),
-        Err(CompletionError::BadRequest(_) | CompletionError::Unsupported(_)) => (Outcome::Failed, TokensUsed::Nothing),
-        Err(CompletionError::Provider(ProviderError::Fault { fault: UpstreamFault::Reported { .. }, .. })) => {
-            (Outcome::Failed, TokensUsed::Nothing)
-        }
-        Err(CompletionError::ClientLeft) => (Outcome::Left, TokensUsed::Bytes(0)),
-        Err(CompletionError::ShuttingDown | CompletionError::Stopped) => (Outcome::Stopped, TokensUsed::Bytes(0)),
-        Err(_) => (Outcome::Cut, TokensUsed::Bytes(0)),
-    };
-    Used { outcome, tokens, tier: None }
+    let counted =
+        |reply: &EmbeddingsReply| embeddings::usage(&reply.body).map_or(TokensUsed::Bytes(0), TokensUsed::Reported);
+    plain_call::used(called.map(counted))
 }
 
 const fn nothing_used() -> Used {

@@ -23,6 +23,7 @@ pub mod memory;
 mod message;
 pub mod models;
 mod owned;
+mod plain_call;
 pub mod prompt;
 pub mod refusals;
 pub mod rerank;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use privet_dialects::UpstreamFault;
 use privet_dialects::openai::rerank::{self, RerankRequest};
 use privet_domain::id::RequestId;
-use privet_providers::{ProviderError, TimeoutStage, UpstreamBody};
-use privet_store::{CallKind, Outcome, StoreError};
+use privet_providers::UpstreamBody;
+use privet_store::CallKind;
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
@@ -16,8 +16,9 @@ use crate::admission::{Applicant, CallOrder, OutputWish};
 use crate::completion::CompletionError;
 use crate::keyring::Caller;
 use crate::owned::Owned;
+use crate::plain_call;
 use crate::router::Target;
-use crate::settlement::{OpenCall, TokensUsed, Used};
+use crate::settlement::TokensUsed;
 use crate::traces::{CallTrace, Ended, RequestTrace};
 
 /// Texts to judge.
@@ -65,64 +66,40 @@ async fn run(
     left: CancellationToken,
 ) -> Result<Vec<Option<f64>>, CompletionError> {
     let route = engine.router.resolve(Some(&command.model))?;
-    let Some(target) = route.targets().next().cloned() else { return Err(CompletionError::Stopped) };
+    let target = route.first();
     let began = engine.clock.now();
     let documents: Vec<&str> = command.documents.iter().map(String::as_str).collect();
     let request = RerankRequest { query: &command.query, documents: &documents };
-    let call = begin(&engine, &command, &target, &request).await?;
-    let trace = engine.traces.requests.then(|| CallTrace::of_rerank(&command, &target, began));
+    let applicant = Applicant {
+        caller: &command.caller,
+        call_id: command.request_id,
+        kind: CallKind::Rerank,
+        asked_model: Some(&command.model),
+        target,
+        size: request.size(),
+        output: OutputWish::None,
+        tier: None,
+        sets_tier: false,
+        unbounded: None,
+        order: CallOrder { inherits: None, patience: Duration::ZERO },
+    };
+    let call = engine.begin_plain(&applicant).await?;
+    let trace = engine.traces.requests.then(|| CallTrace::of_rerank(&command, target, began));
     let stopped = call.terms.stoppable.stop.clone();
     let called = tokio::select! {
         biased;
         () = left.cancelled() => Err(CompletionError::ClientLeft),
         () = engine.stop.cancelled() => Err(CompletionError::ShuttingDown),
         () = stopped.cancelled() => Err(CompletionError::Stopped),
-        called = judge(&command, &request, &target, trace.as_ref()) => called,
+        called = judge(&command, &request, target, trace.as_ref()) => called,
     };
-    let used = used(&called);
+    let used = plain_call::used(called.as_ref().map(|judged| judged.tokens));
     let ended = match &called {
         Ok(_) => Ended::Unseen,
         Err(error) => Ended::without_answer(error),
     };
     engine.settle(call, used, None, trace.map(|trace| (trace, ended))).await?;
     called.map(|judged| judged.scores)
-}
-
-/// Admits the call and writes its hold.
-async fn begin(
-    engine: &Engine,
-    command: &RerankCommand,
-    target: &Target,
-    request: &RerankRequest<'_>,
-) -> Result<OpenCall, CompletionError> {
-    loop {
-        let applicant = Applicant {
-            caller: &command.caller,
-            call_id: command.request_id,
-            kind: CallKind::Rerank,
-            asked_model: Some(&command.model),
-            target,
-            size: request.size(),
-            output: OutputWish::None,
-            tier: None,
-            sets_tier: false,
-            unbounded: None,
-            order: CallOrder { inherits: None, patience: Duration::ZERO },
-        };
-        let admission = engine.admit(applicant).await.map_err(CompletionError::from)?;
-        match engine.store.begin_call(admission.hold.clone(), None).await {
-            Ok(()) => {
-                let (hold, terms) = admission.into_durable();
-                return Ok(OpenCall { hold, terms });
-            }
-            // Another server took this one for dead: the money must be had anew.
-            Err(StoreError::Fenced) => engine.budgets.begin_anew(admission.hold.replica_id).await?,
-            Err(error) => {
-                engine.give_up(admission, &error);
-                return Err(error.into());
-            }
-        }
-    }
 }
 
 async fn judge(
@@ -145,22 +122,4 @@ async fn judge(
             Err(fault(UpstreamFault::Malformed(reason)).into())
         }
     }
-}
-
-/// How much a call has used. There is no output, so what nobody counted is the input.
-fn used(called: &Result<Judged, CompletionError>) -> Used {
-    let (outcome, tokens) = match called {
-        Ok(judged) => (Outcome::Complete, judged.tokens),
-        Err(CompletionError::Provider(
-            ProviderError::Connect { .. }
-            | ProviderError::Timeout { stage: TimeoutStage::Connect, .. }
-            | ProviderError::Status { .. }
-            | ProviderError::NotOffered { .. }
-            | ProviderError::Fault { fault: UpstreamFault::Reported { .. }, .. },
-        )) => (Outcome::Failed, TokensUsed::Nothing),
-        Err(CompletionError::ClientLeft) => (Outcome::Left, TokensUsed::Bytes(0)),
-        Err(CompletionError::ShuttingDown | CompletionError::Stopped) => (Outcome::Stopped, TokensUsed::Bytes(0)),
-        Err(_) => (Outcome::Cut, TokensUsed::Bytes(0)),
-    };
-    Used { outcome, tokens, tier: None }
 }

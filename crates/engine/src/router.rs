@@ -60,8 +60,9 @@ pub struct Weighted {
 /// What a name leads to.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// Of these one is drawn; the others stand in for it. There is at least one.
-    targets: Vec<Weighted>,
+    /// Of this and those beside it one is drawn; the others stand in for it.
+    first: Weighted,
+    beside: Vec<Weighted>,
     /// They stand in when none of those answers, in this order.
     fallbacks: Vec<Target>,
     /// Whether a conversation stays with the target that was drawn for it.
@@ -76,13 +77,23 @@ impl Route {
     /// To one target, and to no other.
     #[must_use]
     pub fn to(target: Target) -> Self {
-        let targets = vec![Weighted { target, weight: 1 }];
-        Self { targets, fallbacks: Vec::new(), sticky: true, hedge_after: None, timeout: None }
+        let first = Weighted { target, weight: 1 };
+        Self { first, beside: Vec::new(), fallbacks: Vec::new(), sticky: true, hedge_after: None, timeout: None }
+    }
+
+    /// The first target, as it is configured.
+    #[must_use]
+    pub const fn first(&self) -> &Target {
+        &self.first.target
     }
 
     /// All targets, as they are configured.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
-        self.targets.iter().map(|weighted| &weighted.target).chain(&self.fallbacks)
+        self.weighted().map(|weighted| &weighted.target).chain(&self.fallbacks)
+    }
+
+    fn weighted(&self) -> impl Iterator<Item = &Weighted> {
+        std::iter::once(&self.first).chain(&self.beside)
     }
 }
 
@@ -142,7 +153,7 @@ impl Router {
     pub fn resolve(&self, name: Option<&str>) -> Result<Route, UnknownModel> {
         let name = name.unwrap_or(&self.default_model);
         if let Some(alias) = self.aliases.get(name) {
-            return self.route(alias);
+            return self.route(name, alias);
         }
         if let Some(model) = ModelName::parse(name)
             && self.providers.contains_key(model.provider())
@@ -172,11 +183,13 @@ impl Router {
         &self.default_model
     }
 
-    fn route(&self, alias: &Alias) -> Result<Route, UnknownModel> {
+    fn route(&self, name: &str, alias: &Alias) -> Result<Route, UnknownModel> {
         let weighted =
             |(model, weight): &(ModelName, u32)| Ok(Weighted { target: self.target(model)?, weight: *weight });
+        let (first, beside) = alias.targets.split_first().ok_or_else(|| self.unknown(name))?;
         Ok(Route {
-            targets: alias.targets.iter().map(weighted).collect::<Result<_, _>>()?,
+            first: weighted(first)?,
+            beside: beside.iter().map(weighted).collect::<Result<_, _>>()?,
             fallbacks: alias.fallbacks.iter().map(|model| self.target(model)).collect::<Result<_, _>>()?,
             sticky: alias.sticky,
             hedge_after: alias.hedge_after,

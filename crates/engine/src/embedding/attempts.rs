@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use privet_domain::time::Timestamp;
 use privet_providers::ProviderError;
-use privet_store::{CallKind, Settlement, StoreError};
+use privet_store::{CallKind, Settlement};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -90,38 +90,25 @@ impl Journey<'_> {
     async fn begin(&mut self, target: Target, order: CallOrder) -> Result<Flight, CompletionError> {
         let command = self.command;
         let call_id = self.course.take_call(command.request_id).ok_or(CompletionError::Stopped)?;
-        loop {
-            let applicant = Applicant {
-                caller: &command.caller,
-                call_id,
-                kind: CallKind::Embeddings,
-                asked_model: Some(&command.incoming.model),
-                target: &target,
-                size: command.incoming.size(),
-                output: OutputWish::None,
-                tier: None,
-                sets_tier: false,
-                unbounded: command.incoming.unbounded_field(),
-                order: order.clone(),
-            };
-            let admission = self.engine.admit(applicant).await?;
-            match self.engine.store.begin_call(admission.hold.clone(), None).await {
-                Ok(()) => {
-                    let (hold, terms) = admission.into_durable();
-                    self.stoppable = Some(terms.stoppable.clone());
-                    if self.trace.is_none() && self.engine.traces.requests {
-                        self.trace = Some(CallTrace::of_embeddings(command, &target, self.began));
-                    }
-                    return Ok(Flight { attempt: self.engine.attempt(target), call: OpenCall { hold, terms } });
-                }
-                // Another server took this one for dead: the money must be had anew.
-                Err(StoreError::Fenced) => self.engine.budgets.begin_anew(admission.hold.replica_id).await?,
-                Err(error) => {
-                    self.engine.give_up(admission, &error);
-                    return Err(error.into());
-                }
-            }
+        let applicant = Applicant {
+            caller: &command.caller,
+            call_id,
+            kind: CallKind::Embeddings,
+            asked_model: Some(&command.incoming.model),
+            target: &target,
+            size: command.incoming.size(),
+            output: OutputWish::None,
+            tier: None,
+            sets_tier: false,
+            unbounded: command.incoming.unbounded_field(),
+            order,
+        };
+        let call = self.engine.begin_plain(&applicant).await?;
+        self.stoppable = Some(call.terms.stoppable.clone());
+        if self.trace.is_none() && self.engine.traces.requests {
+            self.trace = Some(CallTrace::of_embeddings(command, &target, self.began));
         }
+        Ok(Flight { attempt: self.engine.attempt(target), call })
     }
 
     async fn fly(&mut self, flight: &Flight) -> Result<EmbeddingsReply, CompletionError> {

@@ -30,8 +30,8 @@ pub(crate) enum Draw {
 /// The targets in the order in which they are tried: drawn by weight, then the fallbacks; those that may be called first.
 /// Whoever may not is tried last of all, and only because there is no other.
 pub(crate) fn order(route: &Route, draw: Draw, standing: impl Fn(&Target) -> Standing) -> Vec<Target> {
-    let in_order = drawn(&route.targets, draw).into_iter().chain(&route.fallbacks);
-    let mut tried: Vec<(Standing, Target)> = Vec::with_capacity(route.targets.len() + route.fallbacks.len());
+    let in_order = drawn(route, draw).into_iter().chain(&route.fallbacks);
+    let mut tried: Vec<(Standing, Target)> = Vec::with_capacity(1 + route.beside.len() + route.fallbacks.len());
     for target in in_order {
         if tried.iter().all(|(_, known)| !known.is_same(target)) {
             tried.push((standing(target), target.clone()));
@@ -42,11 +42,11 @@ pub(crate) fn order(route: &Route, draw: Draw, standing: impl Fn(&Target) -> Sta
     tried.into_iter().map(|(_, target)| target).collect()
 }
 
-fn drawn(targets: &[Weighted], draw: Draw) -> Vec<&Target> {
-    if let [only] = targets {
-        return vec![&only.target];
+fn drawn(route: &Route, draw: Draw) -> Vec<&Target> {
+    if route.beside.is_empty() {
+        return vec![route.first()];
     }
-    let arrivals = targets.iter().map(|Weighted { target, weight }| (arrival(target, *weight, draw), target));
+    let arrivals = route.weighted().map(|Weighted { target, weight }| (arrival(target, *weight, draw), target));
     let mut arrivals: Vec<(f64, &Target)> = arrivals.collect();
     arrivals.sort_by(|(one, _), (other, _)| one.total_cmp(other));
     arrivals.into_iter().map(|(_, target)| target).collect()
@@ -86,9 +86,9 @@ mod tests {
     }
 
     fn route(targets: &[(&str, u32)], fallbacks: &[&str]) -> Route {
-        let targets = targets.iter().map(|(model, weight)| Weighted { target: target(model), weight: *weight });
+        let mut targets = targets.iter().map(|(model, weight)| Weighted { target: target(model), weight: *weight });
         let fallbacks = fallbacks.iter().map(|model| target(model)).collect();
-        Route { targets: targets.collect(), fallbacks, ..Route::to(target("unused")) }
+        Route { first: targets.next().unwrap(), beside: targets.collect(), fallbacks, ..Route::to(target("unused")) }
     }
 
     fn models(targets: &[Target]) -> Vec<&str> {

@@ -25,9 +25,7 @@ use super::body::{JsonBody, off_the_runtime};
 use super::conversations::{PathId, Queried, decode};
 use super::docs::NativeError;
 use super::error::ApiError;
-use super::memories::{
-    DeletedMemories, PAGE_DEFAULT, PAGE_MAX, forget, instant, name, off, rfc3339, speaks_for_itself, wrong,
-};
+use super::memories::{DeletedMemories, forget, instant, name, off, page_limit, rfc3339, speaks_for_itself, wrong};
 use super::router::Http;
 use super::surface::{Failure, Native};
 
@@ -213,10 +211,7 @@ pub(crate) async fn list(
     Authenticated { caller, .. }: Authenticated<Native, ForRead>,
     Queried(query): Queried<DocumentsQuery>,
 ) -> Result<Json<DocumentsView>, Failure<Native>> {
-    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(wrong("limit", &format!("must be from 1 to {PAGE_MAX}")).into());
-    }
+    let limit = page_limit(query.limit)?;
     // A key of a user of its own sees that user's documents alone.
     let user = (query.user.is_some() || speaks_for_itself(&caller)).then(|| scope_of(&caller, query.user).user);
     let after = query.cursor.as_deref().map(str::parse::<DocumentId>).transpose();

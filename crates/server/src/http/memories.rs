@@ -24,8 +24,8 @@ use super::error::ApiError;
 use super::router::Http;
 use super::surface::{Failure, Native};
 
-pub(super) const PAGE_DEFAULT: u32 = 50;
-pub(super) const PAGE_MAX: u32 = 500;
+const PAGE_DEFAULT: u32 = 50;
+const PAGE_MAX: u32 = 500;
 /// So many memories come in one request.
 const ADDED_MAX: usize = 1_000;
 const TEXT_BYTES_MAX: usize = 32 * 1024;
@@ -286,10 +286,7 @@ pub(crate) async fn list(
     Authenticated { caller, .. }: Authenticated<Native, ForRead>,
     Queried(query): Queried<MemoriesQuery>,
 ) -> Result<Json<MemoriesView>, Failure<Native>> {
-    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(wrong("limit", &format!("must be from 1 to {PAGE_MAX}")).into());
-    }
+    let limit = page_limit(query.limit)?;
     // A key of a user of its own sees that user's memories alone.
     let user = (query.user.is_some() || speaks_for_itself(&caller)).then(|| scope_of(&caller, query.user).user);
     let filter = filter(query.kind, query.conversation_id, query.since, query.until)?;
@@ -493,6 +490,13 @@ fn read_new(caller: &Caller, new: NewMemoryBody, now: Timestamp) -> Result<NewMe
 
 pub(super) fn off() -> ApiError {
     ApiError::bad_request("Nothing is remembered here: `memory.enabled` is false.")
+}
+
+/// How many stand on a page.
+pub(super) fn page_limit(asked: Option<u32>) -> Result<u32, ApiError> {
+    let limit = asked.unwrap_or(PAGE_DEFAULT);
+    let is_within = (1..=PAGE_MAX).contains(&limit);
+    is_within.then_some(limit).ok_or_else(|| wrong("limit", &format!("must be from 1 to {PAGE_MAX}")))
 }
 
 pub(super) fn wrong(field: &str, what: &str) -> ApiError {
