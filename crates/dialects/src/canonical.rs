@@ -201,7 +201,7 @@ pub enum Source {
 }
 
 /// A chat request.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ChatRequest {
     /// The provider's own name of the model.
     pub model: String,
@@ -246,7 +246,7 @@ pub struct ChatRequest {
 }
 
 /// A function that the model may call.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tool {
     /// The name.
     pub name: String,
@@ -259,7 +259,7 @@ pub struct Tool {
 }
 
 /// Which tool must be called.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum ToolChoice {
     /// The model decides.
     Auto,
@@ -272,7 +272,7 @@ pub enum ToolChoice {
 }
 
 /// The shape of the answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum ResponseFormat {
     /// Text.
     Text,
@@ -292,7 +292,7 @@ pub enum ResponseFormat {
 }
 
 /// How much the model thinks before it answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Reasoning {
     /// By a word: `none`, `minimal`, `low`, `medium`, `high`, `xhigh`.
     Effort(String),
@@ -305,7 +305,8 @@ pub enum Reasoning {
 }
 
 /// Why the model stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FinishReason {
     /// It was done, or met a stop sequence.
     Stop,

@@ -125,6 +125,18 @@ impl Incoming {
         each!(self, request => request.tools_json())
     }
 
+    /// Whether the model shall think before it answers.
+    #[must_use]
+    pub fn asks_for_thinking(&self) -> bool {
+        each!(self, request => request.asks_for_thinking())
+    }
+
+    /// The JSON Schema that the answer must keep to, if there is one.
+    #[must_use]
+    pub fn answer_schema(&self) -> Option<Value> {
+        each!(self, request => request.answer_schema())
+    }
+
     /// The most output tokens of one answer, as the request names it.
     ///
     /// # Errors
@@ -169,7 +181,7 @@ impl Incoming {
     ///
     /// # Errors
     /// With the field that is of a wrong type, or that no other dialect can express.
-    pub(crate) fn to_canonical(&self, model: &str, history: &[Message]) -> Result<ChatRequest, RequestError> {
+    pub fn to_canonical(&self, model: &str, history: &[Message]) -> Result<ChatRequest, RequestError> {
         each!(self, request => request.to_canonical(model, history))
     }
 }

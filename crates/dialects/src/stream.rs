@@ -94,20 +94,20 @@ impl Reader {
 }
 
 /// Writes the client's events.
-enum Writer {
+pub(crate) enum Writer {
     OpenAiChat(StreamEncoder),
     AnthropicMessages(anthropic::stream_encoder::StreamEncoder),
 }
 
 impl Writer {
-    fn new(inbound: Inbound, options: StreamOptions) -> Self {
+    pub(crate) fn new(inbound: Inbound, options: StreamOptions) -> Self {
         match inbound {
             Inbound::OpenAiChat => Self::OpenAiChat(StreamEncoder::new(options.created, options.include_usage)),
             Inbound::AnthropicMessages => Self::AnthropicMessages(anthropic::stream_encoder::StreamEncoder::default()),
         }
     }
 
-    fn event(&mut self, event: &ChatEvent, out: &mut Vec<u8>) {
+    pub(crate) fn event(&mut self, event: &ChatEvent, out: &mut Vec<u8>) {
         match self {
             Self::OpenAiChat(encoder) => encoder.event(event, out),
             Self::AnthropicMessages(encoder) => encoder.event(event, out),
@@ -115,7 +115,7 @@ impl Writer {
     }
 
     /// Writes what ends a stream that is complete.
-    fn close(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn close(&mut self, out: &mut Vec<u8>) {
         match self {
             Self::OpenAiChat(encoder) => encoder.close(out),
             Self::AnthropicMessages(encoder) => encoder.close(out),

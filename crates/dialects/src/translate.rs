@@ -4,6 +4,7 @@
 //! answer; a stream is in [`crate::stream`].
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::canonical::{ChatRequest, ChatResponse, FinishReason, Message, Part, Usage};
 use crate::incoming::Incoming;
@@ -37,7 +38,7 @@ pub struct EncodeOptions {
 }
 
 /// An answer in the canonical form.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The provider's id.
     pub id: String,
@@ -97,7 +98,7 @@ pub fn encode_request(
     outbound: Dialect,
     options: &EncodeOptions,
 ) -> Result<Bytes, RequestError> {
-    let EncodeOptions { max_tokens_field, default_max_tokens, output_limit, service_tier } = *options;
+    let EncodeOptions { max_tokens_field, output_limit, service_tier, .. } = *options;
     match (incoming, outbound) {
         (Incoming::OpenAiChat(chat), Dialect::OpenAiChat) => {
             refuse_foreign(history)?;
@@ -108,7 +109,17 @@ pub fn encode_request(
         }
         _ => {}
     }
-    let request = incoming.to_canonical(model, history)?;
+    encode_canonical(incoming, incoming.to_canonical(model, history)?, outbound, options)
+}
+
+/// Writes a request's meaning in the provider's dialect.
+pub(crate) fn encode_canonical(
+    incoming: &Incoming,
+    request: ChatRequest,
+    outbound: Dialect,
+    options: &EncodeOptions,
+) -> Result<Bytes, RequestError> {
+    let EncodeOptions { max_tokens_field, default_max_tokens, output_limit, service_tier } = *options;
     let request = ChatRequest { max_output_tokens: request.max_output_tokens.or(output_limit), ..request };
     let body = match outbound {
         Dialect::OpenAiChat => openai::request::encode(&request, Wording { max_tokens_field, service_tier }),
@@ -150,15 +161,23 @@ pub fn decode_response(
         Dialect::Gemini => gemini::response::decode(&body)?,
     };
     for choice in &mut response.choices {
-        // What only another dialect has was not asked for in this one, and could not be sent back.
-        let is_foreign = |part: &Part| matches!(part, Part::Other { dialect, .. } if *dialect != inbound.dialect());
-        choice.message.parts.retain(|part| !is_foreign(part));
+        choice.message.parts.retain(|part| !is_foreign(part, inbound));
     }
-    let body = match inbound {
-        Inbound::OpenAiChat => chat_response::encode(&response, created),
-        Inbound::AnthropicMessages => anthropic::answer::encode(&response),
-    };
+    let body = encode_answer(inbound, &response, created);
     Ok(WholeAnswer { body, answer: Answer::from(response) })
+}
+
+/// Whether only another dialect has a part: it was not asked for in this one, and could not be sent back.
+pub(crate) fn is_foreign(part: &Part, inbound: Inbound) -> bool {
+    matches!(part, Part::Other { dialect, .. } if *dialect != inbound.dialect())
+}
+
+/// Writes a whole answer for the client. `created` is in seconds since 1970, for an answer that does not say.
+pub(crate) fn encode_answer(inbound: Inbound, response: &ChatResponse, created: i64) -> Bytes {
+    match inbound {
+        Inbound::OpenAiChat => chat_response::encode(response, created),
+        Inbound::AnthropicMessages => anthropic::answer::encode(response),
+    }
 }
 
 impl From<ChatResponse> for Answer {

@@ -95,6 +95,15 @@ impl Profile {
         let abilities = self.abilities.as_ref()?;
         needed.difference(abilities).next().copied()
     }
+
+    /// When its provider ends it and what it names in its place, in words; `None` where nobody says that it does.
+    #[must_use]
+    pub fn ending(&self, now: Timestamp) -> Option<String> {
+        let at = self.shutdown_at?;
+        let instead = self.replacement.as_ref().map(|model| format!(", use {model}")).unwrap_or_default();
+        let verb = if at <= now { "is shut down since" } else { "will be shut down on" };
+        Some(format!("{verb} {}{instead}", at.day()))
+    }
 }
 
 #[cfg(test)]

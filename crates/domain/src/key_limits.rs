@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::budget::Allowance;
 use crate::rate::Rate;
+use crate::time::parse_duration;
 
 /// A name of a model is not longer than this.
 const PATTERN_CHARS_MAX: usize = 200;
@@ -39,6 +41,55 @@ pub struct KeyLimits {
     /// How many requests from each address, in place of the configured rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<Rate>,
+    /// For how long its answers are kept for the same question; not at all where it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheTime>,
+}
+
+/// For how long an answer is kept for the same question: whole seconds, at most a year. Written as `10m` or `7d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheTime(pub Duration);
+
+/// Nobody means to be told today what a model said so long ago.
+const CACHE_TIME_MAX: Duration = Duration::from_hours(365 * 24);
+
+impl FromStr for CacheTime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_duration(text)
+            .filter(|time| (1..=CACHE_TIME_MAX.as_secs()).contains(&time.as_secs()))
+            .map(Self)
+            .ok_or_else(|| {
+                format!(
+                    "`{text}` is no time for which answers are kept; write one such as `10m` or `7d`, at most `365d`"
+                )
+            })
+    }
+}
+
+impl fmt::Display for CacheTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match seconds {
+            days if days % 86_400 == 0 => write!(f, "{}d", seconds / 86_400),
+            hours if hours % 3_600 == 0 => write!(f, "{}h", seconds / 3_600),
+            minutes if minutes % 60 == 0 => write!(f, "{}m", seconds / 60),
+            _ => write!(f, "{seconds}s"),
+        }
+    }
+}
+
+impl Serialize for CacheTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CacheTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 /// Why limits cannot stand together.

@@ -43,6 +43,12 @@ impl Timestamp {
         jiff::Timestamp::from_microsecond(self.0).ok().map(|instant| instant.to_zoned_datetime(zone.clone()))
     }
 
+    /// Its day (UTC), as people write it: `2026-11-23`.
+    #[must_use]
+    pub fn day(self) -> String {
+        self.to_string().chars().take("2026-11-23".len()).collect()
+    }
+
     /// So much later; the last instant there is if that is too late.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {

@@ -90,6 +90,8 @@ pub(crate) enum OutputWish {
     /// So many answers, each of at most so many tokens; `None` where the client names no limit.
     /// `sets_default`: then the default is set on the request, also where no budget asks for it.
     Answers { count: u32, limit: Option<u64>, sets_default: bool },
+    /// An answer that is kept here: no provider is asked, and nothing is paid.
+    Kept,
 }
 
 /// A call that may be made. Nothing is written yet: dropped, it leaves nothing behind.
@@ -243,7 +245,11 @@ impl Engine {
         if let Some(field) = unbounded.filter(|field| self.must_refuse(field, caller, is_budgeted)) {
             return Err(Refused::Field(field).into());
         }
-        size.text_tokens = size.text_tokens.saturating_add(self.hidden_input.of(&name));
+        if matches!(output, OutputWish::Kept) {
+            size = RequestSize::default();
+        } else {
+            size.text_tokens = size.text_tokens.saturating_add(self.hidden_input.of(&name));
+        }
         let now = self.clock.now();
         let price = self.prices.find(provider, model, now).cloned();
         let quote = self.quote(price.as_deref(), &name, &size, output, tier, is_budgeted)?;
@@ -348,6 +354,10 @@ impl Engine {
     ) -> Result<Quote<'a>, Refused> {
         let known_max = price.and_then(|price| price.output_tokens_max);
         let (answers, limit, sets_limit) = match output {
+            OutputWish::Kept => {
+                let ask = Ask::default();
+                return Ok(Quote { ask, answers: 1, sets_limit: false, most: Nanos::ZERO, least: Nanos::ZERO });
+            }
             OutputWish::None => (1, 0, false),
             // More than the model can write is not written.
             OutputWish::Answers { count, limit: Some(limit), .. } => {

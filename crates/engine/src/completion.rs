@@ -8,12 +8,15 @@
 //! the answer and what it did cost are on disk before the client sees its end. A call that fails before any output leaves
 //! nothing behind but its row in the ledger.
 
+mod ability;
 mod attempt;
 mod attempts;
+mod cache;
 mod compose;
 mod lead;
 mod record;
 mod relay;
+mod shaped;
 mod usage;
 
 use std::sync::Arc;
@@ -21,8 +24,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use privet_dialects::canonical::Message;
 use privet_dialects::incoming::Incoming;
 use privet_dialects::openai::chat_request::MaxTokensField;
+use privet_dialects::shaping::{Shaping, encode_shaped};
 use privet_dialects::translate::{EncodeOptions, RequestError, WholeAnswer, encode_request};
 use privet_dialects::{BadRequest, Dialect, Unsupported};
 use privet_domain::id::{ConversationId, RequestId};
@@ -41,13 +46,18 @@ use crate::memory::scope_of;
 use crate::owned::Owned;
 use crate::prompt::PromptError;
 use crate::router::{Target, UnknownModel};
-use crate::settlement::OpenCall;
+use crate::settlement::{OpenCall, Used};
 use crate::traces::{CallTrace, Ended, RequestTrace};
 use attempt::Opened;
 use attempts::{Landed, Prepared};
+use cache::{Asked, Keep};
 use compose::{Gathered, Turn};
+use shaped::Shape;
 
+pub use ability::BeyondTheModel;
+pub use cache::{CacheSettings, CacheTold, CacheWish};
 pub use lead::{NamedPrompt, PromptWish};
+pub use shaped::StructuredTold;
 
 /// A chat to complete.
 pub struct ChatCommand {
@@ -65,6 +75,8 @@ pub struct ChatCommand {
     pub conversational: bool,
     /// The prompt that leads the thread.
     pub prompt: Option<PromptWish>,
+    /// What it says of answers that are kept for the same question; `None` leaves that to its key.
+    pub cache: Option<CacheWish>,
     /// Where the request stands in its client's trace, and where its own is told.
     pub trace: RequestTrace,
 }
@@ -103,6 +115,8 @@ pub enum ReplyBody {
     Whole(Bytes),
     /// Server-sent events. Its last piece comes when the answer is recorded.
     Stream(mpsc::Receiver<Piece>),
+    /// Server-sent events that are there already, all recorded.
+    Replayed(Bytes),
 }
 
 /// A piece of a stream.
@@ -123,6 +137,9 @@ pub enum CompletionError {
     /// The model's provider cannot do what is asked.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
+    /// The model cannot do what is asked.
+    #[error(transparent)]
+    Beyond(#[from] BeyondTheModel),
     /// No provider answers for the model.
     #[error(transparent)]
     UnknownModel(#[from] UnknownModel),
@@ -200,18 +217,31 @@ async fn run(engine: Arc<Engine>, mut command: ChatCommand, left: CancellationTo
     let route = engine.router.resolve(command.incoming.model())?;
     let led = lead::put(&engine, &mut command).await?;
     let gathered = compose::gather(&engine, &command).await?;
+    let shape = Shape::read(&engine, &command.incoming, &route)?;
+    let cached = cache::ask(&engine, &command, &gathered, &route).await;
+    let keep = cached.as_ref().and_then(Asked::keep);
+    let (cache, kept) = cached.map_or((None, None), |asked| (Some(asked.told), asked.found));
     let prepared = Prepared {
         command: &command,
         gathered: &gathered,
         prompt: led.prompt,
         recollection: led.recollection.as_ref(),
         began,
+        shape,
+        cache,
+        kept,
     };
     let landed = attempts::travel(&engine, prepared, &route, &left).await?;
     let Landed { target, opened, call, turn, trace } = landed;
-    let ending = Ending { turn, call, trace };
+    let ending = Ending { turn, call, trace, keep };
     match opened {
-        Opened::Whole(whole, headers) => finish_whole(&engine, &command, &target, ending, (whole, headers)).await,
+        Opened::Whole(whole, headers) => {
+            let used = usage::of_complete(&whole.answer, &target);
+            finish_whole(&engine, &command, ending, used, (whole, headers)).await
+        }
+        Opened::Kept(whole) => {
+            finish_whole(&engine, &command, ending, usage::of_kept(), (whole, HeaderMap::new())).await
+        }
         Opened::Stream(stream) => {
             let (sender, reply) = oneshot::channel();
             let calls = engine.calls.clone();
@@ -221,21 +251,39 @@ async fn run(engine: Arc<Engine>, mut command: ChatCommand, left: CancellationTo
     }
 }
 
-/// What must be written when a call has ended: how its turn ends, what it cost, and its trace.
+/// What must be written when a call has ended: how its turn ends, what it cost, and its trace; and where its answer is kept for the
+/// same question.
 struct Ending {
     turn: Option<Turn>,
     call: OpenCall,
     trace: Option<CallTrace>,
+    keep: Option<Keep>,
+}
+
+/// How a request goes to a target.
+#[derive(Clone, Copy)]
+enum Sending<'a> {
+    /// As it came.
+    AsItCame,
+    /// Its schema put in words.
+    Shaped(Shaping<'a>),
+    /// Not at all: its answer is kept here.
+    Kept,
 }
 
 /// Whether a call of the target may be made, and the money reserved for it.
 async fn admit(
     engine: &Engine,
     command: &ChatCommand,
-    target: &Target,
+    (target, sending): (&Target, Sending<'_>),
     gathered: &Gathered<'_>,
     (call_id, order): (RequestId, CallOrder),
 ) -> Result<Admission, CompletionError> {
+    ability::check(engine, command, target, &gathered.history)?;
+    let mut size = command.incoming.size(&gathered.history);
+    if let Sending::Shaped(shaping) = sending {
+        size.text_tokens = size.text_tokens.saturating_add(shaping.bytes());
+    }
     let incoming = &command.incoming;
     let outbound = target.provider.dialect();
     // The other dialects have no word for it: it is not sent.
@@ -247,11 +295,14 @@ async fn admit(
         kind: CallKind::Chat,
         asked_model: incoming.model(),
         target,
-        size: incoming.size(&gathered.history),
-        output: OutputWish::Answers {
-            count: incoming.choices(),
-            limit: incoming.output_limit()?,
-            sets_default: command.conversational,
+        size,
+        output: match sending {
+            Sending::Kept => OutputWish::Kept,
+            Sending::AsItCame | Sending::Shaped(_) => OutputWish::Answers {
+                count: incoming.choices(),
+                limit: incoming.output_limit()?,
+                sets_default: command.conversational,
+            },
         },
         tier: tier.as_deref(),
         sets_tier: has_tiers && tier.is_none(),
@@ -264,21 +315,22 @@ async fn admit(
 async fn finish_whole(
     engine: &Engine,
     command: &ChatCommand,
-    target: &Target,
     ending: Ending,
+    used: Used,
     (whole, headers): (Box<WholeAnswer>, HeaderMap),
 ) -> Result<Reply, CompletionError> {
     let conversation_id = ending.turn.as_ref().map(|turn| turn.conversation_id);
     tracing::debug!(request_id = %command.request_id, usage = ?whole.answer.usage, "answered");
-    let used = usage::of_complete(&whole.answer, target);
     record::finish(engine, ending, used, &whole.answer, Ended::Whole(&whole.answer.messages)).await?;
-    Ok(Reply { conversation_id, headers, body: ReplyBody::Whole(whole.body) })
+    // What is whole where a stream is asked for was written as one.
+    let body = if command.incoming.stream() { ReplyBody::Replayed } else { ReplyBody::Whole };
+    Ok(Reply { conversation_id, headers, body: body(whole.body) })
 }
 
 fn encode(
-    incoming: &Incoming,
-    target: &Target,
-    history: &[privet_dialects::canonical::Message],
+    command: &ChatCommand,
+    (target, sending): (&Target, Sending<'_>),
+    history: &[Message],
     admission: &Admission,
 ) -> Result<Bytes, CompletionError> {
     let options = EncodeOptions {
@@ -287,7 +339,12 @@ fn encode(
         output_limit: admission.output_limit,
         service_tier: admission.service_tier,
     };
-    Ok(encode_request(incoming, &target.model, history, target.provider.dialect(), &options)?)
+    let (incoming, model, outbound) = (&command.incoming, &target.model, target.provider.dialect());
+    Ok(match sending {
+        Sending::AsItCame => encode_request(incoming, model, history, outbound, &options)?,
+        Sending::Shaped(shaping) => encode_shaped(incoming, model, (history, shaping), outbound, &options)?,
+        Sending::Kept => Bytes::new(),
+    })
 }
 
 fn max_tokens_field(target: &Target) -> Option<MaxTokensField> {

@@ -153,6 +153,7 @@ const fn reason_to_skip(error: &CompletionError) -> Option<&'static str> {
         CompletionError::Refused(Refused::Unbounded(_)) => Some("cost-unbounded"),
         CompletionError::Refused(Refused::Tier { .. }) => Some("tier-unpriced"),
         CompletionError::Unsupported(_) => Some("unsupported"),
+        CompletionError::Beyond(_) => Some("beyond-the-model"),
         _ => None,
     }
 }
@@ -176,6 +177,11 @@ impl Engine {
         let mut targets = order(route, Draw::Chance(crate::chance::number()), |target| self.standing(target, now));
         targets.retain(|target| target.model == route.first().model);
         self.course_over(route, targets, now)
+    }
+
+    /// The course of an answer that is kept here, to who gave it.
+    pub(crate) fn course_to(&self, route: &Route, target: Target) -> Course {
+        self.course_over(route, vec![target], Instant::now())
     }
 
     fn course_over(&self, route: &Route, targets: Vec<Target>, now: Instant) -> Course {

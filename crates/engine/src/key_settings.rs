@@ -40,6 +40,8 @@ pub enum KeyField {
     Concurrency,
     /// How many requests may come from one address.
     AddressRate,
+    /// For how long its answers are kept for the same question.
+    Cache,
 }
 
 impl KeyField {
@@ -57,6 +59,7 @@ impl KeyField {
             Self::TokenRates => "token_rates",
             Self::Concurrency => "concurrency",
             Self::AddressRate => "address_rate",
+            Self::Cache => "cache",
         }
     }
 }
@@ -88,6 +91,8 @@ pub struct KeySettings {
     pub concurrency: Option<Option<u32>>,
     /// The rate of requests of one address; `Some(None)` for the configured one.
     pub address_rate: Option<Option<String>>,
+    /// For how long its answers are kept for the same question, such as `10m`; `Some(None)` for not at all.
+    pub cache: Option<Option<String>>,
 }
 
 impl KeySettings {
@@ -116,6 +121,9 @@ impl KeySettings {
         }
         if let Some(rate) = &self.address_rate {
             limits.address = rate.as_deref().map(|rate| read(KeyField::AddressRate, rate)).transpose()?;
+        }
+        if let Some(time) = &self.cache {
+            limits.cache = time.as_deref().map(|time| read(KeyField::Cache, time)).transpose()?;
         }
         limits.check().map_err(|error| wrong(field_of(&error), error))
     }
@@ -211,18 +219,19 @@ mod tests {
             rates: list(&["60/1m"]),
             concurrency: Some(Some(3)),
             address_rate: Some(Some("1/10s".to_owned())),
+            cache: Some(Some("90m".to_owned())),
             ..KeySettings::default()
         };
         let mut limits = KeyLimits::default();
         assert_eq!(apply(&first, &mut limits).unwrap().to_string(), "read");
-        let json = r#"{"models":["fast","openai/*"],"requests":["60/1m"],"concurrency":3,"budgets":["1.00/day","5.00/month Europe/Warsaw"],"address":"1/10s"}"#;
+        let json = r#"{"models":["fast","openai/*"],"requests":["60/1m"],"concurrency":3,"budgets":["1.00/day","5.00/month Europe/Warsaw"],"address":"1/10s","cache":"90m"}"#;
         assert_eq!(serde_json::to_string(&limits).unwrap(), json);
         assert_eq!(serde_json::from_str::<KeyLimits>(json).unwrap(), limits);
         assert!(serde_json::from_str::<KeyLimits>(r#"{"modls":[]}"#).is_err(), "an unknown limit is not ignored");
 
         let second = KeySettings { budgets: list(&[]), concurrency: Some(None), ..KeySettings::default() };
         assert_eq!(apply(&second, &mut limits).unwrap(), Scopes::default());
-        let json = r#"{"models":["fast","openai/*"],"requests":["60/1m"],"address":"1/10s"}"#;
+        let json = r#"{"models":["fast","openai/*"],"requests":["60/1m"],"address":"1/10s","cache":"90m"}"#;
         assert_eq!(serde_json::to_string(&limits).unwrap(), json);
     }
 
@@ -241,6 +250,7 @@ mod tests {
             (KeySettings { concurrency: Some(Some(0)), ..none.clone() }, KeyField::Concurrency, "at least 1"),
             (
                 KeySettings { address_rate: Some(Some("x".repeat(1_000_000))), ..none.clone() },
+                KeySettings { cache: Some(Some("366d".to_owned())), ..none.clone() },
                 KeyField::AddressRate,
                 "200",
             ),

@@ -44,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::budget::Budgets;
+use crate::completion::CacheSettings;
 use crate::course::RetrySettings;
 use crate::gates::Gates;
 use crate::health::Health;
@@ -99,6 +100,8 @@ pub struct EngineParts {
     pub record: RecordMode,
     /// What is remembered, if anything is.
     pub memory: Option<Memory>,
+    /// How answers are kept for the same question, where that is asked for.
+    pub cache: CacheSettings,
 }
 
 /// What everything is done with: the store, the keys, the money, the way to the providers, the clock and the calls under way.
@@ -135,6 +138,8 @@ pub struct Engine {
     pub record: RecordMode,
     /// What is remembered, if anything is.
     pub memory: Option<Memory>,
+    /// How answers are kept for the same question, where that is asked for.
+    pub cache: CacheSettings,
     gates: Gates,
     hidden_input: HiddenInput,
     unsettled: Unsettled,
@@ -148,7 +153,7 @@ impl Engine {
     #[must_use]
     pub fn new(parts: EngineParts) -> Arc<Self> {
         let EngineParts { store, traces, keyring, router, health, retries, budgets, .. } = parts;
-        let EngineParts { switchboard, prices, limits, clock, record, memory, .. } = parts;
+        let EngineParts { switchboard, prices, limits, clock, record, memory, cache, .. } = parts;
         Arc::new(Self {
             prompts: Prompts::new(store.clone()),
             store,
@@ -166,6 +171,7 @@ impl Engine {
             clock,
             record,
             memory,
+            cache,
             gates: Gates::default(),
             hidden_input: HiddenInput::default(),
             unsettled: Unsettled::default(),

@@ -172,6 +172,7 @@ mod tests {
             model_timeouts: Vec::new(),
             on_disconnect: OnDisconnect::Cancel,
             max_tokens_field: None,
+            structured_output: None,
         };
         let provider = HttpProvider::new(settings, &mut HttpClients::default()).unwrap();
         let provider = Provider::Http(Box::new(provider));

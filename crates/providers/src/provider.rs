@@ -15,7 +15,7 @@ use crate::http_provider::HttpProvider;
 use crate::keys::KeyChoice;
 use crate::local::LocalProvider;
 use crate::offline;
-use crate::settings::{OnDisconnect, Timeouts};
+use crate::settings::{OnDisconnect, StructuredOutput, Timeouts};
 
 /// When a call must have ended, whatever its provider's own limits are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +128,15 @@ impl Provider {
         match self {
             Self::Http(http) => http.settings().on_disconnect,
             Self::Offline | Self::Local(_) => OnDisconnect::Cancel,
+        }
+    }
+
+    /// Who keeps its answers to a JSON Schema; `None` where it depends on the model.
+    #[must_use]
+    pub fn structured_output(&self) -> Option<StructuredOutput> {
+        match self {
+            Self::Http(http) => http.settings().structured_output,
+            Self::Offline | Self::Local(_) => None,
         }
     }
 

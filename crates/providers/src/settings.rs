@@ -118,6 +118,17 @@ pub struct ProviderSettings {
     pub on_disconnect: OnDisconnect,
     /// The name that the output limit goes by; `None` decides by model.
     pub max_tokens_field: Option<MaxTokensField>,
+    /// Whether its models keep to a JSON Schema by themselves; `None` decides by model, as the price book says.
+    pub structured_output: Option<StructuredOutput>,
+}
+
+/// Who keeps an answer to its JSON Schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StructuredOutput {
+    /// The provider.
+    Native,
+    /// Privet: it puts the schema in words, and checks the answer.
+    Emulated,
 }
 
 impl ProviderSettings {
@@ -179,6 +190,7 @@ mod tests {
             ],
             on_disconnect: OnDisconnect::Cancel,
             max_tokens_field: None,
+            structured_output: None,
         };
         let of = |model: &str| {
             let timeouts = settings.timeouts_for(model);

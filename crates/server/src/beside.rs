@@ -1,5 +1,5 @@
 //! What runs beside the requests: following keys, switches and prompts, tending the shares of the budgets, late settlements, the log of
-//! refusals, old answers of Idempotency-Keys, old traces, their export, the memory's outbox, its descriptions and what has expired of it, budget alerts,
+//! refusals, old answers of Idempotency-Keys and of the cache, old traces, their export, the memory's outbox, its descriptions and what has expired of it, budget alerts,
 //! the upkeep of metrics.
 
 use std::sync::Arc;
@@ -50,6 +50,8 @@ impl Beside {
         tasks.spawn(async move { own.refusals.follow(&own.store).await });
         let own = engine.clone();
         tasks.spawn(async move { idempotency::purge(&own).await });
+        let own = engine.clone();
+        tasks.spawn(async move { own.expire_cached_answers().await });
         let own = engine.clone();
         tasks.spawn(async move { retention.follow(&own.traces.store, &*own.clock).await });
         let own = engine.clone();

@@ -23,8 +23,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use privet_domain::budget::Budget;
+use privet_domain::key_limits::CacheTime;
 use privet_domain::pricing::PriceBook;
+use privet_domain::time::{Clock as _, SystemClock};
 use privet_engine::RecordMode;
+use privet_engine::completion::CacheSettings;
 use privet_engine::limits::LimitSettings;
 use privet_engine::memory::MemorySettings;
 use privet_engine::router::Alias;
@@ -66,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) database: Location,
     pub(crate) durability: Durability,
     pub(crate) record: RecordMode,
+    /// How answers are kept for the same question, where that is asked for.
+    pub(crate) cache: CacheSettings,
     pub(crate) providers: Vec<ProviderSettings>,
     pub(crate) aliases: BTreeMap<String, Alias>,
     pub(crate) default_model: DefaultModel,
@@ -131,6 +136,10 @@ impl Config {
             "" => Location::Folder(data.clone()),
             _ => Location::postgres(database_url.parse(setting::postgres_url)?),
         };
+        let cache = CacheSettings {
+            ttl: value("cache.ttl").parse(|text| text.parse::<CacheTime>())?.0,
+            bytes_max: value("cache.disk_max").parse(traces::bytes)?,
+        };
         let durability = value("durability").parse(setting::durability)?;
         let record = value("history.record").parse(setting::record)?;
         let log = LogSettings {
@@ -149,10 +158,13 @@ impl Config {
         routing::give_timeouts(&layers, &mut providers, &mut shown)?;
         let routing = routing::routing(&layers, &mut shown)?;
         let aliases = models::aliases(&layers, &providers, &mut shown)?;
-        let warnings = own_prices.iter().filter_map(|row| prices::without_provider(row, &providers)).collect();
+        let mut warnings: Vec<String> =
+            own_prices.iter().filter_map(|row| prices::without_provider(row, &providers)).collect();
         let memory = memory::memory(&layers, &mut shown)?;
         let qdrant = memory::qdrant(&layers, &database, &mut shown)?;
         let default_model = models::default_model(&default_model, &providers, &aliases)?;
+        let prices = prices::book(own_prices)?;
+        warnings.extend(models::ending(&aliases, &default_model.model, &prices, SystemClock.now()));
         Ok(Self {
             data,
             listen,
@@ -167,6 +179,7 @@ impl Config {
             database,
             durability,
             record,
+            cache,
             providers,
             aliases,
             default_model,
@@ -175,7 +188,7 @@ impl Config {
             personal_api_key_in_dot_env,
             langfuse,
             log,
-            prices: prices::book(own_prices)?,
+            prices,
             warnings,
             shown,
         })

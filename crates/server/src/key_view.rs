@@ -42,6 +42,8 @@ pub(crate) struct KeyView {
     concurrency: Option<u32>,
     /// How many requests may come from one address, in place of the configured rate.
     address_rate: Option<String>,
+    /// For how long its answers are kept for the same question.
+    cache: Option<String>,
     /// When it was made, RFC 3339.
     created_at: String,
     /// When it ends, RFC 3339.
@@ -80,6 +82,7 @@ impl KeyView {
             token_rates: texts(&limits.tokens),
             concurrency: limits.concurrency,
             address_rate: limits.address.map(|rate| rate.to_string()),
+            cache: limits.cache.map(|time| time.to_string()),
             created_at: key.created_at.to_string(),
             expires_at: key.expires_at.map(|at| at.to_string()),
             revoked_at: key.revoked_at.map(|at| at.to_string()),
@@ -106,6 +109,9 @@ impl KeyView {
         }
         if let Some(rate) = &self.address_rate {
             line.push_str(&format!("  address rate {rate}"));
+        }
+        if let Some(time) = &self.cache {
+            line.push_str(&format!("  cache {time}"));
         }
         match &self.last_used_at {
             Some(at) => line.push_str(&format!("  last used {at}")),

@@ -192,6 +192,7 @@ pub(crate) async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &
         clock,
         record: config.record,
         memory,
+        cache: config.cache,
     }))
 }
 

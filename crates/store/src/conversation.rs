@@ -5,6 +5,7 @@ use privet_domain::time::Timestamp;
 use serde::Serialize;
 use sqlx::types::Uuid;
 
+use crate::cached_answer;
 use crate::db::{Store, reading, writing};
 use crate::error::StoreError;
 use crate::memory::change::{Former, MemoryChange as _};
@@ -219,12 +220,12 @@ impl Store {
             let rows: Vec<StandingRow> =
                 sqlx::query_as(OF_CONVERSATION).bind(project.as_uuid()).bind(id.as_uuid()).fetch_all(&mut *conn).await?;
             conn.drop_standings(rows, now).await?;
-            sqlx::query("DELETE FROM conversations WHERE project_id = $1 AND id = $2")
-                .bind(project.as_uuid())
-                .bind(id.as_uuid())
-                .execute(&mut *conn)
-                .await?
-                .rows_affected()
+            let mut deleted = 0;
+            for statement in [cached_answer::OF_CONVERSATION, "DELETE FROM conversations WHERE project_id = $1 AND id = $2"] {
+                let done = sqlx::query(statement).bind(project.as_uuid()).bind(id.as_uuid()).execute(&mut *conn).await?;
+                deleted = done.rows_affected();
+            }
+            deleted
         });
         if deleted == 1 { Ok(()) } else { Err(StoreError::NotFound) }
     }
@@ -260,6 +261,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         writing!(self, conn => {
+            sqlx::query(cached_answer::OF_MESSAGE).bind(project.as_uuid()).bind(id.as_uuid()).execute(&mut *conn).await?;
             let edited = sqlx::query(
                 "UPDATE messages SET content = $3, payload = $4, updated_at = $5 WHERE id = $2 AND project_id = $1",
             )
@@ -297,6 +299,7 @@ impl Store {
     pub async fn delete_message(&self, project: ProjectId, id: MessageId, now: Timestamp) -> Result<(), StoreError> {
         writing!(self, conn => {
             let standings = conn.standings(&[id.as_uuid()]).await?;
+            sqlx::query(cached_answer::OF_MESSAGE).bind(project.as_uuid()).bind(id.as_uuid()).execute(&mut *conn).await?;
             let deleted = sqlx::query("DELETE FROM messages WHERE id = $2 AND project_id = $1")
                 .bind(project.as_uuid())
                 .bind(id.as_uuid())

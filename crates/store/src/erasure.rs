@@ -25,6 +25,8 @@ pub struct ErasedRows {
     pub memories: u64,
     /// Answers kept for requests with an Idempotency-Key.
     pub idempotency: u64,
+    /// Answers kept for the same question.
+    pub cached_answers: u64,
     /// Requests that a limit refused.
     pub refusals: u64,
     /// Keys, which are revoked and nameless now.
@@ -99,6 +101,10 @@ impl Store {
                 ),
                 ("DELETE FROM conversations WHERE project_id = $1 AND user_id = $2", &mut erased.conversations),
                 (idempotency.as_str(), &mut erased.idempotency),
+                (
+                    "DELETE FROM cached_answers WHERE project_id = $1 AND user_id = $2",
+                    &mut erased.cached_answers,
+                ),
                 (refusals.as_str(), &mut erased.refusals),
             ] {
                 *count = sqlx::query(sqlx::AssertSqlSafe(statement))

@@ -4,6 +4,7 @@
 
 mod alert;
 mod api_key;
+mod cached_answer;
 mod conversation;
 mod db;
 mod erasure;
@@ -27,6 +28,7 @@ mod writer;
 
 pub use alert::{DueAlert, NewAlert};
 pub use api_key::{ApiKey, KeySecret, KeyUpdate, NewKeyRow, Successor};
+pub use cached_answer::{CachedAnswer, NewCachedAnswer};
 pub use conversation::{Conversation, ConversationPage, MessageStatus, StoredMessage};
 pub use db::{Durability, Location, Store};
 pub use erasure::{ErasedRows, Receipt};

@@ -142,6 +142,22 @@ impl IncomingMessages {
         std::str::from_utf8(self.object.get("tools")?).ok().filter(|tools| *tools != "null")
     }
 
+    /// Whether the model shall think before it answers.
+    #[must_use]
+    pub fn asks_for_thinking(&self) -> bool {
+        let thinking: Value = self.object.decode("thinking").ok().flatten().unwrap_or_default();
+        thinking.get("type").and_then(Value::as_str).is_some_and(|kind| kind != "disabled")
+    }
+
+    /// The JSON Schema that the answer must keep to, if there is one: in `output_config`, or in the older `output_format`.
+    #[must_use]
+    pub fn answer_schema(&self) -> Option<Value> {
+        let value = |name: &str| self.object.decode::<Value>(name).ok().flatten();
+        let format = value("output_config").and_then(|mut config| config.get_mut("format").map(Value::take));
+        let mut format = format.or_else(|| value("output_format"))?;
+        format.get_mut("schema").map(Value::take)
+    }
+
     /// The thread with what leads it and earlier messages in front, as Anthropic has them: instructions apart. The request's own keep
     /// their bytes.
     fn put_before(&self, history: &[Message], edits: &mut Edits) -> Result<(), Unsupported> {

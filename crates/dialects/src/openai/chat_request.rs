@@ -266,6 +266,21 @@ impl IncomingChat {
         std::str::from_utf8(self.object.get("tools")?).ok().filter(|tools| *tools != "null")
     }
 
+    /// Whether the model shall think before it answers.
+    #[must_use]
+    pub fn asks_for_thinking(&self) -> bool {
+        let effort: Option<String> = self.object.decode("reasoning_effort").ok().flatten();
+        effort.is_some_and(|effort| effort != "none")
+    }
+
+    /// The JSON Schema that the answer must keep to, if there is one.
+    #[must_use]
+    pub fn answer_schema(&self) -> Option<Value> {
+        let mut format: Value = self.object.decode("response_format").ok()??;
+        let is_schema = format.get("type").and_then(Value::as_str) == Some("json_schema");
+        format.pointer_mut("/json_schema/schema").filter(|_| is_schema).map(Value::take)
+    }
+
     fn leading_instructions(&self) -> usize {
         self.messages.iter().take_while(|message| matches!(message.role, Role::System | Role::Developer)).count()
     }

@@ -7,7 +7,6 @@ use privet_dialects::translate::{Answer, WholeAnswer, decode_response};
 use privet_dialects::{Inbound, UpstreamFault};
 use privet_providers::{ChatCall, ProviderError, UpstreamAnswer, UpstreamBody};
 
-use super::ChatCommand;
 use super::relay::{OpenStream, Relay};
 use super::usage;
 use crate::Engine;
@@ -18,6 +17,8 @@ use crate::settlement::Used;
 pub(super) enum Opened {
     /// All of it.
     Whole(Box<WholeAnswer>, HeaderMap),
+    /// All of it, from here: no provider was asked.
+    Kept(Box<WholeAnswer>),
     /// A stream with output.
     Stream(Box<OpenStream>),
 }
@@ -32,8 +33,8 @@ pub(super) struct AttemptFailure {
 
 impl AttemptFailure {
     /// How much of the provider's work was used.
-    pub(super) fn used(&self, command: &ChatCommand, target: &Target) -> Used {
-        usage::of_failed(&self.error, self.begun.as_deref(), command, target)
+    pub(super) fn used(&self, streams: bool, target: &Target) -> Used {
+        usage::of_failed(&self.error, self.begun.as_deref(), streams, target)
     }
 }
 

@@ -4,24 +4,32 @@
 //! surely cost nothing leaves its hold to the next call of the same target. The turn of the conversation begins with the first
 //! hold and ends with the last settlement (docs/adr/0013).
 
+mod begin;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use privet_domain::id::{ConversationId, RequestId};
+use privet_dialects::UpstreamFault;
+use privet_dialects::shaping::Again;
+use privet_dialects::stream::StreamOptions;
+use privet_dialects::translate::{Answer, WholeAnswer};
+use privet_domain::id::RequestId;
 use privet_domain::time::Timestamp;
 use privet_domain::trace::PromptLink;
 use privet_providers::{ChatCall, OnDisconnect};
-use privet_store::{Settlement, StoreError};
+use privet_store::Settlement;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{AttemptFailure, Opened, open};
-use super::compose::{self, Gathered, Turn};
+use super::cache::CacheTold;
+use super::compose::{Gathered, Turn};
 use super::relay::Relay;
-use super::{ChatCommand, CompletionError, admit, encode, record, usage};
+use super::shaped::{Shape, StructuredTold, Unfit};
+use super::{ChatCommand, CompletionError, record, usage};
 use crate::Engine;
 use crate::admission::{CallOrder, Inherited};
 use crate::course::{Attempt, Course, Next};
@@ -31,7 +39,7 @@ use crate::router::order::Draw;
 use crate::router::{Route, Target};
 use crate::settlement::{OpenCall, TokensUsed, Used};
 use crate::switchboard::Stoppable;
-use crate::traces::{CallTrace, ChatFacts, Ended, FailedAttempt, WayTold};
+use crate::traces::{CallTrace, Ended, FailedAttempt, WayTold};
 
 /// What a chat is made of before it is sent.
 pub(super) struct Prepared<'a> {
@@ -43,6 +51,12 @@ pub(super) struct Prepared<'a> {
     pub(super) recollection: Option<&'a Recollection>,
     /// When the request came.
     pub(super) began: Timestamp,
+    /// The schema that its answer must keep to, where a target does not by itself.
+    pub(super) shape: Option<Shape>,
+    /// What the cache did for it.
+    pub(super) cache: Option<CacheTold>,
+    /// The answer that is kept for it, and who gave it.
+    pub(super) kept: Option<(Answer, Target)>,
 }
 
 /// A chat that is answered, and what must be written of it in the end.
@@ -68,6 +82,10 @@ struct Journey<'a> {
     flights: Vec<Flying>,
     /// So that a switch stops the chat between two calls too.
     stoppable: Option<Arc<Stoppable>>,
+    /// What did not fit the schema, once it is asked for again.
+    again: Option<Again>,
+    /// How the answer came to fit it.
+    structured: Option<StructuredTold>,
 }
 
 /// A call whose hold is durable.
@@ -76,6 +94,10 @@ struct Flight {
     call: OpenCall,
     body: Bytes,
     created: i64,
+    /// Whether a stream is asked of the provider.
+    streams: bool,
+    /// Whether its answer must be fitted to a schema here.
+    is_shaped: bool,
 }
 
 /// A call that is made.
@@ -102,133 +124,101 @@ pub(super) async fn travel(
 ) -> Result<Landed, CompletionError> {
     let conversation = prepared.gathered.conversation_id().filter(|_| route.sticky);
     let draw = conversation.map_or_else(|| Draw::Chance(crate::chance::number()), Draw::Conversation);
-    let course = engine.course(route, draw);
-    let hedge_after = route.hedge_after;
-    let (turn, trace, stoppable, flights) = (None, None, None, Vec::new());
-    let journey = Journey { engine, prepared, left, course, hedge_after, turn, trace, flights, stoppable };
+    let course = match &prepared.kept {
+        Some((_, target)) => engine.course_to(route, target.clone()),
+        None => engine.course(route, draw),
+    };
+    let journey = Journey {
+        engine,
+        prepared,
+        left,
+        course,
+        hedge_after: route.hedge_after,
+        turn: None,
+        trace: None,
+        flights: Vec::new(),
+        stoppable: None,
+        again: None,
+        structured: None,
+    };
     Box::pin(journey.run()).await
 }
 
 impl Journey<'_> {
     async fn run(mut self) -> Result<Landed, CompletionError> {
         let mut flight = self.begin_first().await?;
+        if let Some((answer, _)) = self.prepared.kept.take() {
+            let kept = Opened::Kept(Box::new(self.replayed(answer, flight.created)));
+            return Ok(self.land(flight, kept));
+        }
         loop {
             match Box::pin(self.fly(flight)).await {
-                Flown::Landed(flight, opened) => {
-                    if let Some(trace) = &mut self.trace {
-                        trace.turn_to(&flight.attempt.target, self.prepared.command.incoming.model());
-                    }
-                    self.tell_way(Some(&flight.attempt.target));
-                    let Flight { attempt, call, .. } = *flight;
-                    let (turn, trace) = (self.turn.flatten(), self.trace);
-                    return Ok(Landed { target: attempt.target, opened, call, turn, trace });
-                }
+                Flown::Landed(landed, opened) => match self.fitted(&landed, opened) {
+                    Ok(opened) => return Ok(self.land(*landed, opened)),
+                    Err(unfit) => flight = self.ask_again(*landed, *unfit).await?,
+                },
                 Flown::Failed(failed, failure) => flight = self.go_on(*failed, failure).await?,
                 Flown::Interrupted(error) => return Err(self.break_off(error).await),
             }
         }
     }
 
-    /// Admits the first target that may be called.
-    async fn begin_first(&mut self) -> Result<Flight, CompletionError> {
-        let mut refusal = None;
-        while let Some(target) = self.course.take_target() {
-            let order = CallOrder { inherits: None, patience: self.course.remaining(Instant::now()) };
-            match self.begin(target.clone(), order).await {
-                Ok(flight) => return Ok(flight),
-                // What is told is why the first was not called: it is the one that was asked for.
-                Err(error) if self.course.passes_over(&target, &error) => {
-                    refusal.get_or_insert((error, target));
-                }
-                Err(error) => {
-                    refusal = Some((error, target));
-                    break;
-                }
+    fn land(mut self, flight: Flight, opened: Opened) -> Landed {
+        if let Some(trace) = &mut self.trace {
+            trace.turn_to(&flight.attempt.target, self.prepared.command.incoming.model());
+        }
+        self.tell_way(Some(&flight.attempt.target));
+        let Flight { attempt, call, .. } = flight;
+        Landed { target: attempt.target, opened, call, turn: self.turn.flatten(), trace: self.trace }
+    }
+
+    /// An answer that is there, written as the client asked for it.
+    fn replayed(&self, answer: Answer, created: i64) -> WholeAnswer {
+        let incoming = &self.prepared.command.incoming;
+        let inbound = incoming.dialect();
+        let options = StreamOptions { include_usage: incoming.include_usage(), choices: incoming.choices(), created };
+        let body = if incoming.stream() {
+            answer.replay_streamed(inbound, options)
+        } else {
+            answer.replay_whole(inbound, created)
+        };
+        WholeAnswer { body, answer }
+    }
+
+    /// The answer as its schema wants it, where that is not the provider's to see to.
+    fn fitted(&mut self, flight: &Flight, opened: Opened) -> Result<Opened, Box<Unfit>> {
+        match (&self.prepared.shape, opened) {
+            (Some(shape), Opened::Whole(whole, headers)) if flight.is_shaped => {
+                let answer = shape.fit(whole.answer)?;
+                self.structured = Some(match self.again {
+                    Some(_) => StructuredTold::Repaired,
+                    None => StructuredTold::Emulated,
+                });
+                Ok(Opened::Whole(Box::new(self.replayed(answer, flight.created)), headers))
             }
-        }
-        Err(self.refuse(refusal).await)
-    }
-
-    /// No target could be called at all.
-    async fn refuse(&mut self, refusal: Option<(CompletionError, Target)>) -> CompletionError {
-        let Some((error, target)) = refusal else { return CompletionError::Stopped };
-        let command = self.prepared.command;
-        if let CompletionError::Refused(refused) = &error {
-            let asked = command.incoming.model();
-            self.engine.note_refusal(&command.caller, command.request_id, asked, refused);
-        }
-        let facts = self.facts(&target, command.conversation_id, None);
-        self.engine.trace_refusal(&error, || CallTrace::of_chat(&facts)).await;
-        self.tell_way(None);
-        error
-    }
-
-    /// Admits a call and makes its hold durable; with the first, what the client said.
-    async fn begin(&mut self, target: Target, order: CallOrder) -> Result<Flight, CompletionError> {
-        let (command, gathered) = (self.prepared.command, self.prepared.gathered);
-        // Only so many calls of a request have ids: more would be a course that does not end.
-        let call_id = self.course.take_call(command.request_id).ok_or(CompletionError::Stopped)?;
-        loop {
-            let admission = admit(self.engine, command, &target, gathered, (call_id, order.clone())).await?;
-            let body = encode(&command.incoming, &target, &gathered.history, &admission)?;
-            let begun = match &self.turn {
-                None => compose::begin(self.engine, command, gathered, &admission).await.map(Some),
-                Some(_) => {
-                    let begun = self.engine.store.begin_call(admission.hold.clone(), None).await;
-                    begun.map(|()| None).map_err(CompletionError::from)
-                }
-            };
-            match begun {
-                Ok(turn) => {
-                    let output_limit = admission.output_limit;
-                    let (hold, terms) = admission.into_durable();
-                    if let Some(turn) = turn {
-                        self.turn = Some(turn);
-                        self.begin_trace(&target, output_limit);
-                    }
-                    self.stoppable = Some(terms.stoppable.clone());
-                    let created = self.engine.clock.now().as_seconds();
-                    let call = OpenCall { hold, terms };
-                    return Ok(Flight { attempt: self.engine.attempt(target), call, body, created });
-                }
-                // Another server took this one for dead: the money must be had anew.
-                Err(CompletionError::Store(StoreError::Fenced)) => {
-                    self.engine.budgets.begin_anew(admission.hold.replica_id).await?;
-                }
-                Err(CompletionError::Store(error)) => {
-                    self.engine.give_up(admission, &error);
-                    return Err(error.into());
-                }
-                Err(error) => return Err(error),
-            }
+            (_, opened) => Ok(opened),
         }
     }
 
-    fn begin_trace(&mut self, target: &Target, output_limit: Option<u64>) {
-        if !self.engine.traces.requests {
-            return;
+    /// An answer does not fit its schema: the model is told, once.
+    async fn ask_again(&mut self, unfitting: Flight, unfit: Unfit) -> Result<Flight, CompletionError> {
+        const THEN: &str = "repair";
+        let Unfit { answer, again } = unfit;
+        let target = unfitting.attempt.target.clone();
+        let reason = format!("its answer does not keep to the schema: {}", again.complaint);
+        let error = target.provider.fault(UpstreamFault::Malformed(reason));
+        let used = usage::of_complete(&answer, &target);
+        let failure = AttemptFailure { error, begun: Some(Box::new(answer)) };
+        if self.again.take().is_some() {
+            return self.go_on(unfitting, failure).await;
         }
-        let turn = self.turn.as_ref().and_then(Option::as_ref).map(|turn| turn.conversation_id);
-        let facts = self.facts(target, turn.or(self.prepared.command.conversation_id), output_limit);
-        self.trace = Some(CallTrace::of_chat(&facts));
-    }
-
-    fn facts<'b>(
-        &'b self,
-        target: &'b Target,
-        conversation_id: Option<ConversationId>,
-        output_limit: Option<u64>,
-    ) -> ChatFacts<'b> {
-        let Prepared { command, gathered, prompt, recollection, began } = &self.prepared;
-        ChatFacts {
-            command,
-            history: &gathered.history,
-            target,
-            conversation_id,
-            prompt: prompt.clone(),
-            recollection: *recollection,
-            output_limit,
-            began: *began,
+        self.again = Some(again);
+        self.course.note_failure(&unfitting.attempt, &failure.error, THEN);
+        let (settlement, inherited) = self.engine.settle_attempt(unfitting.call, used).await;
+        self.trace_failure(&unfitting.attempt, &failure, THEN, Some(&settlement));
+        match self.begin(target, self.order_after(inherited)).await {
+            Ok(flight) => Ok(flight),
+            Err(error) => Err(self.give_up(None, first_of(failure.error.into(), error)).await),
         }
     }
 
@@ -280,12 +270,12 @@ impl Journey<'_> {
         flight: Flight,
     ) -> impl Future<Output = (RequestId, Result<Opened, AttemptFailure>)> + Send + 'static + use<> {
         let Prepared { command, began, .. } = &self.prepared;
-        let Flight { attempt: Attempt { target, key, .. }, call, body, created } = &flight;
+        let Flight { attempt: Attempt { target, key, .. }, call, body, created, streams, .. } = &flight;
         if let Some(trace) = &mut self.trace {
             trace.turn_to(target, command.incoming.model());
         }
         let (engine, target, body, key) = (self.engine.clone(), target.clone(), body.clone(), *key);
-        let (id, created, stream, deadline) = (call.hold.id, *created, command.incoming.stream(), self.course.deadline);
+        let (id, created, stream, deadline) = (call.hold.id, *created, *streams, self.course.deadline);
         let trace_parent = CallTrace::parent_of_call(self.trace.as_ref(), &command.trace);
         let (inbound, passed) = (command.incoming.dialect(), command.passed_to(&target).cloned());
         let relay = Relay::new(command, &target, created, *began);
@@ -303,28 +293,6 @@ impl Journey<'_> {
                 deadline: Some(deadline),
             };
             (id, Box::pin(open(&engine, (inbound, &target), call, relay)).await)
-        }
-    }
-
-    /// Another call beside the one that takes its time: of the next target, or of the same. It waits for no money.
-    async fn begin_hedge(&mut self) -> Option<Flight> {
-        if self.left.is_cancelled() {
-            return None;
-        }
-        let beside = self.course.take_target_beside();
-        let is_new = beside.is_some();
-        let same = self.flights.first().map(|flying| flying.flight.attempt.target.clone());
-        let target = beside.or(same)?;
-        let order = CallOrder { inherits: None, patience: Duration::ZERO };
-        match self.begin(target.clone(), order).await {
-            Ok(flight) => Some(flight),
-            Err(error) => {
-                tracing::debug!(%error, "no second call is made beside the one that takes its time");
-                if is_new && !self.course.passes_over(&target, &error) {
-                    self.course.give_back(target);
-                }
-                None
-            }
         }
     }
 
@@ -362,7 +330,7 @@ impl Journey<'_> {
         } else {
             self.course.after(&failed.attempt, &failure.error, now)
         };
-        let used = failure.used(self.prepared.command, &failed.attempt.target);
+        let used = failure.used(failed.streams, &failed.attempt.target);
         match next {
             Next::End => {
                 self.trace_failure(&failed.attempt, &failure, next.as_str(), None);
@@ -395,8 +363,8 @@ impl Journey<'_> {
             if let Some(error) = self.pause(pause).await {
                 return Err(self.give_up(Some((failed.call, used)), error).await);
             }
-            let Flight { attempt, call, body, created } = failed;
-            return Ok(Flight { attempt: self.engine.attempt(attempt.target), call, body, created });
+            let attempt = self.engine.attempt(failed.attempt.target);
+            return Ok(Flight { attempt, ..failed });
         }
         let Flight { attempt, call, .. } = failed;
         let (settlement, inherited) = self.engine.settle_attempt(call, used).await;
@@ -417,6 +385,7 @@ impl Journey<'_> {
         inherited: Inherited,
         failure: CompletionError,
     ) -> Result<Flight, CompletionError> {
+        self.again = None;
         while let Some(target) = self.course.take_target() {
             match self.begin(target.clone(), self.order_after(inherited.clone())).await {
                 Ok(flight) => return Ok(flight),
@@ -443,7 +412,7 @@ impl Journey<'_> {
     /// Settles a call that failed while another is under way.
     async fn settle_beside(&mut self, flight: Flight, failure: &AttemptFailure) {
         const THEN: &str = "other-call";
-        let used = failure.used(self.prepared.command, &flight.attempt.target);
+        let used = failure.used(flight.streams, &flight.attempt.target);
         self.course.note_failure(&flight.attempt, &failure.error, THEN);
         let (settlement, _) = self.engine.settle_attempt(flight.call, used).await;
         self.trace_failure(&flight.attempt, failure, THEN, Some(&settlement));
@@ -456,7 +425,7 @@ impl Journey<'_> {
     async fn settle_overtaken(&mut self) {
         for Flying { flight, pass } in std::mem::take(&mut self.flights) {
             drop(pass);
-            let used = usage::of_overtaken(self.prepared.command, &flight.attempt.target);
+            let used = usage::of_overtaken(flight.streams, &flight.attempt.target);
             let (settlement, _) = self.engine.settle_attempt(flight.call, used).await;
             let ended = self.engine.clock.now();
             if let Some(trace) = &mut self.trace {
@@ -477,7 +446,7 @@ impl Journey<'_> {
     async fn break_off(&mut self, error: CompletionError) -> CompletionError {
         let mut calls = Vec::new();
         for Flying { flight, .. } in std::mem::take(&mut self.flights) {
-            let used = usage::of_broken_off(&error, self.prepared.command, &flight.attempt.target);
+            let used = usage::of_broken_off(&error, flight.streams, &flight.attempt.target);
             calls.push((flight.call, used));
         }
         let last = calls.pop();
@@ -493,7 +462,7 @@ impl Journey<'_> {
         let (turn, trace) = (self.turn.take().flatten(), self.trace.take());
         match call {
             Some((call, used)) => {
-                record::withdraw(self.engine, super::Ending { turn, call, trace }, used, &error).await;
+                record::withdraw(self.engine, super::Ending { turn, call, trace, keep: None }, used, &error).await;
             }
             None => {
                 record::withdraw_turn(self.engine, turn, trace.map(|trace| (trace, Ended::without_answer(&error))))
@@ -527,9 +496,10 @@ impl Journey<'_> {
 
     /// Tells the client and the trace which way the request took.
     fn tell_way(&mut self, answered_by: Option<&Target>) {
-        let way = WayTold::of(answered_by, &self.course.notes);
-        if let (Some(trace), Some(attempts)) = (&mut self.trace, &way.attempts) {
-            trace.tell_attempts(attempts.clone());
+        let (cache, structured) = (self.prepared.cache, self.structured);
+        let way = WayTold { cache, structured, ..WayTold::of(answered_by, &self.course.notes) };
+        if let Some(trace) = &mut self.trace {
+            trace.tell_way(&way);
         }
         self.prepared.command.trace.tell_way(way);
     }

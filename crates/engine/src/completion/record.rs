@@ -5,9 +5,9 @@ use privet_dialects::translate::Answer;
 use privet_store::{MessageStatus, StoreError, TurnEnd, TurnFinish, TurnWithdrawal};
 
 use super::compose::Turn;
-use super::{CompletionError, Ending};
+use super::{CompletionError, Ending, cache};
 use crate::memory::of_messages;
-use crate::settlement::Used;
+use crate::settlement::{OpenCall, Used};
 use crate::traces::{CallTrace, Ended};
 use crate::{Engine, message};
 
@@ -16,7 +16,23 @@ use crate::{Engine, message};
 /// Of several answers (`n`) the first goes on in the conversation. A conversation that was deleted meanwhile stays deleted.
 pub(super) async fn finish(
     engine: &Engine,
-    Ending { turn, call, trace }: Ending,
+    Ending { turn, call, trace, keep }: Ending,
+    used: Used,
+    answer: &Answer,
+    ended: Ended<'_>,
+) -> Result<(), StoreError> {
+    let keep = keep.filter(|_| matches!(ended, Ended::Whole(_)));
+    let (hold, conversation_id) = (call.hold.clone(), turn.as_ref().map(|turn| turn.conversation_id));
+    finish_turn(engine, (turn, call, trace), used, answer, ended).await?;
+    if let Some(keep) = keep {
+        cache::keep(engine, keep, &hold, conversation_id, answer).await;
+    }
+    Ok(())
+}
+
+async fn finish_turn(
+    engine: &Engine,
+    (turn, call, trace): (Option<Turn>, OpenCall, Option<CallTrace>),
     used: Used,
     answer: &Answer,
     ended: Ended<'_>,
@@ -59,7 +75,7 @@ pub(super) async fn finish(
 /// Takes back a turn that got no answer, and writes what it cost all the same.
 pub(super) async fn withdraw(
     engine: &Engine,
-    Ending { turn, call, trace }: Ending,
+    Ending { turn, call, trace, .. }: Ending,
     used: Used,
     error: &CompletionError,
 ) {

@@ -7,7 +7,7 @@ use privet_domain::model::is_openai_reasoning;
 use privet_providers::{ProviderError, TimeoutStage};
 use privet_store::Outcome;
 
-use super::{ChatCommand, CompletionError};
+use super::CompletionError;
 use crate::router::Target;
 use crate::settlement::{TokensUsed, Used};
 
@@ -15,6 +15,11 @@ use crate::settlement::{TokensUsed, Used};
 pub(super) fn of_complete(answer: &Answer, target: &Target) -> Used {
     let tokens = of_answer(answer, target);
     Used { outcome: Outcome::Complete, tokens, tier: answer.tier.clone() }
+}
+
+/// Of an answer that was kept here: nobody was asked.
+pub(super) const fn of_kept() -> Used {
+    Used { outcome: Outcome::Complete, tokens: TokensUsed::Nothing, tier: None }
 }
 
 /// Of a stream that ended before its end.
@@ -42,28 +47,28 @@ fn of_answer(answer: &Answer, target: &Target) -> TokensUsed {
 }
 
 /// Of a call that the provider failed before there was output; `begun` is what had come of a stream.
-pub(super) fn of_failed(error: &ProviderError, begun: Option<&Answer>, command: &ChatCommand, target: &Target) -> Used {
+pub(super) fn of_failed(error: &ProviderError, begun: Option<&Answer>, streams: bool, target: &Target) -> Used {
     let is_refusal = matches!(error, ProviderError::Fault { fault: UpstreamFault::Reported { .. }, .. });
     let (tokens, tier) = match begun {
         // A server that reports an error in place of an answer has not worked. One that had begun may have thought unseen.
         Some(answer) if is_refusal && !answer.has_begun() => (TokensUsed::Nothing, None),
         Some(answer) => (of_answer(answer, target), answer.tier.clone()),
-        None => (of_failure(error, command.incoming.stream(), target), None),
+        None => (of_failure(error, streams, target), None),
     };
     let outcome = if tokens == TokensUsed::Nothing { Outcome::Failed } else { Outcome::Cut };
     Used { outcome, tokens, tier }
 }
 
 /// Of a call that was cancelled because another one answered first.
-pub(super) fn of_overtaken(command: &ChatCommand, target: &Target) -> Used {
-    let tokens = if command.incoming.stream() { uncounted(0, target) } else { TokensUsed::Unknown };
+pub(super) fn of_overtaken(streams: bool, target: &Target) -> Used {
+    let tokens = if streams { uncounted(0, target) } else { TokensUsed::Unknown };
     Used { outcome: Outcome::Left, tokens, tier: None }
 }
 
 /// Of a call that was broken off before its answer began.
-pub(super) fn of_broken_off(error: &CompletionError, command: &ChatCommand, target: &Target) -> Used {
+pub(super) fn of_broken_off(error: &CompletionError, streams: bool, target: &Target) -> Used {
     // A provider that is not streaming may work on after the connection is closed.
-    let tokens = if command.incoming.stream() { uncounted(0, target) } else { TokensUsed::Unknown };
+    let tokens = if streams { uncounted(0, target) } else { TokensUsed::Unknown };
     Used { outcome: outcome(error), tokens, tier: None }
 }
 

@@ -254,8 +254,8 @@ impl Journey<'_> {
     /// Tells the client and the trace which way the request took.
     fn tell_way(&mut self, answered_by: Option<&Target>) {
         let way = WayTold::of(answered_by, &self.course.notes);
-        if let (Some(trace), Some(attempts)) = (&mut self.trace, &way.attempts) {
-            trace.tell_attempts(attempts.clone());
+        if let Some(trace) = &mut self.trace {
+            trace.tell_way(&way);
         }
         self.command.trace.tell_way(way);
     }

@@ -121,6 +121,7 @@ impl Engine {
             conversation_id: None,
             conversational: false,
             prompt: Some(PromptWish::Put(prompt.link())),
+            cache: None,
             trace: RequestTrace::default(),
         };
         let broken = |reason: &str| Failure::Broken(reason.to_owned());

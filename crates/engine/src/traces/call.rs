@@ -19,8 +19,8 @@ use privet_domain::trace::{
 use privet_store::{Settlement, UsageSource};
 use serde_json::Value;
 
-use super::RequestTrace;
-use crate::completion::{ChatCommand, CompletionError};
+use super::{RequestTrace, WayTold};
+use crate::completion::{CacheTold, ChatCommand, CompletionError};
 use crate::embedding::EmbeddingsCommand;
 use crate::keyring::Caller;
 use crate::memory::Recollection;
@@ -236,9 +236,20 @@ impl CallTrace {
         }
     }
 
-    /// All calls of the request and what came of them, in the words of the header.
-    pub(crate) fn tell_attempts(&mut self, attempts: String) {
-        self.observation.metadata.insert("attempts".to_owned(), attempts.into());
+    /// The way that the request took, in the words of the headers.
+    pub(crate) fn tell_way(&mut self, way: &WayTold) {
+        let WayTold { answered_by: _, attempts, cache, structured } = way;
+        let notes = [
+            ("attempts", attempts.clone()),
+            ("cache", cache.map(|cache| cache.as_str().to_owned())),
+            ("structured_output", structured.map(|structured| structured.as_str().to_owned())),
+        ];
+        for (name, note) in notes {
+            self.observation.metadata.extend(note.map(|note| (name.to_owned(), note.into())));
+        }
+        if matches!(cache, Some(CacheTold::Hit { .. })) {
+            self.observation.cost = Some(tokens::no_cost());
+        }
     }
 
     /// A call did not answer, and others are made.

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use privet_domain::trace::{TraceId, TraceParent};
 
+use crate::completion::{CacheTold, StructuredTold};
 use crate::course::Notes;
 use crate::router::Target;
 
@@ -22,6 +23,10 @@ pub struct WayTold {
     pub answered_by: Option<(String, String)>,
     /// All calls and what came of them, where there was more than one.
     pub attempts: Option<String>,
+    /// What the cache did, where it was asked.
+    pub cache: Option<CacheTold>,
+    /// How the answer came to keep to its schema, where its model does not by itself.
+    pub structured: Option<StructuredTold>,
 }
 
 impl WayTold {
@@ -29,6 +34,8 @@ impl WayTold {
         Self {
             answered_by: answered_by.map(|target| (target.provider.name().to_owned(), target.model.clone())),
             attempts: notes.is_worth_telling().then(|| notes.header()),
+            cache: None,
+            structured: None,
         }
     }
 }

@@ -90,6 +90,9 @@ pub(super) struct RightsFlags {
     /// How many requests may come from one address, such as `1/10s`
     #[arg(long, allow_hyphen_values = true)]
     address_rate: Option<String>,
+    /// For how long its answers are kept for the same question, such as `10m`
+    #[arg(long, allow_hyphen_values = true)]
+    cache: Option<String>,
     /// When it ends: a time from now (`30d`, `12h`), RFC 3339, or `none`
     #[arg(long, allow_hyphen_values = true)]
     expires: Option<String>,
@@ -109,6 +112,7 @@ impl RightsFlags {
             token_rates: list(self.token_rate),
             concurrency: concurrency.transpose()?,
             address_rate: one(self.address_rate),
+            cache: one(self.cache),
         })
     }
 
@@ -142,6 +146,7 @@ impl From<WrongSetting> for Exit {
             KeyField::TokenRates => "--token-rate",
             KeyField::Concurrency => "--concurrency",
             KeyField::AddressRate => "--address-rate",
+            KeyField::Cache => "--cache",
         };
         Self::new(USAGE, format!("{flag}: {}", error.reason))
     }

@@ -51,22 +51,13 @@ pub(super) fn run(args: &ModelsArgs) -> Result<(), Exit> {
     Ok(())
 }
 
-/// A day as people write it.
-fn day(at: Timestamp) -> String {
-    at.to_string().chars().take("2026-12-01".len()).collect()
-}
-
 fn line(row: &Price, now: Timestamp) -> String {
     let tokens = |count: Option<u64>| count.map_or_else(|| "?".to_owned(), |count| count.to_string());
     let abilities = match &row.profile.abilities {
         Some(abilities) => abilities.iter().map(|ability| ability.as_str()).collect::<Vec<_>>().join(" "),
         None => "(nothing said)".to_owned(),
     };
-    let ending = row.profile.shutdown_at.map(|at| {
-        let instead = row.profile.replacement.as_ref().map(|model| format!(", use {model}")).unwrap_or_default();
-        let verb = if at <= now { "shut down since" } else { "will be shut down on" };
-        format!("  ! {verb} {}{instead}", day(at))
-    });
+    let ending = row.profile.ending(now).map(|ending| format!("  ! {ending}"));
     format!(
         "{}  context {}, output {}  {} in, {} out a million  {abilities}{}",
         row.model,
@@ -88,9 +79,9 @@ fn shown(row: &Price) -> Value {
         "cached_input_nanos_per_million": row.standard.cached_input.as_i64(),
         "output_nanos_per_million": row.standard.output.as_i64(),
         "abilities": abilities.map(|abilities| abilities.iter().map(|ability| ability.as_str()).collect::<Vec<_>>()),
-        "shutdown": row.profile.shutdown_at.map(day),
+        "shutdown": row.profile.shutdown_at.map(Timestamp::day),
         "replacement": row.profile.replacement,
-        "priced_since": day(row.from),
+        "priced_since": row.from.day(),
         "source": row.source,
     })
 }

@@ -3,9 +3,12 @@
 //!
 //! Three forms: `fast = "openai/gpt-5-mini"`; a list, whose members stand in for each other in their order; a table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use privet_domain::model::ModelName;
+use privet_domain::pricing::PriceBook;
+use privet_domain::time::Timestamp;
 use privet_engine::router::Alias;
 use privet_providers::{ProviderKind, ProviderSettings, offline};
 
@@ -28,6 +31,9 @@ pub(super) const TARGET_FIELDS: [&str; 2] = ["model", "weight"];
 const TARGETS_MAX: usize = 16;
 /// A weight is a share, not a count.
 const WEIGHT_MAX: u32 = 1_000_000;
+
+/// That a model ends is told so long before.
+const ENDING_TOLD_BEFORE: Duration = Duration::from_hours(90 * 24);
 
 /// Which model answers when a request names none.
 #[derive(Clone, Debug)]
@@ -63,6 +69,26 @@ pub(super) fn aliases(
     names.dedup();
     let reader = |alias: &str| Reader { layers, known, name: format!("{MODELS}.{alias}") };
     names.into_iter().map(|alias| Ok((alias.to_owned(), reader(alias).alias(shown)?))).collect()
+}
+
+/// What to say of models that are named here and that their providers end soon, or have ended.
+pub(super) fn ending<'a>(
+    aliases: &'a BTreeMap<String, Alias>,
+    default: &'a ModelName,
+    prices: &PriceBook,
+    now: Timestamp,
+) -> Vec<String> {
+    let of_aliases =
+        aliases.values().flat_map(|alias| alias.targets.iter().map(|(model, _)| model).chain(&alias.fallbacks));
+    let named: BTreeSet<String> = of_aliases.chain([default]).map(ToString::to_string).collect();
+    let warnings = named.iter().filter_map(|name| {
+        let (provider, model) = name.split_once('/')?;
+        let profile = &prices.find(provider, model, now)?.profile;
+        let is_near = profile.shutdown_at.is_some_and(|at| at <= now.after(ENDING_TOLD_BEFORE));
+        let ending = profile.ending(now).filter(|_| is_near)?;
+        Some(format!("the model `{name}`, which this configuration names, {ending}"))
+    });
+    warnings.collect()
 }
 
 /// The model of requests that name none: the configured one, or the first provider's best known.
@@ -272,6 +298,34 @@ mod tests {
         assert_eq!(alias(inline), expected);
         let equal = alias("[models.fast]\ntargets = [\"openai/a\", \"anthropic/b\"]\n");
         assert_eq!(equal.targets, [(model("openai/a"), 1), (model("anthropic/b"), 1)]);
+    }
+
+    #[test]
+    fn a_named_model_that_ends_soon_or_has_ended_is_told_and_others_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let row =
+            |model: &str, more: &str| format!("[[price]]\nmodel = \"openai/{model}\"\ninput = 0\noutput = 0\n{more}\n");
+        let rows = [
+            row("gone", "shutdown = 2026-11-01\nreplacement = \"openai/new\""),
+            row("soon", "shutdown = 2026-12-24"),
+            row("later", "shutdown = 2027-12-24"),
+            row("unnamed", "shutdown = 2026-12-24"),
+        ];
+        let file = dir.path().join("prices.toml");
+        std::fs::write(&file, rows.concat()).unwrap();
+        let toml = format!(
+            "prices = \"{}\"\n[models]\na = [\"openai/later\", \"openai/gone\"]\nb = \"openai/soon\"\n",
+            file.display()
+        );
+        let config = load(&toml, &KEYS).unwrap();
+        let now = Timestamp::parse("2026-11-25T00:00:00Z").unwrap();
+        assert_eq!(
+            ending(&config.aliases, &config.default_model.model, &config.prices, now),
+            [
+                "the model `openai/gone`, which this configuration names, is shut down since 2026-11-01, use openai/new",
+                "the model `openai/soon`, which this configuration names, will be shut down on 2026-12-24",
+            ]
+        );
     }
 
     #[test]

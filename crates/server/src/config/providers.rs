@@ -1,7 +1,7 @@
 //! Providers by convention of the environment or by name in the file.
 
 use privet_dialects::openai::chat_request::MaxTokensField;
-use privet_providers::{OnDisconnect, ProviderKind, ProviderSettings, Timeouts, offline};
+use privet_providers::{OnDisconnect, ProviderKind, ProviderSettings, StructuredOutput, Timeouts, offline};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::ConfigError;
@@ -17,6 +17,7 @@ pub(super) const FIELDS: &[&str] = &[
     API_KEYS,
     API_KEY_ENV,
     "max_tokens_field",
+    "structured_output",
     "on_disconnect",
     "connect_timeout",
     "first_byte_timeout",
@@ -143,6 +144,9 @@ fn provider(
     if let Some(value) = find("max_tokens_field", &[], false) {
         settings.max_tokens_field = Some(value.parse(max_tokens_field)?);
     }
+    if let Some(value) = find("structured_output", &[], false) {
+        settings.structured_output = Some(value.parse(structured_output)?);
+    }
     if let Some(value) = find("on_disconnect", &[], false) {
         settings.on_disconnect = value.parse(on_disconnect)?;
     }
@@ -171,6 +175,7 @@ fn bare(name: &str, kind: ProviderKind) -> ProviderSettings {
         model_timeouts: Vec::new(),
         on_disconnect: OnDisconnect::default(),
         max_tokens_field: None,
+        structured_output: None,
     }
 }
 
@@ -238,6 +243,14 @@ fn on_disconnect(text: &str) -> Result<OnDisconnect, String> {
         "cancel" => Ok(OnDisconnect::Cancel),
         "drain" => Ok(OnDisconnect::Drain),
         _ => Err("write \"cancel\", or \"drain\" for a provider that bills the whole answer anyway".to_owned()),
+    }
+}
+
+fn structured_output(text: &str) -> Result<StructuredOutput, String> {
+    match text {
+        "native" => Ok(StructuredOutput::Native),
+        "emulated" => Ok(StructuredOutput::Emulated),
+        _ => Err("write \"native\", or \"emulated\" for a provider that keeps to no JSON Schema by itself".to_owned()),
     }
 }
 

@@ -74,6 +74,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     open("routing.breaker.calls", &["PRIVET_ROUTING_BREAKER_CALLS"], "10"),
     open("routing.breaker.window", &["PRIVET_ROUTING_BREAKER_WINDOW"], "60s"),
     open("routing.breaker.pause", &["PRIVET_ROUTING_BREAKER_PAUSE"], "15s"),
+    open("cache.ttl", &["PRIVET_CACHE_TTL"], "1h"),
+    open("cache.disk_max", &["PRIVET_CACHE_DISK_MAX"], "256MB"),
     open("traces.requests", &["PRIVET_TRACES_REQUESTS"], "true"),
     open("traces.keep", &["PRIVET_TRACES_KEEP"], "30d"),
     open("traces.disk_max", &["PRIVET_TRACES_DISK_MAX"], "5GB"),

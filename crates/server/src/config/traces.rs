@@ -69,7 +69,7 @@ fn keep(text: &str) -> Result<Option<Duration>, String> {
     time.map(Some).ok_or_else(|| "write a time of an hour or more such as \"30d\", or \"forever\"".to_owned())
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let units = [("KB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("TB", 1_000_000_000_000)];
     let sized =
         units.iter().find_map(|(unit, size)| text.strip_suffix(unit)?.trim().parse::<u64>().ok()?.checked_mul(*size));

@@ -414,6 +414,9 @@ impl From<CompletionError> for ApiError {
         match error {
             CompletionError::BadRequest(error) => error.into(),
             CompletionError::Unsupported(error) => error.into(),
+            CompletionError::Beyond(_) => {
+                Self::new(StatusCode::BAD_REQUEST, "beyond_the_model", message).at("model").not_to_repeat()
+            }
             CompletionError::UnknownModel(_) => {
                 Self { param: Some("model".to_owned()), ..Self::new(StatusCode::NOT_FOUND, "model_not_found", message) }
             }

@@ -52,6 +52,8 @@ pub(crate) struct NewKey {
     concurrency: Option<u32>,
     /// How many requests from one address, such as `1/10s`, in place of the configured rate.
     address_rate: Option<String>,
+    /// For how long its answers are kept for the same question, such as `10m`; not at all when absent.
+    cache: Option<String>,
     /// When it ends, RFC 3339.
     expires_at: Option<String>,
     /// When it ends, from now: `30d`.
@@ -82,6 +84,10 @@ pub(crate) struct KeyPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     address_rate: Option<Option<String>>,
+    /// For how long its answers are kept for the same question, such as `10m`.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    cache: Option<Option<String>>,
     /// When it ends, RFC 3339.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
@@ -120,6 +126,7 @@ impl NewKey {
             token_rates: self.token_rates,
             concurrency: self.concurrency.map(Some),
             address_rate: self.address_rate.map(Some),
+            cache: self.cache.map(Some),
         };
         let (mut scopes, mut limits) = (Scopes::default(), KeyLimits::default());
         settings.apply(&mut scopes, &mut limits)?;
@@ -148,6 +155,7 @@ impl KeyPatch {
                 token_rates: self.token_rates,
                 concurrency: self.concurrency,
                 address_rate: self.address_rate,
+                cache: self.cache,
             },
             expires_at: is_end_given.then_some(end),
         })

@@ -16,7 +16,7 @@ use privet_providers::PassedHead;
 use serde_json::{Map, Value, json};
 
 use super::authenticate::{ForChat, Spending};
-use super::chat::parse_conversation_id;
+use super::chat::{cache_wish, parse_conversation_id};
 use super::docs::{LessonChatRequest, LessonError, LessonReply};
 use super::error::ApiError;
 use super::idempotency::{RepeatableBody, once};
@@ -79,6 +79,7 @@ pub(crate) async fn create(
             conversation_id,
             conversational: true,
             prompt: Some(named.map_or(PromptWish::Answer, PromptWish::Named)),
+            cache: cache_wish(&headers)?,
             trace: trace.clone(),
         };
         let replied = engine.complete(command).await.map_err(|error| ApiError::from(error).for_lesson());

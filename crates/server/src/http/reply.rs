@@ -23,6 +23,7 @@ pub(crate) fn respond(reply: Reply, whole: impl FnOnce(Bytes) -> Bytes) -> Respo
     let (body, content_type) = match reply.body {
         ReplyBody::Whole(bytes) => (Body::from(whole(bytes)), "application/json"),
         ReplyBody::Stream(pieces) => (event_stream(pieces), EVENT_STREAM),
+        ReplyBody::Replayed(bytes) => (Body::from(bytes), EVENT_STREAM),
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();

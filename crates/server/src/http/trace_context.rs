@@ -1,9 +1,11 @@
 //! Where a request stands in its client's trace (the headers `traceparent` and `tracestate`), which trace it leaves
-//! (`x-privet-trace-id`), and who answered it (`x-privet-provider`, `x-privet-model`) after which attempts (`x-privet-attempts`).
+//! (`x-privet-trace-id`), who answered it (`x-privet-provider`, `x-privet-model`) after which attempts (`x-privet-attempts`), and what was done
+//! for it here (`x-privet-cache`, `x-privet-structured-output`).
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use privet_domain::trace::TraceParent;
+use privet_engine::completion::CacheTold;
 use privet_engine::traces::{RequestTrace, WayTold};
 
 use super::error::ApiError;
@@ -17,6 +19,10 @@ pub(crate) const PROVIDER_HEADER: &str = "x-privet-provider";
 pub(crate) const MODEL_HEADER: &str = "x-privet-model";
 /// All calls that the request made, and what came of them.
 pub(crate) const ATTEMPTS_HEADER: &str = "x-privet-attempts";
+/// What the cache shall do, and what it did.
+pub(crate) const CACHE_HEADER: &str = "x-privet-cache";
+/// How the answer came to keep to its schema, where its model does not by itself.
+pub(crate) const STRUCTURED_OUTPUT_HEADER: &str = "x-privet-structured-output";
 
 /// The place of a request in its client's trace. Headers that are none are as if there were none.
 pub(crate) fn request_trace(headers: &HeaderMap) -> RequestTrace {
@@ -48,13 +54,22 @@ pub(crate) fn told(trace: &RequestTrace, mut answered: Result<Response, ApiError
     if let Some(id) = trace.id() {
         tell(TRACE_HEADER, id.as_str());
     }
-    if let Some(WayTold { answered_by, attempts }) = trace.way() {
+    if let Some(WayTold { answered_by, attempts, cache, structured }) = trace.way() {
         if let Some((provider, model)) = answered_by {
             tell(PROVIDER_HEADER, provider);
             tell(MODEL_HEADER, model);
         }
         if let Some(attempts) = attempts {
             tell(ATTEMPTS_HEADER, attempts);
+        }
+        if let Some(cache) = cache {
+            tell(CACHE_HEADER, cache.as_str());
+        }
+        if let Some(CacheTold::Hit { age }) = cache {
+            tell("age", &age.as_secs().to_string());
+        }
+        if let Some(structured) = structured {
+            tell(STRUCTURED_OUTPUT_HEADER, structured.as_str());
         }
     }
     answered

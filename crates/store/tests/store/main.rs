@@ -4,6 +4,7 @@
 
 mod alerts;
 mod bed;
+mod cached_answers;
 mod conversations;
 mod idempotency;
 mod import;

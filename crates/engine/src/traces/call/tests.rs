@@ -41,6 +41,7 @@ fn command(body: &Value, parent: Option<&str>) -> ChatCommand {
         conversation_id: None,
         conversational: false,
         prompt: None,
+        cache: None,
         trace: RequestTrace::new(parent.and_then(TraceParent::parse)),
     }
 }

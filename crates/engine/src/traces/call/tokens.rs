@@ -42,6 +42,11 @@ pub(super) fn cost(settlement: &Settlement) -> Option<BTreeMap<String, Nanos>> {
     Some(lines.chain([(TOTAL.to_owned(), settlement.cost)]).collect())
 }
 
+/// Of a call that nobody was paid for.
+pub(super) fn no_cost() -> BTreeMap<String, Nanos> {
+    BTreeMap::from([(TOTAL.to_owned(), Nanos::ZERO)])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -183,6 +183,7 @@ pub(crate) async fn run(
             conversation_id: None,
             conversational: false,
             prompt: Some(PromptWish::Put(prompt.link())),
+            cache: None,
             trace: trace.clone(),
         };
         let replied = engine.complete(command).await.map_err(ApiError::from);

@@ -1,0 +1,249 @@
+//! Structured output of a model that keeps to no schema by itself: the schema is put to it in words, its answer is checked, and is asked
+//! for once more where it does not fit. The client gets an answer that fits, or an error; a stream of it comes in one piece.
+
+use jsonschema::{PatternOptions, Validator};
+use privet_dialects::BadRequest;
+use privet_dialects::canonical::{FinishReason, Part};
+use privet_dialects::incoming::Incoming;
+use privet_dialects::shaping::Again;
+use privet_dialects::translate::Answer;
+use privet_domain::ability::Ability;
+use privet_providers::StructuredOutput;
+use serde_json::Value;
+
+use super::ability::price_of;
+use crate::Engine;
+use crate::router::{Route, Target};
+
+/// How an answer came to keep to its schema, where its model does not by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StructuredTold {
+    /// At once.
+    Emulated,
+    /// When it was asked once more.
+    Repaired,
+}
+
+impl StructuredTold {
+    /// Its name in the header and in the trace.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Emulated => "emulated",
+            Self::Repaired => "repaired",
+        }
+    }
+}
+
+/// The schema of an answer.
+pub(super) struct Shape {
+    instructions: String,
+    validator: Validator,
+}
+
+/// An answer that does not fit.
+#[derive(Debug)]
+pub(super) struct Unfit {
+    pub(super) answer: Answer,
+    /// What the model is told of it.
+    pub(super) again: Again,
+}
+
+/// Of an answer that does not fit so many faults are told.
+const FAULTS_TOLD: usize = 5;
+/// So much of a fault is told: it repeats what the model said.
+const FAULT_CHARS_MAX: usize = 300;
+
+/// Whether a target keeps to no schema by itself: by its configuration, or else by the price book.
+pub(super) fn is_needed(engine: &Engine, target: &Target) -> bool {
+    match target.provider.structured_output() {
+        Some(StructuredOutput::Native) => false,
+        Some(StructuredOutput::Emulated) => true,
+        None => {
+            let abilities = price_of(engine, target).and_then(|price| price.profile.abilities.as_ref());
+            abilities.is_some_and(|abilities| !abilities.contains(&Ability::StructuredOutput))
+        }
+    }
+}
+
+impl Shape {
+    /// The schema that the request names, where one of the targets needs help with it.
+    ///
+    /// # Errors
+    /// When it is no JSON Schema.
+    pub(super) fn read(engine: &Engine, incoming: &Incoming, route: &Route) -> Result<Option<Self>, BadRequest> {
+        if !route.targets().any(|target| is_needed(engine, target)) {
+            return Ok(None);
+        }
+        incoming.answer_schema().map(|schema| Self::of(&schema)).transpose()
+    }
+
+    fn of(schema: &Value) -> Result<Self, BadRequest> {
+        // No pattern takes more time than its text is long, and nothing is fetched.
+        let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
+        let validator = options.build(schema).map_err(|error| {
+            let fault: String = error.to_string().chars().take(FAULT_CHARS_MAX).collect();
+            let message = format!("The schema of the answer cannot be checked here: {fault}. Mend it, or take a model that keeps to schemas by itself.");
+            BadRequest::at("response_format", message)
+        })?;
+        let instructions = format!(
+            "Answer with one JSON value that keeps to this JSON Schema. Write nothing before it, nothing after it, and no Markdown \
+             around it.\n{schema}"
+        );
+        Ok(Self { instructions, validator })
+    }
+
+    /// What is put among the request's instructions.
+    pub(super) fn instructions(&self) -> &str {
+        &self.instructions
+    }
+
+    /// The answer with nothing but the JSON in it. One that calls tools, refuses, or was cut is left as it is, as a model with
+    /// structured output would give it.
+    pub(super) fn fit(&self, mut answer: Answer) -> Result<Answer, Box<Unfit>> {
+        let has_ended = matches!(answer.finishes.first(), Some(Some(FinishReason::Stop)));
+        let Some(message) = answer.messages.first_mut().filter(|_| has_ended) else { return Ok(answer) };
+        if message.parts.iter().any(|part| matches!(part, Part::ToolCall { .. } | Part::Refusal { .. })) {
+            return Ok(answer);
+        }
+        let texts = message.parts.iter().filter_map(|part| match part {
+            Part::Text { text } => Some(text.as_str()),
+            _ => None,
+        });
+        let said: String = texts.collect();
+        match self.check(&said) {
+            Ok(json) => {
+                message.parts.retain(|part| !matches!(part, Part::Text { .. }));
+                message.parts.push(Part::Text { text: json.to_owned() });
+                Ok(answer)
+            }
+            Err(complaint) => Err(Box::new(Unfit { answer, again: Again { answer: said, complaint } })),
+        }
+    }
+
+    /// The JSON in what was said, or what is wrong with it.
+    fn check<'a>(&self, said: &'a str) -> Result<&'a str, String> {
+        let json = json_in(said);
+        let value: Value = serde_json::from_str(json).map_err(|error| {
+            format!("That is no JSON ({error}). Answer again: with the JSON value alone, and all of it.")
+        })?;
+        let faults = self.validator.iter_errors(&value).take(FAULTS_TOLD).map(|error| {
+            let fault = format!("at `{}`: {error}", error.instance_path());
+            fault.chars().take(FAULT_CHARS_MAX).collect::<String>()
+        });
+        let faults: Vec<String> = faults.collect();
+        if faults.is_empty() {
+            return Ok(json);
+        }
+        Err(format!(
+            "That does not keep to the JSON Schema: {}. Answer again with the mended JSON value alone.",
+            faults.join("; ")
+        ))
+    }
+}
+
+/// The JSON in an answer: all of it, or what a model put a fence or words around.
+fn json_in(said: &str) -> &str {
+    let said = said.trim();
+    let fenced = said.strip_prefix("```").and_then(|rest| rest.strip_suffix("```"));
+    if let Some(fenced) = fenced {
+        let (language, rest) = fenced.split_once('\n').unwrap_or(("", fenced));
+        let is_language = language.chars().all(|letter| letter.is_ascii_alphanumeric());
+        return if is_language { rest.trim() } else { fenced.trim() };
+    }
+    if serde_json::from_str::<serde::de::IgnoredAny>(said).is_ok() {
+        return said;
+    }
+    let (begin, end) = (said.find(['{', '[']), said.rfind(['}', ']']));
+    match (begin, end) {
+        (Some(begin), Some(end)) if begin < end => said.get(begin..=end).unwrap_or(said),
+        _ => said,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use privet_dialects::canonical::{Message, Role};
+    use serde_json::json;
+
+    use super::*;
+
+    fn shape() -> Shape {
+        let schema = json!({
+            "type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"], "additionalProperties": false
+        });
+        Shape::of(&schema).unwrap()
+    }
+
+    fn answer(parts: Vec<Part>, finish: FinishReason) -> Answer {
+        let message = Message { parts, ..Message::text(Role::Assistant, "") };
+        Answer {
+            id: "a".to_owned(),
+            model: "m".to_owned(),
+            messages: vec![message],
+            finishes: vec![Some(finish)],
+            usage: None,
+            is_counted: true,
+            tier: None,
+        }
+    }
+
+    fn text(text: &str) -> Part {
+        Part::Text { text: text.to_owned() }
+    }
+
+    #[test]
+    fn what_stands_around_the_json_is_taken_off() {
+        for said in [
+            "{\"age\":1}",
+            " {\"age\":1}\n",
+            "```json\n{\"age\":1}\n```",
+            "```{\"age\":1}```",
+            "Here:\n{\"age\":1} ok?",
+        ] {
+            let fitted = shape().fit(answer(vec![text(said)], FinishReason::Stop)).unwrap();
+            assert_eq!(fitted.messages[0].parts, [text("{\"age\":1}")], "{said}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_to_the_model() {
+        for (said, told) in
+            [("I am 1", "no JSON"), ("{\"age\":\"1\"}", "at `/age`"), ("{}", "age"), ("{\"age\":1", "no JSON")]
+        {
+            let unfit = shape().fit(answer(vec![text(said)], FinishReason::Stop)).unwrap_err();
+            assert!(unfit.again.complaint.contains(told), "{said}: {}", unfit.again.complaint);
+            assert_eq!(unfit.again.answer, said);
+        }
+    }
+
+    #[test]
+    fn thinking_stays_and_calls_refusals_and_cut_answers_are_left_as_they_are() {
+        let thinking = Part::Thinking { text: "hm".to_owned(), signature: None };
+        let fitted = shape().fit(answer(vec![thinking.clone(), text("{\"age\":1}")], FinishReason::Stop)).unwrap();
+        assert_eq!(fitted.messages[0].parts, [thinking, text("{\"age\":1}")]);
+        let call = Part::ToolCall { id: "c".into(), name: "f".into(), arguments: "{}".into(), signature: None };
+        for (part, finish) in [
+            (call, FinishReason::Stop),
+            (Part::Refusal { text: "no".into() }, FinishReason::Stop),
+            (text("{\"age\""), FinishReason::Length),
+            (text("x"), FinishReason::ContentFilter),
+        ] {
+            let given = answer(vec![part], finish);
+            assert_eq!(shape().fit(given.clone()).unwrap(), given);
+        }
+    }
+
+    #[test]
+    fn a_schema_that_is_none_or_lies_elsewhere_is_refused() {
+        for schema in [
+            json!({"type": "nonsense"}),
+            json!({"$ref": "http://127.0.0.1:1/schema.json"}),
+            json!({"$ref": "file:///etc/passwd"}),
+            json!({"pattern": "(a"}),
+        ] {
+            let error = Shape::of(&schema).map(|_| ()).unwrap_err();
+            assert!(error.message.contains("cannot be checked"), "{schema}: {error}");
+        }
+    }
+}
