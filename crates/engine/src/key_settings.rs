@@ -250,10 +250,10 @@ mod tests {
             (KeySettings { concurrency: Some(Some(0)), ..none.clone() }, KeyField::Concurrency, "at least 1"),
             (
                 KeySettings { address_rate: Some(Some("x".repeat(1_000_000))), ..none.clone() },
-                KeySettings { cache: Some(Some("366d".to_owned())), ..none.clone() },
                 KeyField::AddressRate,
                 "200",
             ),
+            (KeySettings { cache: Some(Some("366d".to_owned())), ..none.clone() }, KeyField::Cache, "365d"),
         ] {
             let error = apply(&settings, &mut KeyLimits::default()).unwrap_err();
             assert_eq!(error.field, field, "{error}");

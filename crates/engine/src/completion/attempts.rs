@@ -204,6 +204,7 @@ impl Journey<'_> {
     async fn ask_again(&mut self, unfitting: Flight, unfit: Unfit) -> Result<Flight, CompletionError> {
         const THEN: &str = "repair";
         let Unfit { answer, again } = unfit;
+        self.course.notes.take_answer_back();
         let target = unfitting.attempt.target.clone();
         let reason = format!("its answer does not keep to the schema: {}", again.complaint);
         let error = target.provider.fault(UpstreamFault::Malformed(reason));

@@ -241,11 +241,14 @@ fn hash(command: &ChatCommand, gathered: &Gathered<'_>, route: &Route) -> Option
     for target in route.targets() {
         part(target.name().as_bytes());
     }
-    for (name, value) in &command.passed.headers {
-        part(name.as_str().as_bytes());
-        part(value.as_bytes());
+    // What only some of the targets are told counts for all: any of them may answer.
+    if let Some(passed) = route.targets().find_map(|target| command.passed_to(target)) {
+        for (name, value) in &passed.headers {
+            part(name.as_str().as_bytes());
+            part(value.as_bytes());
+        }
+        part(passed.query.unwrap_or_default().as_bytes());
     }
-    part(command.passed.query.unwrap_or_default().as_bytes());
     part(&Value::to_string(&question).into_bytes());
     Some(*hasher.finalize().as_bytes())
 }

@@ -42,6 +42,11 @@ impl Notes {
         self.push(target, Event::Failed { kind: error.failure(), status: error.status(), after, then });
     }
 
+    /// The answer that was noted last turns out to be none.
+    pub(crate) fn take_answer_back(&mut self) {
+        self.0.pop_if(|note| matches!(note.event, Event::Answered { .. }));
+    }
+
     pub(crate) fn overtaken(&mut self, target: &Target, after: Duration) {
         self.push(target, Event::Overtaken { after });
     }

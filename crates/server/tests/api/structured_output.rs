@@ -83,10 +83,10 @@ async fn what_never_fits_is_an_error_and_goes_to_the_fallback() {
     assert_eq!(failed.status, 502, "{failed:?}");
     let message = failed.json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(message.contains("does not keep to the schema") && message.contains("/age"), "{message}");
-    let asked = stand.mock.stats().requests;
+    let asked = stand.mock.stats().calls;
     let answer = stand.chat(question("safe", false)).await;
     assert_eq!((answer.status, told(&answer), content(&answer)), (200, None, "{\"age\":8}".to_owned()));
-    assert_eq!(stand.mock.stats().requests - asked, 3, "one, its repair, and the fallback");
+    assert_eq!(stand.mock.stats().calls - asked, 3, "one, its repair, and the fallback");
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_request_beyond_a_model_is_refused_before_it_is_sent_and_passed_to_one
     let stand = Stand::with_config(&toml).await;
     let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}});
     let seen = |model: &str| json!({"model": model, "messages": [{"role": "user", "content": [picture]}]});
-    let asked = stand.mock.stats().requests;
+    let asked = stand.mock.stats().calls;
     let refused = stand.chat(seen(PLAIN)).await;
     let error = &refused.json()["error"];
     assert_eq!((refused.status, error["code"].as_str()), (400, Some("beyond_the_model")), "{refused:?}");
@@ -119,7 +119,7 @@ async fn a_request_beyond_a_model_is_refused_before_it_is_sent_and_passed_to_one
     let mut thinking = ask(PLAIN, "x");
     thinking["reasoning_effort"] = json!("low");
     assert_eq!(stand.chat(thinking).await.status, 400);
-    assert_eq!(stand.mock.stats().requests, asked, "nobody was asked");
+    assert_eq!(stand.mock.stats().calls, asked, "nobody was asked");
     let answer = stand.chat(seen("safe")).await;
     assert_eq!((answer.status, answer.header("x-privet-model")), (200, Some("gpt-4o")), "{answer:?}");
     long["model"] = json!("safe");
