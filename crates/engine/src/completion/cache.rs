@@ -247,7 +247,9 @@ fn hash(command: &ChatCommand, gathered: &Gathered<'_>, route: &Route) -> Option
             part(name.as_str().as_bytes());
             part(value.as_bytes());
         }
-        part(passed.query.unwrap_or_default().as_bytes());
+        if let Some(query) = passed.query {
+            part(query.as_bytes());
+        }
     }
     part(&Value::to_string(&question).into_bytes());
     Some(*hasher.finalize().as_bytes())
