@@ -16,6 +16,7 @@ const CPU_RATIO_MAX: f64 = 2.0;
 const CPU_RATIO_WITH_HISTORY_MAX: f64 = 3.0;
 /// Processor time of a request with limits and budgets, as a multiple of the same without.
 const CPU_RATIO_OF_LIMITS_MAX: f64 = 1.5;
+const TRANSLATION_RATIO_MAX: f64 = 3.0;
 /// Processor time of a request that leaves a trace, as a multiple of the same without.
 const CPU_RATIO_OF_TRACES_MAX: f64 = 1.3;
 const OBSERVATIONS_PER_SECOND_MIN: f64 = 5_000.0;
@@ -131,6 +132,17 @@ fn goals_table(summaries: &[Summary<'_>], measured: &Measured) -> String {
         let met = ratio.map(|ratio| ratio <= CPU_RATIO_OF_LIMITS_MAX);
         goal_line(&mut text, name, ratio.map(|ratio| format!("{ratio:.2}×")), met);
     }
+    let event = |subject| find(subject).and_then(|summary| summary.cpu_us_per_event);
+    let ratio = event(Subject::PrivetTranslated).zip(event(Subject::Privet)).map(|(own, plain)| own / plain);
+    let name = format!(
+        "Translation (OpenAI in, Anthropic out): CPU per streamed event at most {TRANSLATION_RATIO_MAX:.0}× that of passing through"
+    );
+    goal_line(
+        &mut text,
+        name,
+        ratio.map(|ratio| format!("{ratio:.2}×")),
+        ratio.map(|ratio| ratio <= TRANSLATION_RATIO_MAX),
+    );
     let cpu = |subject| find(subject).and_then(|summary| summary.cpu_us_per_request);
     let ratio = cpu(Subject::PrivetTraced).zip(cpu(Subject::PrivetFullLimited)).map(|(traced, plain)| traced / plain);
     let name = format!("Traces: CPU per request at most {CPU_RATIO_OF_TRACES_MAX:.1}× that without");
@@ -289,7 +301,7 @@ fn method(measured: &Measured) -> String {
         "\n## Method\n\n\
          The load, the subject and the upstream share the machine's cores, so requests per second are those of all three \
          together; processor time is the subject's alone (user and kernel, from `/proc`). The upstream answers the same at once; \
-         its streams have 20 events, 5 ms apart. A request is a new thread of about 1 KiB in two messages. In the row without memory nothing is remembered; in the others every message is, and found by its words. In the rows with limits and budgets every gate is on and never closes, the model has its price, and each call is charged to three budgets; in the others the model costs nothing and no limit is on. Every subject takes \
+         its streams have 20 events, 5 ms apart. A request is a new thread of about 1 KiB in two messages. In the row with translation the client speaks OpenAI's dialect and the provider Anthropic's; in the others both speak OpenAI's. In the row without memory nothing is remembered; in the others every message is, and found by its words. In the rows with limits and budgets every gate is on and never closes, the model has its price, and each call is charged to three budgets; in the others the model costs nothing and no limit is on. Every subject takes \
          its turn in each of {rounds} rounds, {seconds} s for each of three loads: {CONNECTIONS} connections asking as fast as they are \
          answered; {RATE_PER_SECOND} requests per second, for the latency added to that of the upstream asked directly; and \
          {CONNECTIONS} connections streaming. Figures are medians of the rounds. Memory is resident memory, for nginx summed over its \

@@ -34,6 +34,8 @@ pub(crate) enum Subject {
     BareProxy,
     /// Privet that keeps no history
     Privet,
+    /// Privet that keeps no history, between a client of OpenAI's dialect and a provider of Anthropic's
+    PrivetTranslated,
     /// Privet with history, durable against the machine's failure
     PrivetFull,
     /// Privet with history, durable against the machine's failure, that remembers nothing
@@ -49,11 +51,12 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Direct,
         Self::Nginx,
         Self::BareProxy,
         Self::Privet,
+        Self::PrivetTranslated,
         Self::PrivetLimited,
         Self::PrivetForgetful,
         Self::PrivetFull,
@@ -76,7 +79,7 @@ impl Subject {
 
     /// Whether it is Privet in one of its forms.
     pub(crate) const fn is_privet(self) -> bool {
-        matches!(self, Self::Privet | Self::PrivetLimited) || self.keeps_history()
+        matches!(self, Self::Privet | Self::PrivetTranslated | Self::PrivetLimited) || self.keeps_history()
     }
 }
 
@@ -87,6 +90,7 @@ impl fmt::Display for Subject {
             Self::Nginx => "nginx",
             Self::BareProxy => "bare proxy",
             Self::Privet => "Privet, no history",
+            Self::PrivetTranslated => "Privet, no history, translated",
             Self::PrivetFull => "Privet, history, `full`",
             Self::PrivetForgetful => "Privet, history, `full`, without memory",
             Self::PrivetProcess => "Privet, history, `process`",
@@ -139,6 +143,9 @@ impl Running {
                     .arg(upstream.to_string()),
             )?,
             Subject::Privet => start_privet(programs, folder.path(), upstream, Settings::STATELESS)?,
+            Subject::PrivetTranslated => {
+                start_privet(programs, folder.path(), upstream, Settings::STATELESS.translated())?
+            }
             Subject::PrivetFull => start_privet(programs, folder.path(), upstream, Settings::FULL)?,
             Subject::PrivetForgetful => start_privet(programs, folder.path(), upstream, Settings::FULL.forgetful())?,
             Subject::PrivetProcess => start_privet(programs, folder.path(), upstream, Settings::PROCESS)?,
@@ -202,6 +209,8 @@ struct Settings {
     limited: bool,
     /// Whether requests leave traces.
     traced: bool,
+    /// Whether the model is one of a provider of another dialect.
+    translated: bool,
     memory: Memory,
 }
 
@@ -228,15 +237,37 @@ impl Memory {
 }
 
 impl Settings {
-    const STATELESS: Self =
-        Self { durability: "full", record: "none", limited: false, traced: false, memory: Memory::Default };
-    const FULL: Self =
-        Self { durability: "full", record: "all", limited: false, traced: false, memory: Memory::Default };
-    const PROCESS: Self =
-        Self { durability: "process", record: "all", limited: false, traced: false, memory: Memory::Default };
+    const STATELESS: Self = Self {
+        durability: "full",
+        record: "none",
+        limited: false,
+        traced: false,
+        translated: false,
+        memory: Memory::Default,
+    };
+    const FULL: Self = Self {
+        durability: "full",
+        record: "all",
+        limited: false,
+        traced: false,
+        translated: false,
+        memory: Memory::Default,
+    };
+    const PROCESS: Self = Self {
+        durability: "process",
+        record: "all",
+        limited: false,
+        traced: false,
+        translated: false,
+        memory: Memory::Default,
+    };
 
     const fn limited(self) -> Self {
         Self { limited: true, ..self }
+    }
+
+    const fn translated(self) -> Self {
+        Self { translated: true, ..self }
     }
 
     const fn traced(self) -> Self {
@@ -254,7 +285,10 @@ impl Settings {
         [[budgets]]\nlimit = \"1000000/total\"\nproject = \"default\"\n";
     const NO_LIMITS: &str =
         "[limits]\naddress = { chat = \"off\", api = \"off\", refused = \"off\" }\nconcurrency = 4096\n";
-    const NO_PRICE: &str = "[[price]]\nmodel = \"openai/*\"\nfrom = 2020-01-01\nchecked = 2026-11-25\nsource = \"the benchmark\"\ninput = 0\noutput = 0\n\
+    /// The model that every request asks for stands for one of Anthropic's.
+    const TRANSLATION: &str = "[models]\n\"openai/gpt-4o-mini\" = \"anthropic/claude-haiku-4-5\"\n\n";
+    const NO_PRICE: &str = "[[price]]\nmodel = \"anthropic/claude-haiku-4-5\"\nfrom = 2020-01-01\nchecked = 2026-11-25\nsource = \"the benchmark\"\ninput = 0\noutput = 0\n\
+        [[price]]\nmodel = \"openai/*\"\nfrom = 2020-01-01\nchecked = 2026-11-25\nsource = \"the benchmark\"\ninput = 0\noutput = 0\n\
         [[price]]\nmodel = \"openai/gpt-4o-mini\"\nfrom = 2020-01-01\nchecked = 2026-11-25\nsource = \"the benchmark\"\ninput = 0\noutput = 0\n";
 }
 
@@ -262,14 +296,15 @@ fn start_privet(
     programs: &Programs<'_>,
     folder: &Path,
     upstream: SocketAddr,
-    Settings { durability, record, limited, traced, memory }: Settings,
+    Settings { durability, record, limited, traced, translated, memory }: Settings,
 ) -> Result<(Child, SocketAddr)> {
     let file = folder.join("privet.toml");
     let (prices, limits) =
         if limited { ("", Settings::LIMITS) } else { ("prices = \"prices.toml\"\n", Settings::NO_LIMITS) };
     let text = format!(
         "durability = \"{durability}\"\n{prices}\n[server]\nlisten = \"127.0.0.1:0\"\n\n[history]\nrecord = \"{record}\"\n\n\
-         [traces]\nrequests = {traced}\nkeep = \"forever\"\n\n{memory}{limits}",
+         [traces]\nrequests = {traced}\nkeep = \"forever\"\n\n{translation}{memory}{limits}",
+        translation = if translated { Settings::TRANSLATION } else { "" },
         memory = memory.toml(),
     );
     fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
@@ -286,6 +321,9 @@ fn start_privet(
         .env("PERSONAL_API_KEY", KEY)
         .env("OPENAI_API_KEY", "bench")
         .env("OPENAI_BASE_URL", format!("http://{upstream}/v1"));
+    if translated {
+        command.env("ANTHROPIC_API_KEY", "bench").env("ANTHROPIC_BASE_URL", format!("http://{upstream}"));
+    }
     start(&mut command)
 }
 
