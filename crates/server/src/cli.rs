@@ -217,6 +217,9 @@ pub(crate) fn run() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    if matches!(cli.command, Command::Serve { .. }) {
+        crate::allocator::set_up();
+    }
     // `privet … | head` ends quietly when the reader has enough. A server outlives whoever reads its log.
     if !matches!(cli.command, Command::Serve { .. }) {
         sigpipe::reset();

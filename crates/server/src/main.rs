@@ -1,5 +1,6 @@
 //! The binary `privet`: your private LLM API.
 
+mod allocator;
 mod beside;
 mod cli;
 mod config;
@@ -13,9 +14,6 @@ mod trace_view;
 mod usage_view;
 
 use std::process::ExitCode;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     cli::run()
