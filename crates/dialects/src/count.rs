@@ -42,6 +42,7 @@ pub fn decode_count(inbound: Inbound, outbound: Dialect, body: Bytes) -> Result<
     }
     let written = match inbound {
         Inbound::OpenAiChat | Inbound::AnthropicMessages => json!({"input_tokens": tokens}),
+        Inbound::OpenAiResponses => json!({"object": "response.input_tokens", "input_tokens": tokens}),
     };
     Ok(Bytes::from(written.to_string()))
 }

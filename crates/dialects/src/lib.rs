@@ -17,6 +17,7 @@ pub mod openai;
 pub mod otlp;
 pub mod raw_object;
 pub mod request_size;
+pub mod responses;
 pub mod sse;
 pub mod stream;
 mod traced_text;
@@ -47,14 +48,16 @@ pub enum Inbound {
     OpenAiChat,
     /// Anthropic's messages.
     AnthropicMessages,
+    /// OpenAI's responses.
+    OpenAiResponses,
 }
 
 impl Inbound {
-    /// The dialect of a provider that speaks the same.
+    /// The dialect of a provider that speaks the same, or the next of kin.
     #[must_use]
     pub const fn dialect(self) -> Dialect {
         match self {
-            Self::OpenAiChat => Dialect::OpenAiChat,
+            Self::OpenAiChat | Self::OpenAiResponses => Dialect::OpenAiChat,
             Self::AnthropicMessages => Dialect::AnthropicMessages,
         }
     }

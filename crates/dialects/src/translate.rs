@@ -3,6 +3,8 @@
 //! The same dialect is passed on as its own bytes; another goes through the canonical form. A request is here, and a whole
 //! answer; a stream is in [`crate::stream`].
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::canonical::{ChatRequest, ChatResponse, FinishReason, Message, Part, Usage};
@@ -10,7 +12,8 @@ use crate::incoming::Incoming;
 use crate::openai::chat_request::{Forward, MaxTokensField};
 use crate::openai::chat_response;
 use crate::openai::request::Wording;
-use crate::{BadRequest, Dialect, Inbound, Unsupported, UpstreamFault, anthropic, gemini, openai};
+use crate::responses::echo::Echo;
+use crate::{BadRequest, Dialect, Inbound, Unsupported, UpstreamFault, anthropic, gemini, openai, responses};
 
 /// A request that cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +89,21 @@ pub struct WholeAnswer {
     pub answer: Answer,
 }
 
+/// For whom an answer is written.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// What the client speaks.
+    pub inbound: Inbound,
+    /// What a response says of its request; of dialects whose answers say nothing of it there is none.
+    pub echo: Option<Arc<Echo>>,
+}
+
+impl From<Inbound> for Asker {
+    fn from(inbound: Inbound) -> Self {
+        Self { inbound, echo: None }
+    }
+}
+
 /// Writes a request in the provider's dialect.
 ///
 /// # Errors
@@ -134,11 +152,12 @@ fn refuse_foreign(history: &[Message]) -> Result<(), Unsupported> {
 /// # Errors
 /// When it is none.
 pub fn decode_response(
-    inbound: Inbound,
+    asker: impl Into<Asker>,
     outbound: Dialect,
     body: Bytes,
     created: i64,
 ) -> Result<WholeAnswer, UpstreamFault> {
+    let Asker { inbound, echo } = asker.into();
     match (inbound, outbound) {
         (Inbound::OpenAiChat, Dialect::OpenAiChat) => return chat_response::pass(body),
         (Inbound::AnthropicMessages, Dialect::AnthropicMessages) => return anthropic::response::pass(body),
@@ -157,6 +176,7 @@ pub fn decode_response(
     let body = match inbound {
         Inbound::OpenAiChat => chat_response::encode(&response, created),
         Inbound::AnthropicMessages => anthropic::answer::encode(&response),
+        Inbound::OpenAiResponses => responses::answer::encode(&response, &echo.unwrap_or_default()),
     };
     Ok(WholeAnswer { body, answer: Answer::from(response) })
 }

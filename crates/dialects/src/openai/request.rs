@@ -23,6 +23,10 @@ pub struct Wording {
     pub service_tier: Option<&'static str>,
 }
 
+/// What a client of OpenAI's Responses API says that has the same name here: where, how fast and under what label a model works.
+pub(crate) const LABELS: [&str; 5] =
+    ["verbosity", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier"];
+
 /// Writes a request.
 ///
 /// # Errors
@@ -54,6 +58,9 @@ pub fn encode(request: &ChatRequest, wording: Wording) -> Result<Vec<u8>, Unsupp
     set("response_format", request.response_format.as_ref().map(response_format));
     set("reasoning_effort", reasoning_effort(request)?.map(Value::from));
     set("user", request.user.as_deref().map(user));
+    for label in LABELS {
+        set(label, request.extra.get(label).cloned());
+    }
     set("service_tier", wording.service_tier.map(Value::from));
     if request.stream {
         set("stream", Some(Value::Bool(true)));

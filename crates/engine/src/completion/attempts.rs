@@ -287,7 +287,7 @@ impl Journey<'_> {
         let (engine, target, body, key) = (self.engine.clone(), target.clone(), body.clone(), *key);
         let (id, created, stream, deadline) = (call.hold.id, *created, command.incoming.stream(), self.course.deadline);
         let trace_parent = CallTrace::parent_of_call(self.trace.as_ref(), &command.trace);
-        let (inbound, passed) = (command.incoming.dialect(), command.passed_to(&target).cloned());
+        let (asker, passed) = (command.incoming.asker(), command.passed_to(&target).cloned());
         let relay = Relay::new(command, &target, created, *began);
         let pass = self.engine.health.begin(&target, Instant::now());
         self.flights.push(Flying { flight, pass });
@@ -302,7 +302,7 @@ impl Journey<'_> {
                 key,
                 deadline: Some(deadline),
             };
-            (id, Box::pin(open(&engine, (inbound, &target), call, relay)).await)
+            (id, Box::pin(open(&engine, (asker, &target), call, relay)).await)
         }
     }
 
