@@ -56,6 +56,13 @@ impl Incoming {
         }
     }
 
+    /// Says whether the response that it makes can be read later. Only the Responses API tells its clients.
+    pub fn set_kept(&mut self, is_kept: bool) {
+        if let Self::OpenAiResponses(request) = self {
+            request.set_kept(is_kept);
+        }
+    }
+
     /// The request as one of the Responses API, if it is one: it goes on from a response, and makes one.
     #[must_use]
     pub const fn as_responses(&self) -> Option<&IncomingResponses> {

@@ -14,6 +14,7 @@ mod compose;
 mod lead;
 mod record;
 mod relay;
+mod respond;
 mod usage;
 
 use std::sync::Arc;
@@ -131,9 +132,16 @@ pub enum CompletionError {
         "The conversation `{0}` does not exist. Leave the id out to begin one, or make it with POST /api/conversations."
     )]
     UnknownConversation(ConversationId),
+    /// The response to go on from does not exist, or is another key's.
+    #[error(
+        "Previous response with id '{0}' not found. It must be kept (`store` is not false), and only the key that made it can go on \
+         from it; send the whole thread instead."
+    )]
+    UnknownResponse(String),
     /// A conversation is continued where none are kept.
     #[error(
-        "Conversations are not kept here (`history.record = \"none\"`): send the whole thread and no conversation id."
+        "Conversations are not kept here (`history.record = \"none\"`): send the whole thread, and no id of a conversation \
+         or response."
     )]
     HistoryOff,
     /// The prompt cannot be had, or not with what was given for its holes.
@@ -198,8 +206,12 @@ impl Engine {
 async fn run(engine: Arc<Engine>, mut command: ChatCommand, left: CancellationToken) -> Result<Reply, CompletionError> {
     let began = engine.clock.now();
     let route = engine.router.resolve(command.incoming.model())?;
+    let origin = respond::origin(&engine, &mut command).await?;
     let led = lead::put(&engine, &mut command).await?;
-    let gathered = compose::gather(&engine, &command).await?;
+    let gathered = match origin {
+        Some(origin) => respond::gather(&command, origin),
+        None => compose::gather(&engine, &command).await?,
+    };
     let prepared = Prepared {
         command: &command,
         gathered: &gathered,
