@@ -152,7 +152,8 @@ impl StreamTranslation {
     pub fn new(asker: impl Into<Asker>, outbound: Dialect, options: StreamOptions) -> Self {
         let asker = asker.into();
         let inbound = asker.inbound;
-        let translated = |reader| Way::Translated(Box::new(Translator { reader, writer: Writer::new(&asker, options) }));
+        let translated =
+            |reader| Way::Translated(Box::new(Translator { reader, writer: Writer::new(&asker, options) }));
         let way = match (inbound, outbound) {
             (Inbound::OpenAiChat, Dialect::OpenAiChat) => Way::ChatRelay(Relay::new(options.include_usage)),
             (Inbound::AnthropicMessages, Dialect::AnthropicMessages) => Way::MessagesRelay(Box::default()),

@@ -91,7 +91,8 @@ mod tests {
             let place = ItemPlace { response: id, side, index: 12 };
             assert_eq!(ItemPlace::decode(&place.id("msg")), Some(place));
         }
-        for foreign in ["resp_1", "resp_", "", "resp_68af4030baa48193b0b43b4c2a176a1a0e6967589f080e78", &id.to_string()] {
+        for foreign in ["resp_1", "resp_", "", "resp_68af4030baa48193b0b43b4c2a176a1a0e6967589f080e78", &id.to_string()]
+        {
             assert_eq!(decode(foreign), None, "{foreign}");
             assert_eq!(ItemPlace::decode(foreign), None, "{foreign}");
         }

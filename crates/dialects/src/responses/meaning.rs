@@ -95,7 +95,8 @@ impl IncomingResponses {
 
     fn refuse_what_is_openais(&self) -> Result<(), RequestError> {
         let object = &self.object;
-        let is_set = |key: &&str| object.get(key).is_some_and(|json| !matches!(json, b"null" | b"[]" | b"{}" | b"false"));
+        let is_set =
+            |key: &&str| object.get(key).is_some_and(|json| !matches!(json, b"null" | b"[]" | b"{}" | b"false"));
         if object.get("prompt").is_some_and(|json| json != b"null") {
             let message = "`prompt` names a prompt that OpenAI keeps. Name one of Privet's by `metadata.prompt` or the header \
                            `x-privet-prompt`.";
@@ -133,7 +134,8 @@ impl IncomingResponses {
     /// The shape of the answer, and how wordy it should be.
     fn text(&self) -> Result<(Option<ResponseFormat>, Option<Value>), RequestError> {
         let text: Map<String, Value> = self.object.decode("text")?.unwrap_or_default();
-        let odd = text.iter().find(|(name, value)| !matches!(name.as_str(), "format" | "verbosity") && !value.is_null());
+        let odd =
+            text.iter().find(|(name, value)| !matches!(name.as_str(), "format" | "verbosity") && !value.is_null());
         if let Some((name, _)) = odd {
             return Err(only_openai(&format!("text.{name}")).into());
         }
@@ -196,7 +198,11 @@ fn tool_choice(choice: &Value) -> Result<ToolChoice, RequestError> {
             None => Err(wrong("tool_choice.name", "the name of a tool").into()),
         },
         (_, Some(kind)) => Err(only_openai(&format!("tool_choice.type: {kind}")).into()),
-        _ => Err(wrong("tool_choice", "`auto`, `none`, `required`, or an object with the `type` `function` and a `name`").into()),
+        _ => Err(wrong(
+            "tool_choice",
+            "`auto`, `none`, `required`, or an object with the `type` `function` and a `name`",
+        )
+        .into()),
     }
 }
 
@@ -206,7 +212,8 @@ fn response_format(format: &Value) -> Result<ResponseFormat, BadRequest> {
         Some("text") => Ok(ResponseFormat::Text),
         Some("json_object") => Ok(ResponseFormat::JsonObject),
         Some("json_schema") => {
-            let (Some(name), Some(schema)) = (text("name"), format.get("schema").filter(|schema| schema.is_object())) else {
+            let (Some(name), Some(schema)) = (text("name"), format.get("schema").filter(|schema| schema.is_object()))
+            else {
                 return Err(wrong("text.format", "given a `name` and a `schema`"));
             };
             let (description, strict) = (text("description"), format.get("strict").and_then(Value::as_bool));
@@ -217,7 +224,8 @@ fn response_format(format: &Value) -> Result<ResponseFormat, BadRequest> {
 }
 
 fn only_openai(field: &str) -> Unsupported {
-    let message = format!("`{field}` is known to OpenAI's own servers alone, and to none that is spoken to here. Leave it out.");
+    let message =
+        format!("`{field}` is known to OpenAI's own servers alone, and to none that is spoken to here. Leave it out.");
     let param = field.split(": ").next().unwrap_or(field);
     Unsupported::new(param, message)
 }

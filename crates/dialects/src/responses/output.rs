@@ -15,6 +15,9 @@ use crate::openai::message::url_of;
 /// What stands in `include` to be told what must go back.
 pub const SEALED: &str = "reasoning.encrypted_content";
 
+/// The status of an item of which more follows.
+pub(super) const IN_PROGRESS: &str = "in_progress";
+
 /// How items are written.
 #[derive(Clone, Copy, Debug)]
 pub struct ItemStyle {
@@ -76,16 +79,21 @@ impl Draft {
                 json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
             }
             Self::Reasoning { text, sealed } => {
-                let summary: Vec<Value> = Some(text).filter(|text| !text.is_empty()).map(summary_text).into_iter().collect();
+                let summary: Vec<Value> =
+                    Some(text).filter(|text| !text.is_empty()).map(summary_text).into_iter().collect();
                 let mut item = json!({"id": id, "type": "reasoning", "summary": summary});
                 if let (true, Some(fields)) = (seals, item.as_object_mut()) {
                     fields.insert("encrypted_content".to_owned(), json!(sealed));
                 }
                 item
             }
-            Self::Call { call_id, name, arguments } => json!({
-                "id": id, "type": "function_call", "status": status, "arguments": whole(arguments), "call_id": call_id, "name": name,
-            }),
+            Self::Call { call_id, name, arguments } => {
+                // Pieces are added to what it begins with.
+                let arguments = if status == IN_PROGRESS { arguments } else { whole(arguments) };
+                json!({
+                    "id": id, "type": "function_call", "status": status, "arguments": arguments, "call_id": call_id, "name": name,
+                })
+            }
         }
     }
 }
@@ -180,7 +188,11 @@ pub(super) fn drafts(parts: &[Part]) -> Vec<Draft> {
                 drafts.push(Draft::Call { call_id, name, arguments });
             }
             // No answer holds these: nothing in a request of this dialect asks for them.
-            Part::Image { .. } | Part::Audio { .. } | Part::File { .. } | Part::ToolResult { .. } | Part::Other { .. } => {}
+            Part::Image { .. }
+            | Part::Audio { .. }
+            | Part::File { .. }
+            | Part::ToolResult { .. }
+            | Part::Other { .. } => {}
         }
     }
     drafts

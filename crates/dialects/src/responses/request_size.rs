@@ -4,7 +4,9 @@ use serde::Deserialize;
 
 use super::incoming::IncomingResponses;
 use crate::canonical::Message;
-use crate::request_size::{RequestSize, TOKENS_OF_FORMAT_PROMPT, TOKENS_OF_TOOL_PROMPT, TOKENS_PER_TOOL, asks_for_cache};
+use crate::request_size::{
+    RequestSize, TOKENS_OF_FORMAT_PROMPT, TOKENS_OF_TOOL_PROMPT, TOKENS_PER_TOOL, asks_for_cache,
+};
 use crate::unbounded_field::{Escape, Suspects, UnboundedField};
 
 /// Members that no model sees, or that are counted in another way. All others count by their bytes.

@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn what_was_sealed_is_opened_as_it_was() {
-        let thinking = |signature: Option<&str>| Part::Thinking { text: "hm".into(), signature: signature.map(Into::into) };
+        let thinking =
+            |signature: Option<&str>| Part::Thinking { text: "hm".into(), signature: signature.map(Into::into) };
         for part in [thinking(None), thinking(Some("c2ln+/==")), thinking(Some("openai:gAAA=="))] {
             assert_eq!(open("hm".into(), of_part(&part).as_deref()), Meaning::Part(part));
         }

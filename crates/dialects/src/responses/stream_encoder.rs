@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::echo::{Echo, Standing, Status};
 use super::id::{ItemPlace, Side};
-use super::output::{Draft, Said, summary_text, whole};
+use super::output::{Draft, IN_PROGRESS, Said, summary_text, whole};
 use super::seal;
 use crate::canonical::{ChatEvent, FinishReason, Usage};
 use crate::sse::write_event;
@@ -215,7 +215,7 @@ impl StreamEncoder {
             return place;
         }
         item.place = Some(shown);
-        let value = item.draft.value(&item.id, "in_progress", seals);
+        let value = item.draft.value(&item.id, IN_PROGRESS, seals);
         self.shown += 1;
         self.send("response.output_item.added", json!({"output_index": shown, "item": value}), out);
         shown
@@ -324,7 +324,8 @@ impl StreamEncoder {
     fn response(&self, status: Status) -> Value {
         let shown = self.items.iter().filter(|item| item.place.is_some());
         let item = |item: &Item| {
-            let is_whole = item.is_closed && !(status.is_cut() && self.items.last().is_some_and(|last| last.id == item.id));
+            let is_whole =
+                item.is_closed && !(status.is_cut() && self.items.last().is_some_and(|last| last.id == item.id));
             item.draft.value(&item.id, if is_whole { "completed" } else { "incomplete" }, self.echo.seals)
         };
         let output = shown.map(item).collect();

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use privet_dialects::responses::echo::Echo;
 use privet_dialects::BadRequest;
+use privet_dialects::responses::echo::Echo;
 use privet_dialects::translate::Answer;
 use privet_domain::id::{ApiKeyId, ConversationId, MessageId, ResponseId};
 use privet_store::{NewMessage, NewResponse, StoreError, StoredMessage};
@@ -62,9 +62,7 @@ pub(super) async fn origin(engine: &Engine, command: &mut ChatCommand) -> Result
                            one already. Leave one of them out.";
             Err(BadRequest::at("previous_response_id", message).into())
         }
-        (None, Some(_)) | (Some(_), None) if engine.record == RecordMode::None => {
-            Err(CompletionError::HistoryOff)
-        }
+        (None, Some(_)) | (Some(_), None) if engine.record == RecordMode::None => Err(CompletionError::HistoryOff),
         (Some(previous), None) => {
             let missing = || CompletionError::UnknownResponse(previous.name.clone());
             let id = previous.id.ok_or_else(missing)?;
@@ -116,7 +114,12 @@ pub(super) fn gather<'a>(command: &'a ChatCommand, origin: Origin) -> Gathered<'
 
 impl Hanging {
     /// The response that a turn makes, whose messages are about to be stored: copies of what was said before, and what is new.
-    pub(super) fn open(&self, command: &ChatCommand, copies: &[NewMessage], new: &[NewMessage]) -> Option<OpenResponse> {
+    pub(super) fn open(
+        &self,
+        command: &ChatCommand,
+        copies: &[NewMessage],
+        new: &[NewMessage],
+    ) -> Option<OpenResponse> {
         let request = command.incoming.as_responses()?;
         Some(OpenResponse {
             echo: request.echo.clone(),
