@@ -109,7 +109,10 @@ async fn a_model_of_any_provider_answers_with_a_response_that_can_be_read_again(
         let body = with(ask(model, "x"), &json!({"instructions": "Be brief.", "metadata": {"team": "blue"}}));
         let answer = stand.respond(&body).await;
         let response = answer.json();
-        assert_eq!((answer.status, &response["object"], &response["status"]), (200, &json!("response"), &json!("completed")));
+        assert_eq!(
+            (answer.status, &response["object"], &response["status"]),
+            (200, &json!("response"), &json!("completed"))
+        );
         assert_eq!((text_of(&response).as_str(), &response["store"]), ("Hello.", &json!(true)), "{model}");
         assert_eq!((&response["instructions"], &response["metadata"]), (&json!("Be brief."), &json!({"team": "blue"})));
         let usage = &response["usage"];
@@ -134,7 +137,10 @@ async fn wire_28_a_stream_of_any_provider_ends_with_usage_and_is_read_again_the_
         stand.mock.script_once(Behaviour::new().usage(usage).pings(2, 0));
         let answer = stand.respond(&streamed(ask(model, "x"))).await;
         let last = ended(&answer);
-        assert_eq!((&last["type"], text_of(&last["response"]).as_str()), (&json!("response.completed"), DEFAULT_CONTENT));
+        assert_eq!(
+            (&last["type"], text_of(&last["response"]).as_str()),
+            (&json!("response.completed"), DEFAULT_CONTENT)
+        );
         let usage = &last["response"]["usage"];
         assert_eq!((&usage["input_tokens"], &usage["total_tokens"]), (&json!(100), &json!(107)), "{model}");
         let read = stand.get(&format!("/v1/responses/{}", id_of(&answer))).await;
@@ -188,7 +194,10 @@ async fn wire_29_a_response_is_gone_on_from_the_moment_its_stream_has_ended() {
         let first = stand.respond(&streamed(ask(model, "My cat is Filemon."))).await;
         let mut previous = id_of(&first);
         for turn in 0..5 {
-            let body = with(ask(model, format!("turn {turn}")), &json!({"previous_response_id": previous, "stream": turn % 2 == 0}));
+            let body = with(
+                ask(model, format!("turn {turn}")),
+                &json!({"previous_response_id": previous, "stream": turn % 2 == 0}),
+            );
             let answer = stand.respond(&body).await;
             previous = id_of(&answer);
             let told = stand.told();
@@ -213,7 +222,11 @@ async fn wire_29_a_loop_of_tools_goes_round_by_previous_response_id_at_every_pro
             let first = stand.respond(&with(with_tool(ask(model, "And in Oslo?")), &json!({"stream": stream}))).await;
             let response = stand.get(&format!("/v1/responses/{}", id_of(&first))).await.json();
             let calls = calls_of(&response);
-            assert_eq!((&calls[0]["arguments"], &calls[1]["arguments"]), (&json!("{\"city\":\"Oslo\"}"), &json!("{}")), "{model}");
+            assert_eq!(
+                (&calls[0]["arguments"], &calls[1]["arguments"]),
+                (&json!("{\"city\":\"Oslo\"}"), &json!("{}")),
+                "{model}"
+            );
             let outputs: Vec<Value> = calls
                 .iter()
                 .map(|call| json!({"type": "function_call_output", "call_id": call["call_id"], "output": "17 degrees"}))
@@ -241,7 +254,10 @@ async fn wire_29_only_the_key_that_made_a_response_finds_it() {
         let refused = stand.respond_as(&key, &body).await;
         assert_eq!(error_of(&refused), (400, "previous_response_not_found".to_owned()));
         assert_eq!(refused.json()["error"]["param"], "previous_response_id");
-        let referring = ask("gpt-4o", json!([{"type": "item_reference", "id": format!("msg_{}_0", &id[5..])}, {"role": "user", "content": "x"}]));
+        let referring = ask(
+            "gpt-4o",
+            json!([{"type": "item_reference", "id": format!("msg_{}_0", &id[5..])}, {"role": "user", "content": "x"}]),
+        );
         assert_eq!(stand.respond_as(&key, &referring).await.status, 400);
         for (method, path) in [
             (Method::GET, format!("/v1/responses/{id}")),
@@ -271,7 +287,9 @@ async fn wire_29_a_rotated_key_goes_on_from_what_the_old_one_made() {
     let output = stand.privet(&["keys", "rotate", &key.id, "--json"]).await;
     assert!(output.status.success(), "{output:?}");
     let new: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let answer = stand.respond_as(new["key"].as_str().unwrap(), &with(ask("gpt-4o", "x"), &json!({"previous_response_id": id}))).await;
+    let answer = stand
+        .respond_as(new["key"].as_str().unwrap(), &with(ask("gpt-4o", "x"), &json!({"previous_response_id": id})))
+        .await;
     assert!(answer.status == 200 && stand.told().contains("Filemon"), "{answer:?}");
 }
 
@@ -290,7 +308,8 @@ async fn a_branch_holds_what_was_said_up_to_its_response_and_is_a_conversation_o
 
     let branch = go_on(&root, "zwei").await;
     assert_ne!(branch.conversation(), first.conversation());
-    let users = |thread: Vec<String>| -> Vec<String> { thread.into_iter().filter(|said| said.starts_with("user")).collect() };
+    let users =
+        |thread: Vec<String>| -> Vec<String> { thread.into_iter().filter(|said| said.starts_with("user")).collect() };
     assert_eq!(users(stand.sent_thread()), ["user: one", "user: zwei"]);
     let on = go_on(&id_of(&branch), "drei").await;
     assert_eq!(on.conversation(), branch.conversation());
@@ -364,7 +383,8 @@ async fn what_is_not_to_be_kept_is_not() {
     let stand = Stand::start().await;
     let previous = id_of(&stand.respond(&ask("gpt-4o", "Filemon")).await);
     for stream in [false, true] {
-        let body = with(ask("gpt-4o", "x"), &json!({"store": false, "stream": stream, "previous_response_id": previous}));
+        let body =
+            with(ask("gpt-4o", "x"), &json!({"store": false, "stream": stream, "previous_response_id": previous}));
         let answer = stand.respond(&body).await;
         assert!(answer.header("x-conversation-id").is_none() && stand.told().contains("Filemon"), "{answer:?}");
         assert_eq!(stand.get(&format!("/v1/responses/{}", id_of(&answer))).await.status, 404);
@@ -373,7 +393,9 @@ async fn what_is_not_to_be_kept_is_not() {
     }
     assert_eq!(stand.conversations().await, 1);
 
-    for (record, store, kept) in [("continued", json!(null), false), ("continued", json!(true), true), ("none", json!(true), false)] {
+    for (record, store, kept) in
+        [("continued", json!(null), false), ("continued", json!(true), true), ("none", json!(true), false)]
+    {
         let stand = Stand::with_config(&format!("[history]\nrecord = \"{record}\"\n")).await;
         let answer = stand.respond(&with(ask("gpt-4o", "x"), &json!({"store": store}))).await;
         assert_eq!((answer.status, &answer.json()["store"]), (200, &json!(kept)), "{record}");
@@ -410,12 +432,18 @@ async fn what_a_response_was_asked_is_listed_page_by_page() {
     let id = id_of(&stand.respond(&ask("gpt-4o", input)).await);
     let list = async |query: &str| stand.get(&format!("/v1/responses/{id}/input_items{query}")).await;
     let texts = |page: &Value| -> Vec<String> {
-        page["data"].as_array().unwrap().iter().map(|item| item["content"][0]["text"].as_str().unwrap().to_owned()).collect()
+        page["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["content"][0]["text"].as_str().unwrap().to_owned())
+            .collect()
     };
     let all = list("").await.json();
-    assert_eq!((texts(&all), &all["object"], &all["has_more"]), (
-        (0..5).rev().map(|number| format!("item {number}")).collect(), &json!("list"), &json!(false)
-    ));
+    assert_eq!(
+        (texts(&all), &all["object"], &all["has_more"]),
+        ((0..5).rev().map(|number| format!("item {number}")).collect(), &json!("list"), &json!(false))
+    );
     let mut seen = Vec::new();
     let mut query = "?order=asc&limit=2".to_owned();
     loop {
@@ -436,18 +464,25 @@ async fn what_a_response_was_asked_is_listed_page_by_page() {
 #[tokio::test]
 async fn an_item_that_is_kept_can_be_referred_to() {
     let stand = Stand::start().await;
-    stand.mock.script_once(Behaviour::new().thinking("Hm.", "EqQB+/==").tool_call_with_id("toolu_1", "weather", json!({"city": "Oslo"})));
+    stand.mock.script_once(Behaviour::new().thinking("Hm.", "EqQB+/==").tool_call_with_id(
+        "toolu_1",
+        "weather",
+        json!({"city": "Oslo"}),
+    ));
     let body = with_tool(ask("claude-sonnet-4-5", "And in Oslo?"));
     let first = stand.respond(&body).await.json();
     let mut input = vec![json!({"role": "user", "content": "And in Oslo?"})];
-    input.extend(first["output"].as_array().unwrap().iter().map(|item| json!({"type": "item_reference", "id": item["id"]})));
+    input.extend(
+        first["output"].as_array().unwrap().iter().map(|item| json!({"type": "item_reference", "id": item["id"]})),
+    );
     input.push(json!({"type": "function_call_output", "call_id": "toolu_1", "output": "17"}));
     let answer = stand.respond(&with(with_tool(ask("claude-sonnet-4-5", input)), &json!({"store": false}))).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let told = stand.told();
     // What goes back to the provider is the thought with its signature, as it came.
     assert!(told.contains("EqQB+/==") && told.contains("toolu_1"), "{told}");
-    let unknown = ask("gpt-4o", json!([{"type": "item_reference", "id": "msg_68af"}, {"role": "user", "content": "x"}]));
+    let unknown =
+        ask("gpt-4o", json!([{"type": "item_reference", "id": "msg_68af"}, {"role": "user", "content": "x"}]));
     let refused = stand.respond(&unknown).await;
     assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("input[0].id")));
 }
@@ -456,7 +491,13 @@ async fn an_item_that_is_kept_can_be_referred_to() {
 async fn wire_21_thinking_goes_back_to_its_provider_with_and_without_a_memory_of_ours() {
     let stand = Stand::start().await;
     let model = "claude-sonnet-4-5";
-    let script = || Behaviour::new().thinking("Hm.", "EqQB+/==").redacted_thinking("EmwK==").tool_call_with_id("toolu_1", "weather", json!({}));
+    let script = || {
+        Behaviour::new().thinking("Hm.", "EqQB+/==").redacted_thinking("EmwK==").tool_call_with_id(
+            "toolu_1",
+            "weather",
+            json!({}),
+        )
+    };
     let output = json!({"type": "function_call_output", "call_id": "toolu_1", "output": "17"});
     stand.mock.script_once(script());
     let first = stand.respond(&with_tool(ask(model, "x"))).await;
@@ -521,11 +562,15 @@ async fn wire_07_a_repeated_request_is_answered_as_before() {
     for stream in [false, true] {
         let body = with(ask("gemini-2.5-flash", "x"), &json!({"stream": stream}));
         let again = async || {
-            let request = stand.post("/v1/responses", body.to_string()).header("idempotency-key", format!("k-{stream}"));
+            let request =
+                stand.post("/v1/responses", body.to_string()).header("idempotency-key", format!("k-{stream}"));
             Answer::of(request).await
         };
         let (first, second) = (again().await, again().await);
-        assert_eq!((first.status, &first.body, second.header("idempotency-replayed")), (200, &second.body, Some("true")));
+        assert_eq!(
+            (first.status, &first.body, second.header("idempotency-replayed")),
+            (200, &second.body, Some("true"))
+        );
     }
     assert_eq!(stand.mock.stats().calls, 2);
 }
@@ -547,18 +592,21 @@ async fn tokens_are_counted_by_providers_that_count() {
 #[tokio::test]
 async fn a_prompt_leads_and_one_generation_tells_it_all() {
     let stand = Stand::start().await;
-    let made = json!({"name": "Guide", "type": "chat", "prompt": [{"role": "system", "content": "Speak as {{who}}."}], "labels": ["production"]});
+    let made = json!({"name": "Guide", "prompt": [{"role": "system", "content": "Speak as {{who}}."}], "labels": ["production"]});
     let editor = stand.create_key(&["--scopes", "prompts"]).await;
     let request = stand.client.post(format!("{}/api/prompts", stand.server.url())).bearer_auth(&editor.text);
     let put = Answer::of(request.header("content-type", "application/json").body(made.to_string())).await;
     assert_eq!(put.status, 201, "{put:?}");
     let prompt = json!({"name": "Guide", "variables": {"who": "Alice"}}).to_string();
-    let body = with(ask("gpt-4o", "hello"), &json!({"instructions": "Be brief.", "metadata": {"prompt": prompt}, "stream": true}));
+    let body = with(
+        ask("gpt-4o", "hello"),
+        &json!({"instructions": "Be brief.", "metadata": {"prompt": prompt}, "stream": true}),
+    );
     let answer = stand.respond(&body).await;
     assert_eq!(stand.sent_thread(), ["system: Speak as Alice.", "system: Be brief.", "user: hello"]);
     assert_eq!(stand.thread(&answer.conversation()).await.len(), 2);
     let trace = stand.get(&format!("/api/traces/{}", answer.header("x-privet-trace-id").unwrap())).await.json();
-    let generations: Vec<&Value> = trace["observations"]
+    let generations: Vec<&Value> = trace["steps"]
         .as_array()
         .unwrap_or_else(|| panic!("{trace}"))
         .iter()
