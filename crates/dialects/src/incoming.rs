@@ -166,13 +166,14 @@ impl Incoming {
         each!(self, request => request.output_limit())
     }
 
-    /// The service tier that the request names to a provider of this dialect. Between two dialects it is not translated: it is a wish
-    /// for speed.
+    /// The service tier that the request names to a provider of this dialect. But for OpenAI's two, it is not translated between dialects:
+    /// it is a wish for speed.
     ///
     /// # Errors
     /// When it is no text.
     pub fn service_tier(&self, outbound: Dialect) -> Result<Option<String>, BadRequest> {
-        if self.dialect().dialect() != outbound {
+        let own = self.dialect().dialect();
+        if own != outbound && !(own.is_openais() && outbound.is_openais()) {
             return Ok(None);
         }
         each!(self, request => request.service_tier())

@@ -39,6 +39,17 @@ pub enum Dialect {
     /// Gemini's `generateContent`.
     #[serde(rename = "gemini")]
     Gemini,
+    /// OpenAI's responses.
+    #[serde(rename = "openai-responses")]
+    OpenAiResponses,
+}
+
+impl Dialect {
+    /// Whether it is one of OpenAI's two: what both say has the same words.
+    #[must_use]
+    pub const fn is_openais(self) -> bool {
+        matches!(self, Self::OpenAiChat | Self::OpenAiResponses)
+    }
 }
 
 /// What a client speaks.
@@ -53,12 +64,13 @@ pub enum Inbound {
 }
 
 impl Inbound {
-    /// The dialect of a provider that speaks the same, or the next of kin.
+    /// The dialect of a provider that speaks the same.
     #[must_use]
     pub const fn dialect(self) -> Dialect {
         match self {
-            Self::OpenAiChat | Self::OpenAiResponses => Dialect::OpenAiChat,
+            Self::OpenAiChat => Dialect::OpenAiChat,
             Self::AnthropicMessages => Dialect::AnthropicMessages,
+            Self::OpenAiResponses => Dialect::OpenAiResponses,
         }
     }
 }

@@ -62,6 +62,7 @@ enum Reader {
     OpenAiChat(openai::stream::StreamDecoder),
     Anthropic(anthropic::stream::StreamDecoder),
     Gemini(gemini::stream::StreamDecoder),
+    Responses(responses::stream::StreamDecoder),
 }
 
 impl Reader {
@@ -70,6 +71,7 @@ impl Reader {
             Self::OpenAiChat(decoder) => decoder.event(event, events),
             Self::Anthropic(decoder) => decoder.event(event, events),
             Self::Gemini(decoder) => decoder.event(event, events),
+            Self::Responses(decoder) => decoder.event(event, events),
         }
     }
 
@@ -79,6 +81,7 @@ impl Reader {
             Self::OpenAiChat(decoder) => decoder.is_complete(),
             Self::Anthropic(decoder) => decoder.is_complete(),
             Self::Gemini(decoder) => decoder.is_complete(),
+            Self::Responses(decoder) => decoder.is_complete(),
         }
     }
 
@@ -89,6 +92,7 @@ impl Reader {
             Self::Anthropic(decoder) => decoder.is_complete(),
             // Gemini has no last word: the usage may come after the finish.
             Self::Gemini(_) => false,
+            Self::Responses(decoder) => decoder.is_complete(),
         }
     }
 }
@@ -162,6 +166,9 @@ impl StreamTranslation {
                 translated(Reader::Anthropic(anthropic::stream::StreamDecoder::default()))
             }
             (_, Dialect::Gemini) => translated(Reader::Gemini(gemini::stream::StreamDecoder::default())),
+            (_, Dialect::OpenAiResponses) => {
+                translated(Reader::Responses(responses::stream::StreamDecoder::default()))
+            }
         };
         let collector = Collector::default();
         let choices = options.choices;

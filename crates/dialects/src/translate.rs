@@ -35,7 +35,7 @@ pub struct EncodeOptions {
     pub default_max_tokens: u64,
     /// The limit of output tokens for a request that names none, in whatever dialect; `None` leaves it without.
     pub output_limit: Option<u64>,
-    /// The service tier of a request that names none; `None` leaves it without. Only OpenAI's dialect has a word for it.
+    /// The service tier of a request that names none; `None` leaves it without. Only OpenAI's dialects have a word for it.
     pub service_tier: Option<&'static str>,
 }
 
@@ -132,6 +132,7 @@ pub fn encode_request(
         Dialect::OpenAiChat => openai::request::encode(&request, Wording { max_tokens_field, service_tier }),
         Dialect::AnthropicMessages => anthropic::request::encode(&request, default_max_tokens),
         Dialect::Gemini => gemini::request::encode(&request),
+        Dialect::OpenAiResponses => responses::request::encode(&request, service_tier),
     };
     Ok(Bytes::from(body.map_err(|refusal| incoming.in_its_words(refusal))?))
 }
@@ -167,6 +168,7 @@ pub fn decode_response(
         Dialect::OpenAiChat => chat_response::decode(&body)?,
         Dialect::AnthropicMessages => anthropic::response::decode(&body)?,
         Dialect::Gemini => gemini::response::decode(&body)?,
+        Dialect::OpenAiResponses => responses::response::decode(&body)?,
     };
     for choice in &mut response.choices {
         // What only another dialect has was not asked for in this one, and could not be sent back.

@@ -25,7 +25,7 @@ use http::HeaderMap;
 use privet_dialects::incoming::Incoming;
 use privet_dialects::openai::chat_request::MaxTokensField;
 use privet_dialects::translate::{EncodeOptions, RequestError, WholeAnswer, encode_request};
-use privet_dialects::{BadRequest, Dialect, Unsupported};
+use privet_dialects::{BadRequest, Unsupported};
 use privet_domain::id::{ConversationId, RequestId};
 use privet_domain::memory::MemoryScope;
 use privet_providers::{PassedHead, Provider, ProviderError};
@@ -251,7 +251,7 @@ async fn admit(
     let incoming = &command.incoming;
     let outbound = target.provider.dialect();
     // The other dialects have no word for it: it is not sent.
-    let has_tiers = outbound == Dialect::OpenAiChat;
+    let has_tiers = outbound.is_openais();
     let tier = incoming.service_tier(outbound)?;
     let applicant = Applicant {
         caller: &command.caller,

@@ -99,7 +99,7 @@ fn expressible(message: &Message) -> Result<Message, Unsupported> {
     Ok(Message { parts, ..message.clone() })
 }
 
-fn expressible_part(part: &Part) -> Result<Part, Unsupported> {
+pub(crate) fn expressible_part(part: &Part) -> Result<Part, Unsupported> {
     match part {
         Part::Other { dialect, value } if *dialect != Dialect::OpenAiChat => {
             let kind = value.get("type").and_then(Value::as_str).unwrap_or("unknown");
@@ -201,7 +201,7 @@ fn response_format(format: &ResponseFormat) -> Value {
 }
 
 /// How much the model thinks. A budget becomes the word whose usual budget it is; a model that decides itself does so unasked.
-fn reasoning_effort(request: &ChatRequest) -> Result<Option<String>, Unsupported> {
+pub(crate) fn reasoning_effort(request: &ChatRequest) -> Result<Option<String>, Unsupported> {
     Ok(match &request.reasoning {
         None | Some(Reasoning::Adaptive) => None,
         Some(Reasoning::Effort(word)) => Some(if word == "max" { "xhigh" } else { word }.to_owned()),
@@ -234,7 +234,7 @@ fn knows_none(model: &str) -> bool {
 /// OpenAI takes no more characters; a longer name of the user becomes its hash, which is as good a label.
 const USER_CHARS_MAX: usize = 64;
 
-fn user(name: &str) -> Value {
+pub(crate) fn user(name: &str) -> Value {
     if name.chars().count() <= USER_CHARS_MAX {
         return json!(name);
     }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::incoming::IncomingResponses;
 use super::item::wrong;
+use super::request::SUMMARY;
 use crate::canonical::{ChatRequest, Message, Reasoning, ResponseFormat, Tool, ToolChoice};
 use crate::translate::RequestError;
 use crate::{BadRequest, Unsupported};
@@ -75,6 +76,7 @@ impl IncomingResponses {
             extra.shift_remove(name);
         }
         extra.extend(verbosity.map(|verbosity| ("verbosity".to_owned(), verbosity)));
+        extra.extend(self.summary()?.map(|summary| (SUMMARY.to_owned(), summary)));
         Ok(ChatRequest {
             model: model.to_owned(),
             messages: [&self.lead, history, &self.messages[..]].concat(),
@@ -141,6 +143,13 @@ impl IncomingResponses {
         }
         let format = text.get("format").filter(|format| !format.is_null()).map(response_format).transpose()?;
         Ok((format, text.get("verbosity").filter(|verbosity| !verbosity.is_null()).cloned()))
+    }
+
+    /// What is to be shown of reasoning, by its newer name or its older one.
+    fn summary(&self) -> Result<Option<Value>, RequestError> {
+        let reasoning: Map<String, Value> = self.object.decode("reasoning")?.unwrap_or_default();
+        let named = |name: &str| reasoning.get(name).filter(|summary| !summary.is_null()).cloned();
+        Ok(named("summary").or_else(|| named("generate_summary")))
     }
 
     /// How much the model thinks. A summary is shown wherever the provider shows one.

@@ -205,7 +205,7 @@ fn output(content: &[Part]) -> Value {
     }
 }
 
-fn input_part(part: &Part) -> Value {
+pub(super) fn input_part(part: &Part) -> Value {
     match part {
         Part::Text { text } => json!({"type": "input_text", "text": text}),
         Part::Refusal { text } => json!({"type": "refusal", "refusal": text}),

@@ -35,6 +35,24 @@ pub(super) fn of_signature(signature: &str) -> String {
     signature.strip_prefix(OF_OPENAI).map_or_else(|| format!("{SIGNED}{signature}"), str::to_owned)
 }
 
+/// What a model of OpenAI's encrypted, if the signature is that.
+pub(super) fn of_openai(signature: &str) -> Option<&str> {
+    signature.strip_prefix(OF_OPENAI)
+}
+
+/// What a model of OpenAI's encrypted, as the signature of its thought.
+pub(super) fn marked(sealed: &str) -> String {
+    format!("{OF_OPENAI}{sealed}")
+}
+
+/// A thought of OpenAI's as its own server tells it.
+pub(super) fn of_provider(text: String, sealed: Option<&str>) -> Meaning {
+    if text.is_empty() && sealed.is_none() {
+        return Meaning::Nothing;
+    }
+    Meaning::Part(Part::Thinking { text, signature: sealed.map(marked) })
+}
+
 /// The signature of a call, sealed.
 pub(super) fn of_call(signature: &str) -> String {
     format!("{OF_CALL}{signature}")
@@ -51,7 +69,7 @@ pub(super) fn open(text: String, sealed: Option<&str>) -> Meaning {
     }
     let signature = sealed.map(|sealed| match sealed.strip_prefix(SIGNED) {
         Some(signature) => signature.to_owned(),
-        None => format!("{OF_OPENAI}{sealed}"),
+        None => marked(sealed),
     });
     if text.is_empty() && signature.is_none() {
         return Meaning::Nothing;

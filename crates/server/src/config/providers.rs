@@ -1,7 +1,7 @@
 //! Providers by convention of the environment or by name in the file.
 
 use privet_dialects::openai::chat_request::MaxTokensField;
-use privet_providers::{OnDisconnect, ProviderKind, ProviderSettings, Timeouts, offline};
+use privet_providers::{OnDisconnect, OpenAiApi, ProviderKind, ProviderSettings, Timeouts, offline};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::ConfigError;
@@ -18,6 +18,7 @@ pub(super) const FIELDS: &[&str] = &[
     API_KEY_ENV,
     "max_tokens_field",
     "on_disconnect",
+    "api",
     "connect_timeout",
     "first_byte_timeout",
     "idle_timeout",
@@ -146,6 +147,9 @@ fn provider(
     if let Some(value) = find("on_disconnect", &[], false) {
         settings.on_disconnect = value.parse(on_disconnect)?;
     }
+    if let Some(value) = find("api", &[], false) {
+        settings.api = value.parse(api)?;
+    }
     let timeouts = &mut settings.timeouts;
     for (field, timeout) in [
         ("connect_timeout", &mut timeouts.connect),
@@ -171,6 +175,7 @@ fn bare(name: &str, kind: ProviderKind) -> ProviderSettings {
         model_timeouts: Vec::new(),
         on_disconnect: OnDisconnect::default(),
         max_tokens_field: None,
+        api: OpenAiApi::default(),
     }
 }
 
@@ -238,6 +243,14 @@ fn on_disconnect(text: &str) -> Result<OnDisconnect, String> {
         "cancel" => Ok(OnDisconnect::Cancel),
         "drain" => Ok(OnDisconnect::Drain),
         _ => Err("write \"cancel\", or \"drain\" for a provider that bills the whole answer anyway".to_owned()),
+    }
+}
+
+fn api(text: &str) -> Result<OpenAiApi, String> {
+    match text {
+        "chat" => Ok(OpenAiApi::Chat),
+        "responses" => Ok(OpenAiApi::Responses),
+        _ => Err("write \"chat\" (chat completions, which every compatible server has) or \"responses\"".to_owned()),
     }
 }
 
