@@ -17,3 +17,5 @@ pub mod stream_encoder;
 mod thinking;
 mod thread;
 mod wire;
+
+pub(crate) use block::OF_OPENAI;

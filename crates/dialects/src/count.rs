@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::incoming::Incoming;
 use crate::translate::RequestError;
-use crate::{Dialect, Inbound, UpstreamFault, anthropic, gemini, openai};
+use crate::{Dialect, Inbound, UpstreamFault, anthropic, gemini, openai, responses};
 
 /// Writes the question for a provider.
 ///
@@ -22,9 +22,12 @@ pub fn encode_question(incoming: &Incoming, model: &str, outbound: Dialect) -> R
     let encoded = match outbound {
         Dialect::OpenAiChat => openai::request::encode(&request, openai::request::Wording::default()),
         Dialect::AnthropicMessages => {
-            anthropic::request::encode(&request, COUNTED_OUTPUT).map(|body| counted_alone(&body))
+            anthropic::request::encode(&request, COUNTED_OUTPUT).map(|body| counted_alone(&body, &COUNTED))
         }
         Dialect::Gemini => gemini::request::encode(&request).map(|body| gemini::count_question(model, &body)),
+        Dialect::OpenAiResponses => {
+            responses::request::encode(&request, None).map(|body| counted_alone(&body, &COUNTED_OF_RESPONSES))
+        }
     };
     Ok(Bytes::from(encoded.map_err(|refusal| incoming.in_its_words(refusal))?))
 }
@@ -42,6 +45,7 @@ pub fn decode_count(inbound: Inbound, outbound: Dialect, body: Bytes) -> Result<
     }
     let written = match inbound {
         Inbound::OpenAiChat | Inbound::AnthropicMessages => json!({"input_tokens": tokens}),
+        Inbound::OpenAiResponses => json!({"object": "response.input_tokens", "input_tokens": tokens}),
     };
     Ok(Bytes::from(written.to_string()))
 }
@@ -60,8 +64,12 @@ const COUNTED_OUTPUT: u64 = 1_000_000;
 /// The members of a Messages request that Anthropic counts; it refuses the others.
 const COUNTED: [&str; 7] = ["model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"];
 
-fn counted_alone(body: &[u8]) -> Vec<u8> {
+/// The members of a Responses request that OpenAI counts.
+const COUNTED_OF_RESPONSES: [&str; 7] =
+    ["model", "input", "tools", "tool_choice", "parallel_tool_calls", "text", "reasoning"];
+
+fn counted_alone(body: &[u8], counted: &[&str]) -> Vec<u8> {
     let mut fields: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
-    fields.retain(|name, _| COUNTED.contains(&name.as_str()));
+    fields.retain(|name, _| counted.contains(&name.as_str()));
     Value::Object(fields).to_string().into_bytes()
 }

@@ -10,8 +10,8 @@ use crate::canonical::Message;
 /// Top-level fields that change where, how fast or under what label OpenAI works, never what the answer may say:
 /// leaving them out is harmless.
 ///
-/// `prediction` only speeds up; `verbosity` is advice; `stream_options` asks for usage, which always comes.
-pub(crate) const HINTS: [&str; 10] = [
+/// `prediction` only speeds up; `verbosity` and `reasoning_summary` are advice; `stream_options` asks for usage, which always comes.
+pub(crate) const HINTS: [&str; 11] = [
     "store",
     "metadata",
     "safety_identifier",
@@ -22,6 +22,7 @@ pub(crate) const HINTS: [&str; 10] = [
     "prediction",
     "verbosity",
     "conversation_id",
+    "reasoning_summary",
 ];
 
 /// Fields of a message that carry content which only OpenAI can read. Any other unknown field of a message is a label.

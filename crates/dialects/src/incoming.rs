@@ -9,9 +9,10 @@ use crate::anthropic::incoming::IncomingMessages;
 use crate::canonical::{ChatRequest, Message};
 use crate::openai::chat_request::IncomingChat;
 use crate::request_size::RequestSize;
-use crate::translate::RequestError;
+use crate::responses::incoming::IncomingResponses;
+use crate::translate::{Asker, RequestError};
 use crate::unbounded_field::UnboundedField;
-use crate::{BadRequest, Dialect, Inbound, Unsupported, anthropic};
+use crate::{BadRequest, Dialect, Inbound, Unsupported, anthropic, responses};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub enum Incoming {
     OpenAiChat(IncomingChat),
     /// Anthropic's messages.
     AnthropicMessages(IncomingMessages),
+    /// OpenAI's responses.
+    OpenAiResponses(IncomingResponses),
 }
 
 /// Does the same with the request of any dialect.
@@ -28,6 +31,7 @@ macro_rules! each {
         match $incoming {
             Incoming::OpenAiChat($request) => $done,
             Incoming::AnthropicMessages($request) => $done,
+            Incoming::OpenAiResponses($request) => $done,
         }
     };
 }
@@ -39,6 +43,32 @@ impl Incoming {
         match self {
             Self::OpenAiChat(_) => Inbound::OpenAiChat,
             Self::AnthropicMessages(_) => Inbound::AnthropicMessages,
+            Self::OpenAiResponses(_) => Inbound::OpenAiResponses,
+        }
+    }
+
+    /// For whom answers are written.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        match self {
+            Self::OpenAiResponses(request) => Asker { inbound: self.dialect(), echo: Some(request.echo.clone()) },
+            Self::OpenAiChat(_) | Self::AnthropicMessages(_) => self.dialect().into(),
+        }
+    }
+
+    /// Says whether the response that it makes can be read later. Only the Responses API tells its clients.
+    pub fn set_kept(&mut self, is_kept: bool) {
+        if let Self::OpenAiResponses(request) = self {
+            request.set_kept(is_kept);
+        }
+    }
+
+    /// The request as one of the Responses API, if it is one: it goes on from a response, and makes one.
+    #[must_use]
+    pub const fn as_responses(&self) -> Option<&IncomingResponses> {
+        match self {
+            Self::OpenAiResponses(request) => Some(request),
+            Self::OpenAiChat(_) | Self::AnthropicMessages(_) => None,
         }
     }
 
@@ -60,9 +90,12 @@ impl Incoming {
         each!(self, request => &request.lead)
     }
 
-    /// Puts messages in front of the thread.
-    pub fn set_lead(&mut self, lead: Vec<Message>) {
-        each!(self, request => request.lead = lead);
+    /// Puts messages in front of the thread, and of what leads it already.
+    pub fn set_lead(&mut self, mut lead: Vec<Message>) {
+        each!(self, request => {
+            lead.append(&mut request.lead);
+            request.lead = lead;
+        });
     }
 
     /// Whether a stream is asked for.
@@ -76,7 +109,7 @@ impl Incoming {
     pub const fn include_usage(&self) -> bool {
         match self {
             Self::OpenAiChat(chat) => chat.include_usage,
-            Self::AnthropicMessages(_) => true,
+            Self::AnthropicMessages(_) | Self::OpenAiResponses(_) => true,
         }
     }
 
@@ -85,7 +118,7 @@ impl Incoming {
     pub const fn choices(&self) -> u32 {
         match self {
             Self::OpenAiChat(chat) => chat.choices,
-            Self::AnthropicMessages(_) => 1,
+            Self::AnthropicMessages(_) | Self::OpenAiResponses(_) => 1,
         }
     }
 
@@ -145,13 +178,14 @@ impl Incoming {
         each!(self, request => request.output_limit())
     }
 
-    /// The service tier that the request names to a provider of this dialect. Between two dialects it is not translated: it is a wish
-    /// for speed.
+    /// The service tier that the request names to a provider of this dialect. But for OpenAI's two, it is not translated between dialects:
+    /// it is a wish for speed.
     ///
     /// # Errors
     /// When it is no text.
     pub fn service_tier(&self, outbound: Dialect) -> Result<Option<String>, BadRequest> {
-        if self.dialect().dialect() != outbound {
+        let own = self.dialect().dialect();
+        if own != outbound && !(own.is_openais() && outbound.is_openais()) {
             return Ok(None);
         }
         each!(self, request => request.service_tier())
@@ -174,6 +208,7 @@ impl Incoming {
         match self {
             Self::OpenAiChat(_) => refusal,
             Self::AnthropicMessages(_) => refusal.renamed(&anthropic::incoming::NAMES),
+            Self::OpenAiResponses(_) => refusal.renamed(&responses::incoming::NAMES),
         }
     }
 
@@ -189,6 +224,12 @@ impl Incoming {
 impl From<IncomingMessages> for Incoming {
     fn from(messages: IncomingMessages) -> Self {
         Self::AnthropicMessages(messages)
+    }
+}
+
+impl From<IncomingResponses> for Incoming {
+    fn from(responses: IncomingResponses) -> Self {
+        Self::OpenAiResponses(responses)
     }
 }
 

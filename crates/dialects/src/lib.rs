@@ -19,6 +19,7 @@ pub mod otlp;
 pub mod raw_object;
 mod replay;
 pub mod request_size;
+pub mod responses;
 pub mod shaping;
 pub mod sse;
 pub mod stream;
@@ -41,6 +42,17 @@ pub enum Dialect {
     /// Gemini's `generateContent`.
     #[serde(rename = "gemini")]
     Gemini,
+    /// OpenAI's responses.
+    #[serde(rename = "openai-responses")]
+    OpenAiResponses,
+}
+
+impl Dialect {
+    /// Whether it is one of OpenAI's two: what both say has the same words.
+    #[must_use]
+    pub const fn is_openais(self) -> bool {
+        matches!(self, Self::OpenAiChat | Self::OpenAiResponses)
+    }
 }
 
 /// What a client speaks.
@@ -50,6 +62,8 @@ pub enum Inbound {
     OpenAiChat,
     /// Anthropic's messages.
     AnthropicMessages,
+    /// OpenAI's responses.
+    OpenAiResponses,
 }
 
 impl Inbound {
@@ -59,6 +73,7 @@ impl Inbound {
         match self {
             Self::OpenAiChat => Dialect::OpenAiChat,
             Self::AnthropicMessages => Dialect::AnthropicMessages,
+            Self::OpenAiResponses => Dialect::OpenAiResponses,
         }
     }
 }

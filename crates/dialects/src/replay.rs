@@ -8,14 +8,14 @@ use bytes::Bytes;
 use crate::Inbound;
 use crate::canonical::{ChatEvent, ChatResponse, Choice, Message, Part};
 use crate::stream::{StreamOptions, Writer};
-use crate::translate::{Answer, encode_answer, is_foreign};
+use crate::translate::{Answer, Asker, encode_answer, is_foreign};
 
 impl Answer {
     /// The body of a whole answer. `created` is in seconds since 1970.
     #[must_use]
-    pub fn replay_whole(&self, inbound: Inbound, created: i64) -> Bytes {
+    pub fn replay_whole(&self, asker: &Asker, created: i64) -> Bytes {
         let choices = self.messages.iter().zip(&self.finishes).map(|(message, finish)| Choice {
-            message: without_foreign(message, inbound),
+            message: without_foreign(message, asker.inbound),
             finish: finish.clone(),
             logprobs: None,
         });
@@ -27,15 +27,15 @@ impl Answer {
             usage: self.usage,
             tier: self.tier.clone(),
         };
-        encode_answer(inbound, &response, created)
+        encode_answer(asker, &response, created)
     }
 
     /// A stream from its first event to its end.
     #[must_use]
-    pub fn replay_streamed(&self, inbound: Inbound, options: StreamOptions) -> Bytes {
-        let mut writer = Writer::new(inbound, options);
+    pub fn replay_streamed(&self, asker: &Asker, options: StreamOptions) -> Bytes {
+        let mut writer = Writer::new(asker, options);
         let mut out = Vec::new();
-        for event in self.events(inbound) {
+        for event in self.events(asker.inbound) {
             writer.event(&event, &mut out);
         }
         writer.close(&mut out);
@@ -125,10 +125,10 @@ mod tests {
         for (inbound, dialect) in
             [(Inbound::OpenAiChat, Dialect::OpenAiChat), (Inbound::AnthropicMessages, Dialect::AnthropicMessages)]
         {
-            let whole = decode_response(inbound, dialect, original.replay_whole(inbound, 1), 1).unwrap().answer;
+            let whole = decode_response(inbound, dialect, original.replay_whole(&inbound.into(), 1), 1).unwrap().answer;
             let options = StreamOptions { include_usage: true, choices: 1, created: 1 };
             let mut decoder = SseDecoder::default();
-            decoder.push(&original.replay_streamed(inbound, options));
+            decoder.push(&original.replay_streamed(&inbound.into(), options));
             decoder.finish();
             let mut stream = StreamTranslation::new(inbound, dialect, options);
             while let Some(event) = decoder.next_event() {

@@ -147,7 +147,7 @@ fn is_text(dialect: Dialect, value: &Value) -> bool {
     let kinds: &[&str] = match dialect {
         Dialect::OpenAiChat => &["custom"],
         Dialect::AnthropicMessages => &["tool_use", "server_tool_use", "tool_reference", "fallback"],
-        Dialect::Gemini => &[],
+        Dialect::Gemini | Dialect::OpenAiResponses => &[],
     };
     value.get("type").and_then(Value::as_str).is_some_and(|kind| kinds.contains(&kind))
 }

@@ -10,8 +10,8 @@ use crate::collect::Collector;
 use crate::openai::relay::Relay;
 use crate::openai::stream_encoder::{self, StreamEncoder};
 use crate::sse::SseEvent;
-use crate::translate::Answer;
-use crate::{Dialect, Inbound, UpstreamFault, anthropic, gemini, openai};
+use crate::translate::{Answer, Asker};
+use crate::{Dialect, Inbound, UpstreamFault, anthropic, gemini, openai, responses};
 
 /// How a stream is written for the client.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +62,7 @@ enum Reader {
     OpenAiChat(openai::stream::StreamDecoder),
     Anthropic(anthropic::stream::StreamDecoder),
     Gemini(gemini::stream::StreamDecoder),
+    Responses(responses::stream::StreamDecoder),
 }
 
 impl Reader {
@@ -70,6 +71,7 @@ impl Reader {
             Self::OpenAiChat(decoder) => decoder.event(event, events),
             Self::Anthropic(decoder) => decoder.event(event, events),
             Self::Gemini(decoder) => decoder.event(event, events),
+            Self::Responses(decoder) => decoder.event(event, events),
         }
     }
 
@@ -79,6 +81,7 @@ impl Reader {
             Self::OpenAiChat(decoder) => decoder.is_complete(),
             Self::Anthropic(decoder) => decoder.is_complete(),
             Self::Gemini(decoder) => decoder.is_complete(),
+            Self::Responses(decoder) => decoder.is_complete(),
         }
     }
 
@@ -89,6 +92,7 @@ impl Reader {
             Self::Anthropic(decoder) => decoder.is_complete(),
             // Gemini has no last word: the usage may come after the finish.
             Self::Gemini(_) => false,
+            Self::Responses(decoder) => decoder.is_complete(),
         }
     }
 }
@@ -97,13 +101,18 @@ impl Reader {
 pub(crate) enum Writer {
     OpenAiChat(StreamEncoder),
     AnthropicMessages(anthropic::stream_encoder::StreamEncoder),
+    OpenAiResponses(Box<responses::stream_encoder::StreamEncoder>),
 }
 
 impl Writer {
-    pub(crate) fn new(inbound: Inbound, options: StreamOptions) -> Self {
-        match inbound {
+    pub(crate) fn new(asker: &Asker, options: StreamOptions) -> Self {
+        match asker.inbound {
             Inbound::OpenAiChat => Self::OpenAiChat(StreamEncoder::new(options.created, options.include_usage)),
             Inbound::AnthropicMessages => Self::AnthropicMessages(anthropic::stream_encoder::StreamEncoder::default()),
+            Inbound::OpenAiResponses => {
+                let echo = asker.echo.clone().unwrap_or_default();
+                Self::OpenAiResponses(Box::new(responses::stream_encoder::StreamEncoder::new(echo)))
+            }
         }
     }
 
@@ -111,6 +120,7 @@ impl Writer {
         match self {
             Self::OpenAiChat(encoder) => encoder.event(event, out),
             Self::AnthropicMessages(encoder) => encoder.event(event, out),
+            Self::OpenAiResponses(encoder) => encoder.event(event, out),
         }
     }
 
@@ -119,6 +129,7 @@ impl Writer {
         match self {
             Self::OpenAiChat(encoder) => encoder.close(out),
             Self::AnthropicMessages(encoder) => encoder.close(out),
+            Self::OpenAiResponses(encoder) => encoder.close(out),
         }
     }
 
@@ -126,6 +137,7 @@ impl Writer {
         match self {
             Self::OpenAiChat(_) => stream_encoder::KEEP_ALIVE,
             Self::AnthropicMessages(encoder) => encoder.keep_alive(),
+            Self::OpenAiResponses(_) => responses::stream_encoder::KEEP_ALIVE,
         }
     }
 
@@ -133,6 +145,7 @@ impl Writer {
         match self {
             Self::OpenAiChat(_) => stream_encoder::failure(failure),
             Self::AnthropicMessages(_) => anthropic::error::event(failure),
+            Self::OpenAiResponses(encoder) => encoder.failure(failure),
         }
     }
 }
@@ -140,9 +153,11 @@ impl Writer {
 impl StreamTranslation {
     /// For one stream.
     #[must_use]
-    pub fn new(inbound: Inbound, outbound: Dialect, options: StreamOptions) -> Self {
+    pub fn new(asker: impl Into<Asker>, outbound: Dialect, options: StreamOptions) -> Self {
+        let asker = asker.into();
+        let inbound = asker.inbound;
         let translated =
-            |reader| Way::Translated(Box::new(Translator { reader, writer: Writer::new(inbound, options) }));
+            |reader| Way::Translated(Box::new(Translator { reader, writer: Writer::new(&asker, options) }));
         let way = match (inbound, outbound) {
             (Inbound::OpenAiChat, Dialect::OpenAiChat) => Way::ChatRelay(Relay::new(options.include_usage)),
             (Inbound::AnthropicMessages, Dialect::AnthropicMessages) => Way::MessagesRelay(Box::default()),
@@ -151,6 +166,7 @@ impl StreamTranslation {
                 translated(Reader::Anthropic(anthropic::stream::StreamDecoder::default()))
             }
             (_, Dialect::Gemini) => translated(Reader::Gemini(gemini::stream::StreamDecoder::default())),
+            (_, Dialect::OpenAiResponses) => translated(Reader::Responses(responses::stream::StreamDecoder::default())),
         };
         let collector = Collector::default();
         let choices = options.choices;

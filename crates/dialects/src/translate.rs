@@ -3,6 +3,8 @@
 //! The same dialect is passed on as its own bytes; another goes through the canonical form. A request is here, and a whole
 //! answer; a stream is in [`crate::stream`].
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +13,8 @@ use crate::incoming::Incoming;
 use crate::openai::chat_request::{Forward, MaxTokensField};
 use crate::openai::chat_response;
 use crate::openai::request::Wording;
-use crate::{BadRequest, Dialect, Inbound, Unsupported, UpstreamFault, anthropic, gemini, openai};
+use crate::responses::echo::Echo;
+use crate::{BadRequest, Dialect, Inbound, Unsupported, UpstreamFault, anthropic, gemini, openai, responses};
 
 /// A request that cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +36,7 @@ pub struct EncodeOptions {
     pub default_max_tokens: u64,
     /// The limit of output tokens for a request that names none, in whatever dialect; `None` leaves it without.
     pub output_limit: Option<u64>,
-    /// The service tier of a request that names none; `None` leaves it without. Only OpenAI's dialect has a word for it.
+    /// The service tier of a request that names none; `None` leaves it without. Only OpenAI's dialects have a word for it.
     pub service_tier: Option<&'static str>,
 }
 
@@ -87,6 +90,21 @@ pub struct WholeAnswer {
     pub answer: Answer,
 }
 
+/// For whom an answer is written.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// What the client speaks.
+    pub inbound: Inbound,
+    /// What a response says of its request; of dialects whose answers say nothing of it there is none.
+    pub echo: Option<Arc<Echo>>,
+}
+
+impl From<Inbound> for Asker {
+    fn from(inbound: Inbound) -> Self {
+        Self { inbound, echo: None }
+    }
+}
+
 /// Writes a request in the provider's dialect.
 ///
 /// # Errors
@@ -125,6 +143,7 @@ pub(crate) fn encode_canonical(
         Dialect::OpenAiChat => openai::request::encode(&request, Wording { max_tokens_field, service_tier }),
         Dialect::AnthropicMessages => anthropic::request::encode(&request, default_max_tokens),
         Dialect::Gemini => gemini::request::encode(&request),
+        Dialect::OpenAiResponses => responses::request::encode(&request, service_tier),
     };
     Ok(Bytes::from(body.map_err(|refusal| incoming.in_its_words(refusal))?))
 }
@@ -145,11 +164,12 @@ fn refuse_foreign(history: &[Message]) -> Result<(), Unsupported> {
 /// # Errors
 /// When it is none.
 pub fn decode_response(
-    inbound: Inbound,
+    asker: impl Into<Asker>,
     outbound: Dialect,
     body: Bytes,
     created: i64,
 ) -> Result<WholeAnswer, UpstreamFault> {
+    let Asker { inbound, echo } = asker.into();
     match (inbound, outbound) {
         (Inbound::OpenAiChat, Dialect::OpenAiChat) => return chat_response::pass(body),
         (Inbound::AnthropicMessages, Dialect::AnthropicMessages) => return anthropic::response::pass(body),
@@ -159,11 +179,12 @@ pub fn decode_response(
         Dialect::OpenAiChat => chat_response::decode(&body)?,
         Dialect::AnthropicMessages => anthropic::response::decode(&body)?,
         Dialect::Gemini => gemini::response::decode(&body)?,
+        Dialect::OpenAiResponses => responses::response::decode(&body)?,
     };
     for choice in &mut response.choices {
         choice.message.parts.retain(|part| !is_foreign(part, inbound));
     }
-    let body = encode_answer(inbound, &response, created);
+    let body = encode_answer(&Asker { inbound, echo }, &response, created);
     Ok(WholeAnswer { body, answer: Answer::from(response) })
 }
 
@@ -173,10 +194,11 @@ pub(crate) fn is_foreign(part: &Part, inbound: Inbound) -> bool {
 }
 
 /// Writes a whole answer for the client. `created` is in seconds since 1970, for an answer that does not say.
-pub(crate) fn encode_answer(inbound: Inbound, response: &ChatResponse, created: i64) -> Bytes {
-    match inbound {
+pub(crate) fn encode_answer(asker: &Asker, response: &ChatResponse, created: i64) -> Bytes {
+    match asker.inbound {
         Inbound::OpenAiChat => chat_response::encode(response, created),
         Inbound::AnthropicMessages => anthropic::answer::encode(response),
+        Inbound::OpenAiResponses => responses::answer::encode(response, &asker.echo.clone().unwrap_or_default()),
     }
 }
 

@@ -84,6 +84,10 @@ id!(
 );
 
 id!(
+    /// A response of the Responses API: that of the request that made it.
+    ResponseId
+);
+id!(
     /// A prompt: all its versions together.
     PromptId
 );
@@ -107,6 +111,13 @@ id!(
     /// An embedder: a model with its dimensions, as vectors of it are kept.
     EmbedderId
 );
+
+impl Default for ResponseId {
+    /// That of no response.
+    fn default() -> Self {
+        Self(Uuid::nil())
+    }
+}
 
 /// So many calls of providers a request can make: each has an id of its own.
 pub const CALLS_MAX: u8 = 32;

@@ -16,6 +16,7 @@ mod compose;
 mod lead;
 mod record;
 mod relay;
+mod respond;
 mod shaped;
 mod usage;
 
@@ -29,7 +30,7 @@ use privet_dialects::incoming::Incoming;
 use privet_dialects::openai::chat_request::MaxTokensField;
 use privet_dialects::shaping::{Shaping, encode_shaped};
 use privet_dialects::translate::{EncodeOptions, RequestError, WholeAnswer, encode_request};
-use privet_dialects::{BadRequest, Dialect, Unsupported};
+use privet_dialects::{BadRequest, Unsupported};
 use privet_domain::id::{ConversationId, RequestId};
 use privet_domain::memory::MemoryScope;
 use privet_providers::{PassedHead, Provider, ProviderError};
@@ -148,9 +149,16 @@ pub enum CompletionError {
         "The conversation `{0}` does not exist. Leave the id out to begin one, or make it with POST /api/conversations."
     )]
     UnknownConversation(ConversationId),
+    /// The response to go on from does not exist, or is another key's.
+    #[error(
+        "Previous response with id '{0}' not found. It must be kept (`store` is not false), and only the key that made it can go on \
+         from it; send the whole thread instead."
+    )]
+    UnknownResponse(String),
     /// A conversation is continued where none are kept.
     #[error(
-        "Conversations are not kept here (`history.record = \"none\"`): send the whole thread and no conversation id."
+        "Conversations are not kept here (`history.record = \"none\"`): send the whole thread, and no id of a conversation \
+         or response."
     )]
     HistoryOff,
     /// The prompt cannot be had, or not with what was given for its holes.
@@ -215,8 +223,12 @@ impl Engine {
 async fn run(engine: Arc<Engine>, mut command: ChatCommand, left: CancellationToken) -> Result<Reply, CompletionError> {
     let began = engine.clock.now();
     let route = engine.router.resolve(command.incoming.model())?;
+    let origin = respond::origin(&engine, &mut command).await?;
     let led = lead::put(&engine, &mut command).await?;
-    let gathered = compose::gather(&engine, &command).await?;
+    let gathered = match origin {
+        Some(origin) => respond::gather(&command, origin),
+        None => compose::gather(&engine, &command).await?,
+    };
     let shape = Shape::read(&engine, &command.incoming, &route)?;
     let cached = cache::ask(&engine, &command, &gathered, &route).await;
     let keep = cached.as_ref().and_then(Asked::keep);
@@ -287,7 +299,7 @@ async fn admit(
     let incoming = &command.incoming;
     let outbound = target.provider.dialect();
     // The other dialects have no word for it: it is not sent.
-    let has_tiers = outbound == Dialect::OpenAiChat;
+    let has_tiers = outbound.is_openais();
     let tier = incoming.service_tier(outbound)?;
     let applicant = Applicant {
         caller: &command.caller,

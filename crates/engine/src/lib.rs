@@ -27,6 +27,7 @@ mod plain_call;
 pub mod prompt;
 pub mod refusals;
 pub mod rerank;
+pub mod response;
 pub mod router;
 pub mod seed;
 mod settlement;

@@ -21,6 +21,19 @@ pub(crate) fn to_row(message: &Message, seq: i64, status: MessageStatus) -> NewM
     }
 }
 
+/// A message once more, in another conversation.
+pub(crate) fn copy(row: &StoredMessage, seq: i64) -> NewMessage {
+    NewMessage {
+        id: MessageId::new(),
+        seq,
+        role: role_of(&row.role).as_str(),
+        name: row.name.clone(),
+        content: row.content.clone(),
+        payload: row.payload.clone(),
+        status: row.status,
+    }
+}
+
 /// The message of a row. A payload that cannot be read falls back to the text.
 pub(crate) fn from_row(row: &StoredMessage) -> Message {
     if let Some(payload) = &row.payload {

@@ -121,6 +121,7 @@ async fn converse(
                 conversation_id,
                 messages: vec![answered],
                 memories: Vec::new(),
+                response: None,
                 at: now,
             })
             .await?;

@@ -173,6 +173,7 @@ mod tests {
             on_disconnect: OnDisconnect::Cancel,
             max_tokens_field: None,
             structured_output: None,
+            api: crate::settings::OpenAiApi::Chat,
         };
         let provider = HttpProvider::new(settings, &mut HttpClients::default()).unwrap();
         let provider = Provider::Http(Box::new(provider));

@@ -16,7 +16,7 @@ use crate::error::{ProviderError, TimeoutStage};
 use crate::keys::{KeyChoice, ProviderKeys};
 use crate::model_list;
 use crate::provider::{ChatCall, CountCall, Counted, Deadline, EmbeddingsCall, PassedHead};
-use crate::settings::{ProviderKind, ProviderSettings};
+use crate::settings::{OpenAiApi, ProviderKind, ProviderSettings};
 
 /// The version of Anthropic's API that is spoken (<https://docs.anthropic.com/en/api/versioning>).
 const ANTHROPIC_VERSION: &str = "2023-06-01";
@@ -95,6 +95,7 @@ impl HttpProvider {
         });
         let keys = Arc::new(keys.map_err(|_| SetupError::Key(settings.name.clone()))?);
         let chat_path = match settings.kind {
+            ProviderKind::OpenAi if settings.api == OpenAiApi::Responses => Some("/responses"),
             ProviderKind::OpenAi | ProviderKind::Offline | ProviderKind::Local => Some("/chat/completions"),
             ProviderKind::Anthropic => Some("/v1/messages"),
             ProviderKind::Gemini => None,
@@ -206,6 +207,7 @@ impl HttpProvider {
         let path = match self.settings.kind {
             ProviderKind::Anthropic => "/v1/messages/count_tokens".to_owned(),
             ProviderKind::Gemini => gemini::count_path(call.model),
+            ProviderKind::OpenAi if self.settings.api == OpenAiApi::Responses => "/responses/input_tokens".to_owned(),
             ProviderKind::OpenAi | ProviderKind::Offline | ProviderKind::Local => {
                 let what = "count of tokens: servers of OpenAI's dialect say it with an answer alone";
                 return Err(ProviderError::NotOffered { provider: self.settings.name.clone(), what });

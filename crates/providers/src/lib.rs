@@ -27,5 +27,7 @@ pub use http_provider::{HttpClients, HttpProvider, SetupError};
 pub use keys::KeyChoice;
 pub use local::{LocalProvider, LocalSetupError};
 pub use provider::{ChatCall, CountCall, Counted, Deadline, EmbeddingsCall, PassedHead, Provider};
-pub use settings::{ModelTimeouts, OnDisconnect, ProviderKind, ProviderSettings, StructuredOutput, Timeouts};
+pub use settings::{
+    ModelTimeouts, OnDisconnect, OpenAiApi, ProviderKind, ProviderSettings, StructuredOutput, Timeouts,
+};
 pub use webhook::{Webhook, WebhookError, WebhookMessage, WebhookSecret};

@@ -107,7 +107,7 @@ impl Provider {
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         match self {
-            Self::Http(http) => http.settings().kind.dialect(),
+            Self::Http(http) => http.settings().dialect(),
             Self::Offline | Self::Local(_) => Dialect::OpenAiChat,
         }
     }

@@ -23,17 +23,17 @@ pub enum ProviderKind {
     Local,
 }
 
-impl ProviderKind {
-    /// The dialect on its wire. The offline provider speaks OpenAI's.
-    #[must_use]
-    pub const fn dialect(self) -> Dialect {
-        match self {
-            Self::OpenAi | Self::Offline | Self::Local => Dialect::OpenAiChat,
-            Self::Anthropic => Dialect::AnthropicMessages,
-            Self::Gemini => Dialect::Gemini,
-        }
-    }
+/// In which of OpenAI's two APIs a provider of that kind is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpenAiApi {
+    /// Chat completions, which every compatible server has.
+    #[default]
+    Chat,
+    /// Responses.
+    Responses,
+}
 
+impl ProviderKind {
     /// Its name in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -120,6 +120,8 @@ pub struct ProviderSettings {
     pub max_tokens_field: Option<MaxTokensField>,
     /// Whether its models keep to a JSON Schema by themselves; `None` decides by model, as the price book says.
     pub structured_output: Option<StructuredOutput>,
+    /// In which API it is spoken to, if it is of OpenAI's kind.
+    pub api: OpenAiApi,
 }
 
 /// Who keeps an answer to its JSON Schema.
@@ -132,6 +134,17 @@ pub enum StructuredOutput {
 }
 
 impl ProviderSettings {
+    /// The dialect on its wire. The offline provider speaks OpenAI's.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        match (self.kind, self.api) {
+            (ProviderKind::OpenAi, OpenAiApi::Responses) => Dialect::OpenAiResponses,
+            (ProviderKind::OpenAi | ProviderKind::Offline | ProviderKind::Local, _) => Dialect::OpenAiChat,
+            (ProviderKind::Anthropic, _) => Dialect::AnthropicMessages,
+            (ProviderKind::Gemini, _) => Dialect::Gemini,
+        }
+    }
+
     /// How long a call of this model may take.
     #[must_use]
     pub fn timeouts_for(&self, model: &str) -> Timeouts {
@@ -191,6 +204,7 @@ mod tests {
             on_disconnect: OnDisconnect::Cancel,
             max_tokens_field: None,
             structured_output: None,
+            api: OpenAiApi::Chat,
         };
         let of = |model: &str| {
             let timeouts = settings.timeouts_for(model);

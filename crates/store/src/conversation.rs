@@ -53,6 +53,8 @@ pub struct StoredMessage {
     pub id: MessageId,
     /// Its conversation.
     pub conversation_id: ConversationId,
+    /// Its place in it.
+    pub seq: i64,
     /// `system`, `developer`, `user`, `assistant` or `tool`.
     pub role: String,
     /// The speaker's name, where given.
@@ -87,7 +89,7 @@ struct ConversationRow {
 }
 
 #[derive(sqlx::FromRow)]
-struct MessageRow {
+pub(crate) struct MessageRow {
     id: Uuid,
     conversation_id: Uuid,
     seq: i64,
@@ -331,6 +333,7 @@ impl From<MessageRow> for StoredMessage {
         Self {
             id: row.id.into(),
             conversation_id: row.conversation_id.into(),
+            seq: row.seq,
             role: row.role,
             name: row.name,
             content: row.content,

@@ -18,6 +18,7 @@ mod postgres_url;
 mod project;
 mod prompt;
 mod replica;
+mod response;
 mod score_config;
 mod statements;
 mod switch;
@@ -46,6 +47,7 @@ pub use postgres_url::PostgresUrl;
 pub use project::{Project, ShownProject};
 pub use prompt::{NewPromptVersion, PromptCreation, PromptHead, PromptRemoval, PromptUse, Starter, StoredPrompt};
 pub use replica::{Grant, GrantRequest};
+pub use response::{NewResponse, OwnMessages, ResponseThread, StoredResponse};
 pub use switch::SwitchedOff;
 pub use trace::{
     BadCursor, COUNT_MAX, Column, Comparison, Condition, Count, DailyQuery, DailySums, Days, DeletedTraces, Dimension,

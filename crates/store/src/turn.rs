@@ -11,6 +11,7 @@ use sqlx::{PgConnection, SqliteConnection};
 
 use crate::conversation::MessageStatus;
 use crate::memory::rows::{MemoryRows as _, RememberedFrom};
+use crate::response::{NewResponse, OWN_MESSAGE, RESPONSE};
 use crate::statements::{self, chunks};
 use crate::writer::Write;
 
@@ -61,6 +62,8 @@ pub struct TurnFinish {
     pub messages: Vec<NewMessage>,
     /// What is remembered of them.
     pub memories: Vec<NewMemory>,
+    /// The response that they are the output of, if it is kept.
+    pub response: Option<NewResponse>,
     /// Now.
     pub at: Timestamp,
 }
@@ -100,7 +103,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(60);
 const WITHDRAW_MESSAGE: &str = "DELETE FROM messages WHERE id = $1 AND NOT EXISTS \
      (SELECT 1 FROM messages later WHERE later.conversation_id = $2 AND later.seq > $3)";
 /// Takes a conversation back, unless somebody else has said something in it.
-const WITHDRAW_CONVERSATION: &str = "DELETE FROM conversations WHERE id = $1 AND NOT EXISTS \
+pub(crate) const WITHDRAW_CONVERSATION: &str = "DELETE FROM conversations WHERE id = $1 AND NOT EXISTS \
      (SELECT 1 FROM messages WHERE conversation_id = $1)";
 
 /// The same function for both databases; a generic one would need a page of bounds.
@@ -154,6 +157,28 @@ macro_rules! define_apply {
                     update = update.bind(id.as_uuid());
                 }
                 update.execute(&mut *conn).await?;
+            }
+            for (turn, response) in responses(writes) {
+                sqlx::query(RESPONSE)
+                    .bind(response.id.as_uuid())
+                    .bind(turn.project_id.as_uuid())
+                    .bind(response.family_id.as_uuid())
+                    .bind(turn.conversation_id.as_uuid())
+                    .bind(response.parent_id.map(|id| id.as_uuid()))
+                    .bind(response.history_seq)
+                    .bind(response.record.as_str())
+                    .bind(turn.at.as_micros())
+                    .execute(&mut *conn)
+                    .await?;
+                let asked = response.asked.iter().map(|id| (id, 0));
+                for (message, is_output) in asked.chain(turn.messages.iter().map(|message| (&message.id, 1))) {
+                    sqlx::query(OWN_MESSAGE)
+                        .bind(response.id.as_uuid())
+                        .bind(message.as_uuid())
+                        .bind(is_output)
+                        .execute(&mut *conn)
+                        .await?;
+                }
             }
             for withdrawal in withdrawals(writes) {
                 let conversation = withdrawal.conversation_id.as_uuid();
@@ -227,6 +252,13 @@ fn touched_conversations(writes: &[&TurnWrite]) -> Vec<(ConversationId, Timestam
             TurnWrite::Start(_) | TurnWrite::Withdraw(_) => None,
         })
         .collect()
+}
+
+fn responses<'a>(writes: &[&'a TurnWrite]) -> impl Iterator<Item = (&'a TurnFinish, &'a NewResponse)> {
+    writes.iter().filter_map(|write| match write {
+        TurnWrite::Finish(turn) => turn.response.as_ref().map(|response| (turn, response)),
+        TurnWrite::Start(_) | TurnWrite::Withdraw(_) => None,
+    })
 }
 
 fn withdrawals<'a>(writes: &[&'a TurnWrite]) -> impl Iterator<Item = &'a TurnWithdrawal> {

@@ -104,7 +104,8 @@ fn text(behaviour: &Behaviour, request: &Request, has_calls: bool) -> Option<Str
 }
 
 fn last_message(request: &Request) -> Value {
-    let list = request.body.get("messages").or_else(|| request.body.get("contents"));
+    let list =
+        request.body.get("messages").or_else(|| request.body.get("contents")).or_else(|| request.body.get("input"));
     list.and_then(Value::as_array).and_then(|messages| messages.last()).cloned().unwrap_or(Value::Null)
 }
 
@@ -112,6 +113,7 @@ fn last_message(request: &Request) -> Value {
 fn schema(request: &Request) -> Option<&Value> {
     let paths: &[&str] = match request.dialect {
         Dialect::OpenAi => &["/response_format/json_schema/schema"],
+        Dialect::Responses => &["/text/format/schema"],
         Dialect::Anthropic => &["/output_config/format/schema", "/output_format/schema"],
         Dialect::Gemini => &[
             "/generationConfig/responseJsonSchema",

@@ -12,7 +12,7 @@ pub(super) fn body(dialect: Dialect, status: u16, behaviour: &Behaviour, request
     let (kind, code) = defaults(dialect, status);
     let kind = behaviour.error_type.as_deref().unwrap_or(kind);
     match dialect {
-        Dialect::OpenAi => {
+        Dialect::OpenAi | Dialect::Responses => {
             let code = behaviour.error_code.as_deref().or(code);
             json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
         }
@@ -32,6 +32,9 @@ pub(super) fn inside_body(dialect: Dialect, error: &ErrorInside) -> Value {
         (ErrorShape::Native, Dialect::OpenAi) => {
             json!({"error": {"message": message, "type": "server_error", "param": null, "code": null}})
         }
+        (ErrorShape::Native, Dialect::Responses) => {
+            json!({"code": "server_error", "message": message, "param": null, "error": {"code": "server_error", "message": message}})
+        }
         (ErrorShape::Native, Dialect::Anthropic) => {
             json!({"type": "error", "error": {"type": "overloaded_error", "message": message}})
         }
@@ -45,7 +48,7 @@ pub(super) fn inside_body(dialect: Dialect, error: &ErrorInside) -> Value {
 pub(super) fn inside_events(dialect: Dialect, error: &ErrorInside) -> Vec<Event> {
     let body = inside_body(dialect, error);
     match (error.shape, dialect) {
-        (ErrorShape::Native, Dialect::Anthropic) => vec![Event::named("error", body)],
+        (ErrorShape::Native, Dialect::Anthropic | Dialect::Responses) => vec![Event::named("error", body)],
         (ErrorShape::Native, _) => vec![Event::json(body)],
         // These servers end even a failed stream with the mark of a clean one.
         (ErrorShape::Vllm | ErrorShape::Flat, _) => vec![Event::json(body), Event::raw("[DONE]")],
@@ -63,7 +66,7 @@ fn server_error(message: &str) -> Value {
 /// Error type and, for OpenAI, code of a status.
 fn defaults(dialect: Dialect, status: u16) -> (&'static str, Option<&'static str>) {
     match dialect {
-        Dialect::OpenAi => match status {
+        Dialect::OpenAi | Dialect::Responses => match status {
             401 => ("invalid_request_error", Some("invalid_api_key")),
             404 => ("invalid_request_error", Some("model_not_found")),
             429 => ("requests", Some("rate_limit_exceeded")),

@@ -96,7 +96,7 @@ pub struct ModelStats {
 
 pub(super) struct Ledger {
     prices: HashMap<String, Price>,
-    by_dialect: [u64; 3],
+    by_dialect: [u64; 4],
     by_model: HashMap<String, ModelStats>,
     completed: u64,
     cancelled: u64,
@@ -110,7 +110,7 @@ impl Ledger {
     pub(super) fn new() -> Self {
         Self {
             prices: price_table(),
-            by_dialect: [0; 3],
+            by_dialect: [0; 4],
             by_model: HashMap::new(),
             completed: 0,
             cancelled: 0,
@@ -160,7 +160,7 @@ impl Ledger {
 
     pub(super) fn stats(&self) -> Stats {
         let sum = |part: fn(&ModelStats) -> u64| self.by_model.values().map(part).sum();
-        let dialects = [Dialect::OpenAi, Dialect::Anthropic, Dialect::Gemini];
+        let dialects = [Dialect::OpenAi, Dialect::Anthropic, Dialect::Gemini, Dialect::Responses];
         Stats {
             calls: self.completed + self.cancelled + self.failed + self.in_flight,
             calls_by_dialect: dialects.iter().zip(self.by_dialect).map(|(d, n)| (d.name().to_owned(), n)).collect(),

@@ -1,4 +1,4 @@
-//! A scriptable upstream that speaks the OpenAI, Anthropic and Gemini dialects and keeps its own bill.
+//! A scriptable upstream that speaks the dialects of OpenAI (chat completions and responses), Anthropic and Gemini and keeps its own bill.
 //!
 //! OpenAI clients use `{base_url}/v1`, Anthropic's and Gemini's `{base_url}`. Any key and any model name is accepted.
 //! It imitates wire formats and faults, not models; it checks nothing about a request but that it is JSON.
@@ -18,6 +18,7 @@ mod openai;
 mod request;
 mod rerank;
 mod response;
+mod responses;
 mod sample;
 mod schedule;
 mod server;

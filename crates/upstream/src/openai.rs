@@ -1,5 +1,5 @@
 //! OpenAI's wire format: chat completions, streamed or not, embeddings, models.
-//! The Responses API is not spoken.
+//! The Responses API is in `responses.rs`.
 
 use serde_json::{Value, json};
 

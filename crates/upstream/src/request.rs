@@ -13,6 +13,8 @@ pub(super) enum Dialect {
     OpenAi = 0,
     Anthropic = 1,
     Gemini = 2,
+    /// OpenAI's other API: errors and lists are the same.
+    Responses = 3,
 }
 
 impl Dialect {
@@ -21,6 +23,7 @@ impl Dialect {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
+            Self::Responses => "responses",
         }
     }
 }
@@ -51,6 +54,12 @@ impl Route {
         let post = method == Method::POST;
         if post && path.ends_with("/chat/completions") {
             return Self::Chat(Dialect::OpenAi);
+        }
+        if post && path.ends_with("/responses") {
+            return Self::Chat(Dialect::Responses);
+        }
+        if post && path.ends_with("/responses/input_tokens") {
+            return Self::CountTokens(Dialect::Responses);
         }
         if post && path.ends_with("/embeddings") {
             return Self::Embeddings;
@@ -104,6 +113,8 @@ pub(super) struct Head {
     max_tokens: Option<u64>,
     #[serde(default)]
     max_completion_tokens: Option<u64>,
+    #[serde(default)]
+    max_output_tokens: Option<u64>,
     #[serde(default, rename = "generationConfig")]
     generation_config: Option<GenerationConfig>,
     #[serde(default)]
@@ -165,7 +176,7 @@ impl Head {
 
     pub(super) fn output_tokens_max(&self) -> Option<u64> {
         let gemini = self.generation_config.as_ref().and_then(|config| config.max_output_tokens);
-        self.max_completion_tokens.or(self.max_tokens).or(gemini)
+        self.max_completion_tokens.or(self.max_tokens).or(self.max_output_tokens).or(gemini)
     }
 
     pub(super) fn include_usage(&self) -> bool {

@@ -73,7 +73,7 @@ pub(super) fn scripted(
 
 fn identify(response: &mut Response<MockBody>, dialect: Dialect, serial: u64) {
     let name = match dialect {
-        Dialect::OpenAi => "x-request-id",
+        Dialect::OpenAi | Dialect::Responses => "x-request-id",
         Dialect::Anthropic => "request-id",
         Dialect::Gemini => return,
     };
@@ -107,7 +107,7 @@ fn usual(dialect: Dialect) -> &'static HeaderMap {
     });
     static GEMINI: LazyLock<HeaderMap> = LazyLock::new(|| headers(&[("server-timing", "gfet4t7; dur=1")]));
     match dialect {
-        Dialect::OpenAi => &OPENAI,
+        Dialect::OpenAi | Dialect::Responses => &OPENAI,
         Dialect::Anthropic => &ANTHROPIC,
         Dialect::Gemini => &GEMINI,
     }

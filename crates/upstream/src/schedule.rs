@@ -144,7 +144,7 @@ impl<'a> Line<'a> {
             let framing = self.behaviour.framing;
             let ping = match dialect {
                 Dialect::Anthropic => anthropic::ping().encode(framing),
-                Dialect::OpenAi | Dialect::Gemini => comment("ping", framing),
+                Dialect::OpenAi | Dialect::Gemini | Dialect::Responses => comment("ping", framing),
             };
             self.send(&ping, None);
         }

@@ -16,7 +16,9 @@ use super::call::Call;
 use super::ledger::Outcome;
 use super::request::{Dialect, Head, Request, Route, words};
 use super::state::{Admission, RawRecord, Shared};
-use super::{anthropic, control, embedding, failure, gemini, openai, rerank as reranking, response, schedule};
+use super::{
+    anthropic, control, embedding, failure, gemini, openai, rerank as reranking, response, responses, schedule,
+};
 
 const OPENAI_MODELS: [&str; 4] = ["gpt-4o", "gpt-4o-mini", "text-embedding-3-small", "text-embedding-3-large"];
 const ANTHROPIC_MODELS: [&str; 2] = ["claude-sonnet-4-5", "claude-haiku-4-5"];
@@ -96,9 +98,11 @@ async fn chat(
             (false, Dialect::OpenAi) => Content::Whole(openai::reply(&answer)),
             (false, Dialect::Anthropic) => Content::Whole(anthropic::reply(&answer)),
             (false, Dialect::Gemini) => Content::Whole(gemini::reply(&answer)),
+            (false, Dialect::Responses) => Content::Whole(responses::reply(&answer)),
             (true, Dialect::OpenAi) => Content::Events(openai::events(&answer, behaviour, request.include_usage)),
             (true, Dialect::Anthropic) => Content::Events(anthropic::events(&answer, behaviour)),
             (true, Dialect::Gemini) => Content::Events(gemini::events(&answer, behaviour)),
+            (true, Dialect::Responses) => Content::Events(responses::events(&answer, behaviour)),
         };
         (content, answer.usage)
     })
@@ -174,7 +178,7 @@ fn embedded(request: &Request, behaviour: &Behaviour, batch: bool, tokens: Optio
     let asked = asked.and_then(Value::as_u64).and_then(|asked| usize::try_from(asked).ok());
     let dimensions = behaviour.dimensions.or(asked).unwrap_or_else(|| embedding::dimensions_of(&request.model));
     match request.dialect {
-        Dialect::OpenAi | Dialect::Anthropic => {
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
             let vectors = embedding::of_input(body.get("input").unwrap_or(&Value::Null), dimensions);
             let as_base64 = body.get("encoding_format").and_then(Value::as_str) == Some("base64");
             openai::embeddings(&request.model, &vectors, as_base64, tokens)
@@ -285,6 +289,7 @@ fn count_tokens(shared: &Arc<Shared>, dialect: Dialect, body: &Bytes) -> Respons
     let tokens = head.input_tokens();
     let reply = match dialect {
         Dialect::Gemini => json!({"totalTokens": tokens}),
+        Dialect::Responses => json!({"object": "response.input_tokens", "input_tokens": tokens}),
         Dialect::OpenAi | Dialect::Anthropic => json!({"input_tokens": tokens}),
     };
     listed(shared, dialect, reply)
@@ -292,7 +297,7 @@ fn count_tokens(shared: &Arc<Shared>, dialect: Dialect, body: &Bytes) -> Respons
 
 fn models(dialect: Dialect) -> Value {
     match dialect {
-        Dialect::OpenAi => openai::models(&OPENAI_MODELS),
+        Dialect::OpenAi | Dialect::Responses => openai::models(&OPENAI_MODELS),
         Dialect::Anthropic => anthropic::models(&ANTHROPIC_MODELS),
         Dialect::Gemini => gemini::models(&GEMINI_MODELS),
     }
@@ -300,7 +305,7 @@ fn models(dialect: Dialect) -> Value {
 
 fn model(dialect: Dialect, name: &str) -> Value {
     match dialect {
-        Dialect::OpenAi => openai::model(name),
+        Dialect::OpenAi | Dialect::Responses => openai::model(name),
         Dialect::Anthropic => anthropic::model(name),
         Dialect::Gemini => gemini::model(name),
     }

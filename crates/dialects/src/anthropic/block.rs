@@ -18,10 +18,12 @@ use crate::{BadRequest, Dialect, Unsupported};
 /// Begins the signature of a thinking block that holds Gemini's `thoughtSignature`, which belongs to the call behind it: a call has no
 /// place of its own for it. No signature of Anthropic's has a colon.
 pub(super) const OF_GEMINI: &str = "gemini:";
+/// Begins the signature of a thought that holds what a model of OpenAI's encrypted of its reasoning.
+pub(crate) const OF_OPENAI: &str = "openai:";
 
 /// Whether a signature was made by another provider than Anthropic, or is none.
 pub(super) fn is_foreign(signature: &str) -> bool {
-    signature.is_empty() || signature.starts_with(OF_GEMINI)
+    signature.is_empty() || [OF_GEMINI, OF_OPENAI].iter().any(|mark| signature.starts_with(mark))
 }
 
 /// Whether a call stands alone: one that code calls, or that belongs to a set of tools, means something to Anthropic only.

@@ -243,7 +243,7 @@ fn encode_part(part: &Part) -> Value {
     }
 }
 
-fn url_of(source: &Source) -> String {
+pub(crate) fn url_of(source: &Source) -> String {
     match source {
         Source::Url { url } => url.clone(),
         Source::Base64 { media_type, data } => format!("data:{media_type};base64,{data}"),
@@ -308,7 +308,7 @@ fn part(value: Value, path: &str) -> Result<Part, BadRequest> {
 }
 
 /// A `data:` URL holds its bytes (RFC 2397, base64 form); any other is fetched by the provider.
-fn source_of(url: String) -> Source {
+pub(crate) fn source_of(url: String) -> Source {
     let inline = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
     match inline {
         Some((media_type, data)) => Source::Base64 { media_type: media_type.to_owned(), data: data.to_owned() },

@@ -23,6 +23,10 @@ pub struct Wording {
     pub service_tier: Option<&'static str>,
 }
 
+/// What a client of OpenAI's Responses API says that has the same name here: where, how fast and under what label a model works.
+pub(crate) const LABELS: [&str; 5] =
+    ["verbosity", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier"];
+
 /// Writes a request.
 ///
 /// # Errors
@@ -54,6 +58,9 @@ pub fn encode(request: &ChatRequest, wording: Wording) -> Result<Vec<u8>, Unsupp
     set("response_format", request.response_format.as_ref().map(response_format));
     set("reasoning_effort", reasoning_effort(request)?.map(Value::from));
     set("user", request.user.as_deref().map(user));
+    for label in LABELS {
+        set(label, request.extra.get(label).cloned());
+    }
     set("service_tier", wording.service_tier.map(Value::from));
     if request.stream {
         set("stream", Some(Value::Bool(true)));
@@ -92,7 +99,7 @@ fn expressible(message: &Message) -> Result<Message, Unsupported> {
     Ok(Message { parts, ..message.clone() })
 }
 
-fn expressible_part(part: &Part) -> Result<Part, Unsupported> {
+pub(crate) fn expressible_part(part: &Part) -> Result<Part, Unsupported> {
     match part {
         Part::Other { dialect, value } if *dialect != Dialect::OpenAiChat => {
             let kind = value.get("type").and_then(Value::as_str).unwrap_or("unknown");
@@ -194,7 +201,7 @@ fn response_format(format: &ResponseFormat) -> Value {
 }
 
 /// How much the model thinks. A budget becomes the word whose usual budget it is; a model that decides itself does so unasked.
-fn reasoning_effort(request: &ChatRequest) -> Result<Option<String>, Unsupported> {
+pub(crate) fn reasoning_effort(request: &ChatRequest) -> Result<Option<String>, Unsupported> {
     Ok(match &request.reasoning {
         None | Some(Reasoning::Adaptive) => None,
         Some(Reasoning::Effort(word)) => Some(if word == "max" { "xhigh" } else { word }.to_owned()),
@@ -227,7 +234,7 @@ fn knows_none(model: &str) -> bool {
 /// OpenAI takes no more characters; a longer name of the user becomes its hash, which is as good a label.
 const USER_CHARS_MAX: usize = 64;
 
-fn user(name: &str) -> Value {
+pub(crate) fn user(name: &str) -> Value {
     if name.chars().count() <= USER_CHARS_MAX {
         return json!(name);
     }

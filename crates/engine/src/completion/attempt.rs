@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use privet_dialects::translate::{Answer, WholeAnswer, decode_response};
-use privet_dialects::{Inbound, UpstreamFault};
+use privet_dialects::UpstreamFault;
+use privet_dialects::translate::{Answer, Asker, WholeAnswer, decode_response};
 use privet_providers::{ChatCall, ProviderError, UpstreamAnswer, UpstreamBody};
 
 use super::relay::{OpenStream, Relay};
@@ -41,7 +41,7 @@ impl AttemptFailure {
 /// Sends the call and waits for an answer. `relay` moves the stream, if it is one.
 pub(super) async fn open(
     engine: &Engine,
-    (inbound, target): (Inbound, &Target),
+    (asker, target): (Asker, &Target),
     call: ChatCall<'_>,
     relay: Relay,
 ) -> Result<Opened, AttemptFailure> {
@@ -50,17 +50,17 @@ pub(super) async fn open(
     match body {
         UpstreamBody::Stream(stream) => Ok(Opened::Stream(Box::new(relay.open(stream, headers).await?))),
         UpstreamBody::Whole(body) => {
-            let whole = read_whole(engine, inbound, target, body);
+            let whole = read_whole(engine, asker, target, body);
             let whole = whole.map_err(|fault| AttemptFailure { error: target.provider.fault(fault), begun: None })?;
             Ok(Opened::Whole(Box::new(whole), headers))
         }
     }
 }
 
-fn read_whole(engine: &Engine, inbound: Inbound, target: &Target, body: Bytes) -> Result<WholeAnswer, UpstreamFault> {
+fn read_whole(engine: &Engine, asker: Asker, target: &Target, body: Bytes) -> Result<WholeAnswer, UpstreamFault> {
     // The dialects read only what they need: bytes that are no text would pass in a field that nobody read.
     if let Err(error) = std::str::from_utf8(&body) {
         return Err(UpstreamFault::Malformed(error.to_string()));
     }
-    decode_response(inbound, target.provider.dialect(), body, engine.clock.now().as_seconds())
+    decode_response(asker, target.provider.dialect(), body, engine.clock.now().as_seconds())
 }

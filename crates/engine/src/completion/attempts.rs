@@ -175,12 +175,12 @@ impl Journey<'_> {
     /// An answer that is there, written as the client asked for it.
     fn replayed(&self, answer: Answer, created: i64) -> WholeAnswer {
         let incoming = &self.prepared.command.incoming;
-        let inbound = incoming.dialect();
+        let asker = incoming.asker();
         let options = StreamOptions { include_usage: incoming.include_usage(), choices: incoming.choices(), created };
         let body = if incoming.stream() {
-            answer.replay_streamed(inbound, options)
+            answer.replay_streamed(&asker, options)
         } else {
-            answer.replay_whole(inbound, created)
+            answer.replay_whole(&asker, created)
         };
         WholeAnswer { body, answer }
     }
@@ -278,7 +278,7 @@ impl Journey<'_> {
         let (engine, target, body, key) = (self.engine.clone(), target.clone(), body.clone(), *key);
         let (id, created, stream, deadline) = (call.hold.id, *created, *streams, self.course.deadline);
         let trace_parent = CallTrace::parent_of_call(self.trace.as_ref(), &command.trace);
-        let (inbound, passed) = (command.incoming.dialect(), command.passed_to(&target).cloned());
+        let (asker, passed) = (command.incoming.asker(), command.passed_to(&target).cloned());
         let relay = Relay::new(command, &target, created, *began);
         let pass = self.engine.health.begin(&target, Instant::now());
         self.flights.push(Flying { flight, pass });
@@ -293,7 +293,7 @@ impl Journey<'_> {
                 key,
                 deadline: Some(deadline),
             };
-            (id, Box::pin(open(&engine, (inbound, &target), call, relay)).await)
+            (id, Box::pin(open(&engine, (asker, &target), call, relay)).await)
         }
     }
 

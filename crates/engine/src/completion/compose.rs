@@ -3,8 +3,9 @@
 use privet_dialects::canonical::{Message, Part};
 use privet_domain::id::{ConversationId, MessageId, ProjectId};
 use privet_domain::memory::MemoryScope;
-use privet_store::{MessageStatus, StoreError, TurnStart};
+use privet_store::{MessageStatus, StoreError, StoredMessage, TurnStart};
 
+use super::respond::{Hanging, OpenResponse};
 use super::{Admission, ChatCommand, CompletionError};
 use crate::memory::of_messages;
 use crate::{Engine, RecordMode, message, thread};
@@ -21,6 +22,8 @@ pub(super) struct Turn {
     pub(super) last_seq: i64,
     /// Whose memories it makes, where it makes any.
     pub(super) remembers: Option<MemoryScope>,
+    /// The response that it makes, if it is one that is kept.
+    pub(super) response: Option<OpenResponse>,
 }
 
 /// A thread that is whole: what was said before, and what of the request is new.
@@ -28,22 +31,23 @@ pub(super) struct Gathered<'a> {
     /// Earlier messages, put behind the request's leading instructions.
     pub(super) history: Vec<Message>,
     /// What of the request is not stored yet.
-    new: &'a [Message],
+    pub(super) new: &'a [Message],
     /// Where the turn is kept, if it is.
-    kept_in: Option<Kept>,
+    pub(super) kept_in: Option<Kept>,
 }
 
 /// The conversation of a turn.
-#[derive(Clone, Copy)]
-struct Kept {
-    conversation_id: ConversationId,
-    is_new: bool,
+pub(super) struct Kept {
+    pub(super) conversation_id: ConversationId,
+    pub(super) is_new: bool,
+    /// Where the response that the turn makes hangs, if it makes one.
+    pub(super) hangs: Option<Hanging>,
 }
 
 impl Gathered<'_> {
     /// The conversation that the turn is kept in, if it is.
     pub(super) fn conversation_id(&self) -> Option<ConversationId> {
-        self.kept_in.map(|kept| kept.conversation_id)
+        self.kept_in.as_ref().map(|kept| kept.conversation_id)
     }
 }
 
@@ -51,8 +55,8 @@ impl Gathered<'_> {
 pub(super) async fn gather<'a>(engine: &Engine, command: &'a ChatCommand) -> Result<Gathered<'a>, CompletionError> {
     let incoming = &command.incoming;
     let Some(conversation_id) = command.conversation_id else {
-        let kept_in =
-            is_recorded(engine.record, command).then(|| Kept { conversation_id: ConversationId::new(), is_new: true });
+        let begun = || Kept { conversation_id: ConversationId::new(), is_new: true, hangs: None };
+        let kept_in = is_recorded(engine.record, command).then(begun);
         return Ok(Gathered { history: Vec::new(), new: incoming.messages(), kept_in });
     };
     if engine.record == RecordMode::None {
@@ -60,7 +64,7 @@ pub(super) async fn gather<'a>(engine: &Engine, command: &'a ChatCommand) -> Res
     }
     let joined = thread::join(remembered(engine, command, conversation_id).await?, incoming.messages());
     let new = incoming.messages().get(joined.known..).unwrap_or_default();
-    let kept_in = (incoming.store() != Some(false)).then_some(Kept { conversation_id, is_new: false });
+    let kept_in = (incoming.store() != Some(false)).then_some(Kept { conversation_id, is_new: false, hangs: None });
     Ok(Gathered { history: joined.history, new, kept_in })
 }
 
@@ -82,11 +86,16 @@ async fn remembered(
         // Empty, or unknown: only the conversation's own row tells.
         engine.store.conversation(command.caller.project_id, id).await.map_err(|error| unknown(error, id))?;
     }
+    Ok(said_before(&rows, command.incoming.messages()))
+}
+
+/// What was said before, as a provider can be told it.
+pub(super) fn said_before(rows: &[StoredMessage], request: &[Message]) -> Vec<Message> {
     let messages = rows.iter().map(|row| match row.status {
-        MessageStatus::Incomplete => without_open_calls(message::from_row(row), command.incoming.messages()),
+        MessageStatus::Incomplete => without_open_calls(message::from_row(row), request),
         MessageStatus::Complete => message::from_row(row),
     });
-    Ok(messages.filter(|message| !message.parts.is_empty()).collect())
+    messages.filter(|message| !message.parts.is_empty()).collect()
 }
 
 /// Of an answer that was cut, the calls that nobody answers are left out: their arguments may be half, and no provider takes
@@ -113,20 +122,24 @@ pub(super) async fn begin(
     gathered: &Gathered<'_>,
     admission: &Admission,
 ) -> Result<Option<Turn>, CompletionError> {
-    let Some(Kept { conversation_id, is_new }) = gathered.kept_in else {
+    let Some(Kept { conversation_id, is_new, hangs }) = &gathered.kept_in else {
         engine.store.begin_call(admission.hold.clone(), None).await?;
         return Ok(None);
     };
+    let (conversation_id, is_new) = (*conversation_id, *is_new);
     let at = engine.clock.now();
+    let copied = hangs.iter().flat_map(|hanging| &hanging.copied);
+    let copies: Vec<_> = copied.map(|row| message::copy(row, engine.store.next_seq(at))).collect();
     let rows = gathered.new.iter().map(|new| message::to_row(new, engine.store.next_seq(at), MessageStatus::Complete));
     let messages: Vec<_> = rows.collect();
     let turn = Turn {
         project_id: command.caller.project_id,
         conversation_id,
         is_new,
-        stored: messages.iter().map(|row| row.id).collect(),
-        last_seq: messages.iter().map(|row| row.seq).max().unwrap_or(0),
+        stored: copies.iter().chain(&messages).map(|row| row.id).collect(),
+        last_seq: copies.iter().chain(&messages).map(|row| row.seq).max().unwrap_or(0),
         remembers: engine.memory.as_ref().map(|_| command.memory_scope()),
+        response: hangs.as_ref().and_then(|hanging| hanging.open(command, &copies, &messages)),
     };
     let said: Vec<&Message> = gathered.new.iter().collect();
     let memories = turn.remembers.as_ref().map(|scope| of_messages(scope, conversation_id, &said, &messages, at));
@@ -134,7 +147,7 @@ pub(super) async fn begin(
         project_id: turn.project_id,
         conversation_id,
         new_for_user: is_new.then(|| command.user()),
-        messages,
+        messages: copies.into_iter().chain(messages).collect(),
         memories: memories.unwrap_or_default(),
         at,
     });
@@ -142,7 +155,7 @@ pub(super) async fn begin(
     Ok(Some(turn))
 }
 
-fn unknown(error: StoreError, id: ConversationId) -> CompletionError {
+pub(super) fn unknown(error: StoreError, id: ConversationId) -> CompletionError {
     match error {
         StoreError::NotFound => CompletionError::UnknownConversation(id),
         error => error.into(),

@@ -41,6 +41,10 @@ async fn finish_turn(
         Ended::Whole(_) | Ended::Unseen => MessageStatus::Complete,
         Ended::Cut(..) | Ended::Failed(_) | Ended::Stopped(_) => MessageStatus::Incomplete,
     };
+    let failure = match &ended {
+        Ended::Whole(_) | Ended::Unseen => None,
+        Ended::Cut(_, failure) | Ended::Failed(failure) | Ended::Stopped(failure) => Some(failure.clone()),
+    };
     let trace = trace.map(|trace| (trace, ended));
     let Some(turn) = turn else { return engine.settle(call, used, None, trace).await };
     let at = engine.clock.now();
@@ -50,8 +54,9 @@ async fn finish_turn(
     let said: Vec<_> = first.into_iter().collect();
     let remember = |scope| of_messages(scope, turn.conversation_id, &said, &messages, at);
     let memories = turn.remembers.as_ref().map(remember).unwrap_or_default();
-    let finish =
-        TurnFinish { project_id: turn.project_id, conversation_id: turn.conversation_id, messages, memories, at };
+    let response = turn.response.as_ref().map(|response| response.to_row(answer, failure.as_deref()));
+    let (project_id, conversation_id) = (turn.project_id, turn.conversation_id);
+    let finish = TurnFinish { project_id, conversation_id, messages, memories, response, at };
     match engine.settle(call, used, Some(TurnEnd::Finish(finish)), trace).await {
         Err(StoreError::NotFound) => {
             tracing::info!(conversation = %turn.conversation_id, "the conversation was deleted before its answer came");

@@ -88,7 +88,7 @@ impl Relay {
             request_id: command.request_id,
             target: target.clone(),
             decoder: SseDecoder::default(),
-            translation: StreamTranslation::new(incoming.dialect(), target.provider.dialect(), options),
+            translation: StreamTranslation::new(incoming.asker(), target.provider.dialect(), options),
             began,
             first_output: None,
         }

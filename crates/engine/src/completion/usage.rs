@@ -86,7 +86,7 @@ fn of_failure(error: &ProviderError, is_stream: bool, target: &Target) -> Tokens
 
 /// Output that the provider did not count. What a model of OpenAI's thinks is not in the stream: it may be anything.
 fn uncounted(bytes: u64, target: &Target) -> TokensUsed {
-    let thinks_unseen = target.provider.dialect() == Dialect::OpenAiChat && is_openai_reasoning(&target.model);
+    let thinks_unseen = target.provider.dialect().is_openais() && is_openai_reasoning(&target.model);
     if thinks_unseen { TokensUsed::Unknown } else { TokensUsed::Bytes(bytes) }
 }
 

@@ -1,7 +1,7 @@
 //! Providers by convention of the environment or by name in the file.
 
 use privet_dialects::openai::chat_request::MaxTokensField;
-use privet_providers::{OnDisconnect, ProviderKind, ProviderSettings, StructuredOutput, Timeouts, offline};
+use privet_providers::{OnDisconnect, OpenAiApi, ProviderKind, ProviderSettings, StructuredOutput, Timeouts, offline};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::ConfigError;
@@ -19,6 +19,7 @@ pub(super) const FIELDS: &[&str] = &[
     "max_tokens_field",
     "structured_output",
     "on_disconnect",
+    "api",
     "connect_timeout",
     "first_byte_timeout",
     "idle_timeout",
@@ -150,6 +151,9 @@ fn provider(
     if let Some(value) = find("on_disconnect", &[], false) {
         settings.on_disconnect = value.parse(on_disconnect)?;
     }
+    if let Some(value) = find("api", &[], false) {
+        settings.api = value.parse(api)?;
+    }
     let timeouts = &mut settings.timeouts;
     for (field, timeout) in [
         ("connect_timeout", &mut timeouts.connect),
@@ -176,6 +180,7 @@ fn bare(name: &str, kind: ProviderKind) -> ProviderSettings {
         on_disconnect: OnDisconnect::default(),
         max_tokens_field: None,
         structured_output: None,
+        api: OpenAiApi::default(),
     }
 }
 
@@ -251,6 +256,14 @@ fn structured_output(text: &str) -> Result<StructuredOutput, String> {
         "native" => Ok(StructuredOutput::Native),
         "emulated" => Ok(StructuredOutput::Emulated),
         _ => Err("write \"native\", or \"emulated\" for a provider that keeps to no JSON Schema by itself".to_owned()),
+    }
+}
+
+fn api(text: &str) -> Result<OpenAiApi, String> {
+    match text {
+        "chat" => Ok(OpenAiApi::Chat),
+        "responses" => Ok(OpenAiApi::Responses),
+        _ => Err("write \"chat\" (chat completions, which every compatible server has) or \"responses\"".to_owned()),
     }
 }
 

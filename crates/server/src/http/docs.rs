@@ -235,6 +235,86 @@ pub(crate) struct ChatCompletion {
     usage: Option<serde_json::Value>,
 }
 
+/// A Responses request.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect reads")]
+pub(crate) struct ResponseRequest {
+    /// `provider/model` or an alias; the configured default when absent.
+    model: Option<String>,
+    /// A text, or items: messages, calls and their outputs, reasoning, references to items that are kept.
+    #[schema(value_type = Value)]
+    input: serde_json::Value,
+    /// What the model is told in front of the thread. It holds for this response alone.
+    instructions: Option<String>,
+    /// The response that this one goes on from.
+    previous_response_id: Option<String>,
+    /// The conversation to continue, an id or an object with one.
+    #[schema(value_type = Option<Value>)]
+    conversation: Option<serde_json::Value>,
+    /// Functions that the model may call.
+    #[schema(value_type = Option<Vec<Object>>)]
+    tools: Option<Vec<serde_json::Value>>,
+    /// The shape of the answer, and how wordy it is.
+    #[schema(value_type = Option<Object>)]
+    text: Option<serde_json::Value>,
+    /// How much the model thinks.
+    #[schema(value_type = Option<Object>)]
+    reasoning: Option<serde_json::Value>,
+    /// The most tokens of the answer.
+    max_output_tokens: Option<u64>,
+    /// Answer as server-sent events.
+    stream: Option<bool>,
+    /// `false` keeps the response out of the history: it cannot be read later, nor gone on from.
+    store: Option<bool>,
+    /// As in `/v1/chat/completions`.
+    metadata: Option<std::collections::BTreeMap<String, String>>,
+}
+
+/// A response.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect writes")]
+pub(crate) struct ResponseObject {
+    /// `resp_…`.
+    id: String,
+    /// `response`.
+    object: String,
+    created_at: i64,
+    /// `in_progress`, `completed`, `incomplete` or `failed`.
+    status: String,
+    model: String,
+    #[schema(value_type = Vec<Object>)]
+    output: Vec<serde_json::Value>,
+    #[schema(value_type = Option<Object>)]
+    usage: Option<serde_json::Value>,
+}
+
+/// A response that was deleted.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ResponseDeleted {
+    /// The id.
+    pub(crate) id: String,
+    /// `response`.
+    pub(crate) object: &'static str,
+    /// `true`.
+    pub(crate) deleted: bool,
+}
+
+/// A page of items.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ItemList {
+    /// `list`.
+    pub(crate) object: &'static str,
+    /// The items.
+    #[schema(value_type = Vec<Object>)]
+    pub(crate) data: Vec<serde_json::Value>,
+    /// The first of them.
+    pub(crate) first_id: Option<String>,
+    /// The last of them: give it as `after` to get the next page.
+    pub(crate) last_id: Option<String>,
+    /// Whether there are more.
+    pub(crate) has_more: bool,
+}
+
 /// A chat of the lesson.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it describes what the handler reads by hand, to answer with the lesson's words")]

@@ -424,6 +424,11 @@ impl From<CompletionError> for ApiError {
                 param: Some("conversation_id".to_owned()),
                 ..Self::new(StatusCode::NOT_FOUND, "conversation_not_found", message)
             },
+            // OpenAI's status and code.
+            CompletionError::UnknownResponse(_) => Self {
+                param: Some("previous_response_id".to_owned()),
+                ..Self::new(StatusCode::BAD_REQUEST, "previous_response_not_found", message)
+            },
             CompletionError::HistoryOff => Self::new(StatusCode::BAD_REQUEST, "history_off", message),
             CompletionError::Prompt(error) => error.into(),
             CompletionError::Refused(refused) => refused.into(),

@@ -3,3 +3,4 @@
 pub(crate) mod chat_completions;
 pub(crate) mod embeddings;
 pub(crate) mod models;
+pub(crate) mod responses;

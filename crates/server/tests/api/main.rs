@@ -35,6 +35,7 @@ mod prompts;
 mod provider_faults;
 mod reading;
 mod replicas;
+mod responses;
 mod routing;
 mod routing_health;
 mod routing_money;

@@ -159,7 +159,7 @@ pub(crate) fn finish(
     second: i64,
 ) -> TurnFinish {
     let messages = vec![message(store, "assistant", text)];
-    TurnFinish { project_id, conversation_id, messages, memories: Vec::new(), at: at(second) }
+    TurnFinish { project_id, conversation_id, messages, memories: Vec::new(), response: None, at: at(second) }
 }
 
 pub(crate) fn withdrawal(turn: &TurnStart) -> TurnWithdrawal {

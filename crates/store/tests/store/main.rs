@@ -19,6 +19,7 @@ mod money;
 mod opening;
 mod prompts;
 mod replicas;
+mod responses;
 mod score_configs;
 mod text;
 mod trace_bed;

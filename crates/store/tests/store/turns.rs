@@ -45,7 +45,14 @@ async fn question_and_answer_are_kept_as_they_were_said(bed: &Bed) {
     answer.status = MessageStatus::Incomplete;
     let messages = vec![answer.clone()];
     store
-        .finish_turn(TurnFinish { project_id: home, conversation_id: id, messages, memories: vec![], at: at(5) })
+        .finish_turn(TurnFinish {
+            project_id: home,
+            conversation_id: id,
+            messages,
+            memories: vec![],
+            response: None,
+            at: at(5),
+        })
         .await
         .unwrap();
     store.close().await;

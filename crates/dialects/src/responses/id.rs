@@ -1,0 +1,108 @@
+//! The ids that clients see: of a response `resp_` and its UUID in 32 digits, of an item the response's and its place in it. So every
+//! item of a response that is kept can be found by its id alone.
+
+use std::str::FromStr;
+
+use privet_domain::id::{ConversationId, ResponseId};
+
+const RESPONSE: &str = "resp_";
+const DIGITS: usize = 32;
+
+/// Where an item stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ItemPlace {
+    /// The response.
+    pub response: ResponseId,
+    /// On which side of it.
+    pub side: Side,
+    /// Its place there, from 0.
+    pub index: usize,
+}
+
+/// A side of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// What it was asked.
+    Input,
+    /// What it answered.
+    Output,
+}
+
+/// A response's id as clients see it.
+#[must_use]
+pub fn encode(id: ResponseId) -> String {
+    format!("{RESPONSE}{}", id.as_uuid().simple())
+}
+
+/// Reads a response's id; `None` if it is none of ours.
+#[must_use]
+pub fn decode(text: &str) -> Option<ResponseId> {
+    text.strip_prefix(RESPONSE).and_then(read)
+}
+
+/// A conversation's id, as OpenAI writes them (`conv_…`) or as a UUID, in the form that the rest of the API has.
+#[must_use]
+pub fn conversation(text: &str) -> String {
+    let id: Option<ConversationId> = text.strip_prefix("conv_").and_then(read);
+    id.map_or_else(|| text.to_owned(), |id| id.to_string())
+}
+
+fn read<T: FromStr>(digits: &str) -> Option<T> {
+    let is_plain = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_plain.then(|| digits.parse().ok()).flatten()
+}
+
+impl ItemPlace {
+    /// The id of an item of this kind there: `msg_…`, `fc_…`, `rs_…`.
+    #[must_use]
+    pub fn id(self, prefix: &str) -> String {
+        let side = match self.side {
+            Side::Input => "i",
+            Side::Output => "",
+        };
+        format!("{prefix}_{}_{side}{}", self.response.as_uuid().simple(), self.index)
+    }
+
+    /// Reads an item's id; `None` if it is none of ours.
+    #[must_use]
+    pub fn decode(id: &str) -> Option<Self> {
+        let mut words = id.split('_').skip(1);
+        let (response, place) = (read(words.next()?)?, words.next()?);
+        if words.next().is_some() {
+            return None;
+        }
+        let (side, index) = match place.strip_prefix('i') {
+            Some(index) => (Side::Input, index),
+            None => (Side::Output, place),
+        };
+        Some(Self { response, side, index: index.parse().ok()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_leads_back_to_what_it_is_of() {
+        let id = ResponseId::new();
+        assert_eq!(decode(&encode(id)), Some(id));
+        for side in [Side::Input, Side::Output] {
+            let place = ItemPlace { response: id, side, index: 12 };
+            assert_eq!(ItemPlace::decode(&place.id("msg")), Some(place));
+        }
+        for foreign in ["resp_1", "resp_", "", "resp_68af4030baa48193b0b43b4c2a176a1a0e6967589f080e78", &id.to_string()]
+        {
+            assert_eq!(decode(foreign), None, "{foreign}");
+            assert_eq!(ItemPlace::decode(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_conversation_is_named_in_either_form() {
+        let id = ConversationId::new();
+        assert_eq!(conversation(&format!("conv_{}", id.as_uuid().simple())), id.to_string());
+        assert_eq!(conversation(&id.to_string()), id.to_string());
+        assert_eq!(conversation("conv_x"), "conv_x");
+    }
+}

@@ -1,0 +1,6 @@
+//! Clients of OpenAI's Responses API: their requests as each provider gets them, and each provider's answers as they get them.
+
+mod answers;
+pub(crate) mod client;
+mod requests;
+mod streams;
