@@ -7,11 +7,12 @@ use serde_json::{Map, Value};
 
 use crate::anthropic::incoming::IncomingMessages;
 use crate::canonical::{ChatRequest, Message};
+use crate::gemini::incoming::IncomingGenerate;
 use crate::openai::chat_request::IncomingChat;
 use crate::request_size::RequestSize;
 use crate::translate::RequestError;
 use crate::unbounded_field::UnboundedField;
-use crate::{BadRequest, Dialect, Inbound, Unsupported, anthropic};
+use crate::{BadRequest, Dialect, Inbound, Unsupported, anthropic, gemini};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub enum Incoming {
     OpenAiChat(IncomingChat),
     /// Anthropic's messages.
     AnthropicMessages(IncomingMessages),
+    /// Gemini's `generateContent`.
+    Gemini(IncomingGenerate),
 }
 
 /// Does the same with the request of any dialect.
@@ -28,6 +31,7 @@ macro_rules! each {
         match $incoming {
             Incoming::OpenAiChat($request) => $done,
             Incoming::AnthropicMessages($request) => $done,
+            Incoming::Gemini($request) => $done,
         }
     };
 }
@@ -39,6 +43,7 @@ impl Incoming {
         match self {
             Self::OpenAiChat(_) => Inbound::OpenAiChat,
             Self::AnthropicMessages(_) => Inbound::AnthropicMessages,
+            Self::Gemini(_) => Inbound::Gemini,
         }
     }
 
@@ -76,7 +81,7 @@ impl Incoming {
     pub const fn include_usage(&self) -> bool {
         match self {
             Self::OpenAiChat(chat) => chat.include_usage,
-            Self::AnthropicMessages(_) => true,
+            Self::AnthropicMessages(_) | Self::Gemini(_) => true,
         }
     }
 
@@ -86,6 +91,7 @@ impl Incoming {
         match self {
             Self::OpenAiChat(chat) => chat.choices,
             Self::AnthropicMessages(_) => 1,
+            Self::Gemini(generate) => generate.choices,
         }
     }
 
@@ -162,6 +168,7 @@ impl Incoming {
         match self {
             Self::OpenAiChat(_) => refusal,
             Self::AnthropicMessages(_) => refusal.renamed(&anthropic::incoming::NAMES),
+            Self::Gemini(_) => refusal.renamed(&gemini::incoming::NAMES),
         }
     }
 
@@ -177,6 +184,12 @@ impl Incoming {
 impl From<IncomingMessages> for Incoming {
     fn from(messages: IncomingMessages) -> Self {
         Self::AnthropicMessages(messages)
+    }
+}
+
+impl From<IncomingGenerate> for Incoming {
+    fn from(generate: IncomingGenerate) -> Self {
+        Self::Gemini(generate)
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Inbound {
     OpenAiChat,
     /// Anthropic's messages.
     AnthropicMessages,
+    /// Gemini's `generateContent`.
+    Gemini,
 }
 
 impl Inbound {
@@ -56,6 +58,7 @@ impl Inbound {
         match self {
             Self::OpenAiChat => Dialect::OpenAiChat,
             Self::AnthropicMessages => Dialect::AnthropicMessages,
+            Self::Gemini => Dialect::Gemini,
         }
     }
 }

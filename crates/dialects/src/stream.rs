@@ -48,6 +48,8 @@ enum Way {
     ChatRelay(Relay),
     /// Anthropic's messages to themselves.
     MessagesRelay(Box<anthropic::relay::Relay>),
+    /// Gemini's to itself.
+    GeminiRelay(Box<gemini::relay::Relay>),
     /// Between two dialects.
     Translated(Box<Translator>),
 }
@@ -97,6 +99,7 @@ impl Reader {
 enum Writer {
     OpenAiChat(StreamEncoder),
     AnthropicMessages(anthropic::stream_encoder::StreamEncoder),
+    Gemini(gemini::stream_encoder::StreamEncoder),
 }
 
 impl Writer {
@@ -104,6 +107,7 @@ impl Writer {
         match inbound {
             Inbound::OpenAiChat => Self::OpenAiChat(StreamEncoder::new(options.created, options.include_usage)),
             Inbound::AnthropicMessages => Self::AnthropicMessages(anthropic::stream_encoder::StreamEncoder::default()),
+            Inbound::Gemini => Self::Gemini(gemini::stream_encoder::StreamEncoder::default()),
         }
     }
 
@@ -111,6 +115,7 @@ impl Writer {
         match self {
             Self::OpenAiChat(encoder) => encoder.event(event, out),
             Self::AnthropicMessages(encoder) => encoder.event(event, out),
+            Self::Gemini(encoder) => encoder.event(event, out),
         }
     }
 
@@ -119,6 +124,7 @@ impl Writer {
         match self {
             Self::OpenAiChat(encoder) => encoder.close(out),
             Self::AnthropicMessages(encoder) => encoder.close(out),
+            Self::Gemini(encoder) => encoder.close(out),
         }
     }
 
@@ -126,6 +132,7 @@ impl Writer {
         match self {
             Self::OpenAiChat(_) => stream_encoder::KEEP_ALIVE,
             Self::AnthropicMessages(encoder) => encoder.keep_alive(),
+            Self::Gemini(_) => gemini::stream_encoder::KEEP_ALIVE,
         }
     }
 
@@ -133,6 +140,7 @@ impl Writer {
         match self {
             Self::OpenAiChat(_) => stream_encoder::failure(failure),
             Self::AnthropicMessages(_) => anthropic::error::event(failure),
+            Self::Gemini(_) => gemini::error::event(failure),
         }
     }
 }
@@ -146,6 +154,7 @@ impl StreamTranslation {
         let way = match (inbound, outbound) {
             (Inbound::OpenAiChat, Dialect::OpenAiChat) => Way::ChatRelay(Relay::new(options.include_usage)),
             (Inbound::AnthropicMessages, Dialect::AnthropicMessages) => Way::MessagesRelay(Box::default()),
+            (Inbound::Gemini, Dialect::Gemini) => Way::GeminiRelay(Box::default()),
             (_, Dialect::OpenAiChat) => translated(Reader::OpenAiChat(openai::stream::StreamDecoder::default())),
             (_, Dialect::AnthropicMessages) => {
                 translated(Reader::Anthropic(anthropic::stream::StreamDecoder::default()))
@@ -186,6 +195,14 @@ impl StreamTranslation {
                     out.truncate(begins);
                 }
             }
+            Way::GeminiRelay(relay) => {
+                let begins = out.len();
+                relay.event(event, &mut self.collector, out)?;
+                if self.collector.has_finished(self.choices) {
+                    self.tail.extend_from_slice(out.get(begins..).unwrap_or_default());
+                    out.truncate(begins);
+                }
+            }
             Way::Translated(translator) => {
                 let mut events = Vec::new();
                 let read = translator.reader.event(event, &mut events);
@@ -219,6 +236,7 @@ impl StreamTranslation {
         match &self.way {
             Way::ChatRelay(relay) => relay.is_done() || self.collector.has_finished(self.choices),
             Way::MessagesRelay(relay) => relay.is_complete(),
+            Way::GeminiRelay(relay) => relay.is_complete(),
             Way::Translated(translator) => translator.reader.is_complete(),
         }
     }
@@ -229,6 +247,8 @@ impl StreamTranslation {
         match &self.way {
             Way::ChatRelay(relay) => relay.is_done(),
             Way::MessagesRelay(relay) => relay.is_complete(),
+            // Gemini has no last word: the usage may come after the finish.
+            Way::GeminiRelay(_) => false,
             Way::Translated(translator) => translator.reader.is_done(),
         }
     }
@@ -240,7 +260,7 @@ impl StreamTranslation {
         match &mut self.way {
             Way::ChatRelay(_) => tail.extend_from_slice(stream_encoder::END_OF_STREAM),
             // Its last event is among what was held back.
-            Way::MessagesRelay(_) => {}
+            Way::MessagesRelay(_) | Way::GeminiRelay(_) => {}
             Way::Translated(translator) => translator.writer.close(&mut tail),
         }
         tail
@@ -252,6 +272,7 @@ impl StreamTranslation {
         match &self.way {
             Way::ChatRelay(_) => stream_encoder::KEEP_ALIVE,
             Way::MessagesRelay(relay) => relay.keep_alive(),
+            Way::GeminiRelay(_) => gemini::stream_encoder::KEEP_ALIVE,
             Way::Translated(translator) => translator.writer.keep_alive(),
         }
     }
@@ -262,6 +283,7 @@ impl StreamTranslation {
         match &self.way {
             Way::ChatRelay(_) => stream_encoder::failure(failure),
             Way::MessagesRelay(_) => anthropic::error::event(failure),
+            Way::GeminiRelay(_) => gemini::error::event(failure),
             Way::Translated(translator) => translator.writer.failure(failure),
         }
     }

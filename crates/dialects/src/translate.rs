@@ -106,6 +106,7 @@ pub fn encode_request(
         (Incoming::AnthropicMessages(messages), Dialect::AnthropicMessages) => {
             return Ok(messages.forward(model, history)?);
         }
+        (Incoming::Gemini(generate), Dialect::Gemini) => return Ok(generate.forward(model, history, output_limit)?),
         _ => {}
     }
     let request = incoming.to_canonical(model, history)?;
@@ -142,6 +143,7 @@ pub fn decode_response(
     match (inbound, outbound) {
         (Inbound::OpenAiChat, Dialect::OpenAiChat) => return chat_response::pass(body),
         (Inbound::AnthropicMessages, Dialect::AnthropicMessages) => return anthropic::response::pass(body),
+        (Inbound::Gemini, Dialect::Gemini) => return gemini::response::pass(body),
         _ => {}
     }
     let mut response = match outbound {
@@ -157,6 +159,7 @@ pub fn decode_response(
     let body = match inbound {
         Inbound::OpenAiChat => chat_response::encode(&response, created),
         Inbound::AnthropicMessages => anthropic::answer::encode(&response),
+        Inbound::Gemini => gemini::answer::encode(&response),
     };
     Ok(WholeAnswer { body, answer: Answer::from(response) })
 }
