@@ -40,10 +40,10 @@ pub fn method_of(path: &str) -> Option<(&str, &str)> {
     path.rsplit_once(':').filter(|(model, method)| !model.is_empty() && !method.is_empty())
 }
 
-/// Whether a call's id was made here, since its provider or its client gave it none.
+/// Whether the id of a call, or of the one that a result answers, was made here, since its provider or its client gave it none.
 #[must_use]
 pub fn is_minted(call_id: &str) -> bool {
-    wire::is_minted(call_id)
+    wire::is_minted(call_id) || content::is_by_name(call_id)
 }
 
 /// Where an embeddings request goes, under the provider's base URL.

@@ -17,6 +17,11 @@ use crate::{BadRequest, Dialect, Unsupported};
 /// Begins the id of a result whose call is not in the request: it stands in the conversation that it continues.
 const BY_NAME: &str = "call_of:";
 
+/// Whether a result names its call by the function's name alone.
+pub(super) fn is_by_name(call_id: &str) -> bool {
+    call_id.starts_with(BY_NAME)
+}
+
 /// Reads the contents of a thread, and remembers what it must be known for.
 #[derive(Debug, Default)]
 pub(super) struct ContentReader {

@@ -26,7 +26,7 @@ pub struct ErrorFacts<'a> {
 /// stand in the details, where Google has them: `ErrorInfo`, `RequestInfo` and `RetryInfo`.
 #[must_use]
 pub fn encode(facts: &ErrorFacts<'_>) -> Vec<u8> {
-    let mut metadata = Map::new();
+    let mut metadata = Map::from_iter([("code".to_owned(), json!(facts.code))]);
     metadata.extend(facts.param.map(|param| ("param".to_owned(), json!(param))));
     let mut details = vec![json!({
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
@@ -96,7 +96,7 @@ mod tests {
             body,
             json!({"error": {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED", "details": [
                 {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "RATE_LIMITED", "domain": "privet",
-                 "metadata": {"param": "contents"}},
+                 "metadata": {"code": "rate_limited", "param": "contents"}},
                 {"@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": "r"},
                 {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "27s"},
             ]}})
