@@ -62,7 +62,9 @@ impl ContentReader {
             return Ok(());
         }
         match (side, thread.last_mut()) {
-            (Side::Model, Some(last)) if last.role == Role::Assistant => parts.into_iter().for_each(|part| push(&mut last.parts, part)),
+            (Side::Model, Some(last)) if last.role == Role::Assistant => {
+                parts.into_iter().for_each(|part| push(&mut last.parts, part))
+            }
             (Side::Model, _) => {
                 let mut joined = Vec::with_capacity(parts.len());
                 parts.into_iter().for_each(|part| push(&mut joined, part));
@@ -269,7 +271,11 @@ fn has_only(fields: &Fields, known: &[&str]) -> bool {
 /// The text of a member that is an object, as it was written.
 fn object_text(fields: &Fields, name: &str) -> Result<Option<String>, BadRequest> {
     let Some(json) = fields.take::<Box<RawValue>>(name)? else { return Ok(None) };
-    if json.get().starts_with('{') { Ok(Some(json.get().to_owned())) } else { Err(wrong(&fields.at(name), "an object")) }
+    if json.get().starts_with('{') {
+        Ok(Some(json.get().to_owned()))
+    } else {
+        Err(wrong(&fields.at(name), "an object"))
+    }
 }
 
 /// What a result says, and whether the function failed. A text under the names that Google has for one (`output`, `error`) is that

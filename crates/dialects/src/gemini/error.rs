@@ -34,9 +34,8 @@ pub fn encode(facts: &ErrorFacts<'_>) -> Vec<u8> {
     })];
     let request = |id| json!({"@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": id});
     details.extend(facts.request_id.map(request));
-    let retry = |seconds| {
-        json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{seconds}s")})
-    };
+    let retry =
+        |seconds| json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{seconds}s")});
     details.extend(facts.retry_in.map(retry));
     let error: Value = json!({
         "code": facts.status, "message": facts.message, "status": status_of(facts.status), "details": details,

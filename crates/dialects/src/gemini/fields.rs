@@ -184,12 +184,17 @@ mod tests {
         assert_eq!(read.children("parts").unwrap().len(), 1);
         let tools = read.children("tools").unwrap();
         assert_eq!((tools.len(), tools[0].at("x")), (2, "generationConfig.tools[0].x".to_owned()));
-        assert_eq!(fields(r#"{"parts":5}"#).unwrap().children("parts").unwrap_err().param.unwrap(), "generationConfig.parts");
+        assert_eq!(
+            fields(r#"{"parts":5}"#).unwrap().children("parts").unwrap_err().param.unwrap(),
+            "generationConfig.parts"
+        );
     }
 
     #[test]
     fn names_are_camels() {
-        for (name, expected) in [("a", "a"), ("top_p", "topP"), ("function_call_id", "functionCallId"), ("_x_y", "_xY"), ("", "")] {
+        for (name, expected) in
+            [("a", "a"), ("top_p", "topP"), ("function_call_id", "functionCallId"), ("_x_y", "_xY"), ("", "")]
+        {
             assert_eq!(camel(name), expected, "{name}");
         }
     }

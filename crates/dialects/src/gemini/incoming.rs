@@ -188,7 +188,8 @@ impl IncomingGenerate {
     /// The parameters of the model, as the request names them.
     #[must_use]
     pub fn parameters(&self) -> Map<String, Value> {
-        let mut parameters: Map<String, Value> = self.fields.take("generationConfig").ok().flatten().unwrap_or_default();
+        let mut parameters: Map<String, Value> =
+            self.fields.take("generationConfig").ok().flatten().unwrap_or_default();
         for name in ["toolConfig", "serviceTier"] {
             if let Ok(Some(value)) = self.fields.take::<Value>(name) {
                 parameters.insert(name.to_owned(), value);

@@ -190,12 +190,9 @@ fn response_format(config: &Fields) -> Result<Option<ResponseFormat>, RequestErr
     match (media_type.as_str(), schema) {
         ("" | "text/plain", None) => Ok(None),
         ("application/json", None) => Ok(Some(ResponseFormat::JsonObject)),
-        ("application/json", Some(schema)) => Ok(Some(ResponseFormat::JsonSchema {
-            name: "answer".to_owned(),
-            description: None,
-            schema,
-            strict: None,
-        })),
+        ("application/json", Some(schema)) => {
+            Ok(Some(ResponseFormat::JsonSchema { name: "answer".to_owned(), description: None, schema, strict: None }))
+        }
         ("" | "text/plain", Some(_)) => {
             Err(wrong(&config.at("responseMimeType"), "`application/json` where a schema is given").into())
         }
@@ -206,7 +203,8 @@ fn response_format(config: &Fields) -> Result<Option<ResponseFormat>, RequestErr
 fn reasoning(config: &Fields) -> Result<Option<Reasoning>, RequestError> {
     let Some(thinking) = config.child("thinkingConfig")? else { return Ok(None) };
     refuse_unread(&thinking, &["includeThoughts", "thinkingBudget", "thinkingLevel"])?;
-    let level = thinking.word("thinkingLevel")?.map(|level| level.trim_start_matches("THINKING_LEVEL_").to_ascii_lowercase());
+    let level =
+        thinking.word("thinkingLevel")?.map(|level| level.trim_start_matches("THINKING_LEVEL_").to_ascii_lowercase());
     let is_shown = thinking.take::<bool>("includeThoughts")?.unwrap_or(false);
     Ok(match (thinking.take::<i64>("thinkingBudget")?, level) {
         (Some(_), Some(_)) => {

@@ -4,7 +4,9 @@
 use super::fields::Fields;
 use super::incoming::IncomingGenerate;
 use crate::canonical::Message;
-use crate::request_size::{RequestSize, TOKENS_OF_FORMAT_PROMPT, TOKENS_OF_TOOL_PROMPT, TOKENS_PER_TOOL, asks_for_cache};
+use crate::request_size::{
+    RequestSize, TOKENS_OF_FORMAT_PROMPT, TOKENS_OF_TOOL_PROMPT, TOKENS_PER_TOOL, asks_for_cache,
+};
 use crate::unbounded_field::{Escape, Suspects, UnboundedField};
 
 /// Members that no model sees, or that are counted in another way. All others count by their bytes.
@@ -32,14 +34,22 @@ const COUNTED: [&str; 12] = [
     "safety_settings",
 ];
 /// A schema may have a member of any name.
-const FREE: [&str; 7] =
-    ["contents", "systemInstruction", "system_instruction", "tools", "generationConfig", "generation_config", "metadata"];
+const FREE: [&str; 7] = [
+    "contents",
+    "systemInstruction",
+    "system_instruction",
+    "tools",
+    "generationConfig",
+    "generation_config",
+    "metadata",
+];
 const SUSPECTS: Suspects = Suspects { models: &MODELS, sizes: &SIZES, fees: &FEES, counted: &COUNTED, free: &FREE };
 
 /// Members of `generationConfig` for which a model is chosen by the provider.
 const CHOOSES_MODEL: [&str; 2] = ["routingConfig", "modelSelectionConfig"];
 /// Members of `generationConfig` that are counted; in another case a server that does not mind it would heed one that was not.
-const CONFIG: [&str; 5] = ["maxOutputTokens", "candidateCount", "thinkingConfig", "responseModalities", "mediaResolution"];
+const CONFIG: [&str; 5] =
+    ["maxOutputTokens", "candidateCount", "thinkingConfig", "responseModalities", "mediaResolution"];
 
 impl IncomingGenerate {
     /// The most that the request can be counted as, with what leads it and earlier messages.

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::wire::{self, Candidate, Logprob, LogprobsResult, Read, WirePart, WireUsage};
-use crate::translate::{Answer, WholeAnswer};
 use crate::canonical::{ChatResponse, Choice, FinishReason, Message, Part, Role, Source};
+use crate::translate::{Answer, WholeAnswer};
 use crate::{Dialect, UpstreamFault};
 
 /// Reads an answer and passes its bytes on.

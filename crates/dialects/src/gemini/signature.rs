@@ -59,7 +59,7 @@ pub(super) fn standard(base64: &str) -> String {
         '_' => '/',
         char => char,
     };
-    let mut out: String = base64.chars().map(swap).collect();
+    let mut out: String = base64.trim_end_matches('=').chars().map(swap).collect();
     while !out.len().is_multiple_of(4) {
         out.push('=');
     }

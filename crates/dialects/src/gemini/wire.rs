@@ -69,7 +69,10 @@ impl RawPart {
         match part {
             Some(part) if part.is_known() => Some(Read::Known(part)),
             Some(WirePart { text: Some(_), .. }) => None,
-            _ => self.value().filter(|value| value.as_object().is_some_and(|members| !members.is_empty())).map(Read::Other),
+            _ => self
+                .value()
+                .filter(|value| value.as_object().is_some_and(|members| !members.is_empty()))
+                .map(Read::Other),
         }
     }
 

@@ -7,6 +7,7 @@ mod client;
 mod gemini;
 mod hostile;
 mod inbound_anthropic;
+mod inbound_gemini;
 mod messages;
 mod money;
 mod openai;

@@ -25,8 +25,8 @@ use super::linger::linger;
 use super::request_id::identify;
 use super::surface::{Anthropic, Failure, Gemini, Langfuse, Native, OpenAi, is_anthropics, is_geminis};
 use super::{
-    anthropic, conversations, documents, erasures, feedback, gemini, health, keys, langfuse, lesson_chat, memories, messages,
-    openai, prompts, providers, switches, traces, usage,
+    anthropic, conversations, documents, erasures, feedback, gemini, health, keys, langfuse, lesson_chat, memories,
+    messages, openai, prompts, providers, switches, traces, usage,
 };
 
 /// What handlers need.
@@ -55,7 +55,10 @@ pub(crate) fn router(http: Http) -> Router {
     let (routes, document) = described().split_for_parts();
     routes
         .route("/v1/models/{model}", post(gemini::methods::call))
-        .route("/v1/models/{model}/{*rest}", get(openai::models::read_with_slashes).post(gemini::methods::call_with_slashes))
+        .route(
+            "/v1/models/{model}/{*rest}",
+            get(openai::models::read_with_slashes).post(gemini::methods::call_with_slashes),
+        )
         .route("/v1beta/models/{*rest}", get(gemini::models::read).post(gemini::methods::call))
         .route(
             "/api/public/v2/prompts/{name}/{*rest}",

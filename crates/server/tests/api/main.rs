@@ -14,6 +14,8 @@ mod anthropic_stream;
 mod bad_input;
 mod command_line;
 mod documents;
+mod gemini;
+mod gemini_stream;
 mod idempotency;
 mod ingestion;
 mod keys;

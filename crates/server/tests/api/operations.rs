@@ -132,6 +132,8 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
             "GET /readyz",
             "GET /v1/models",
             "GET /v1/models/{model}",
+            "GET /v1beta/models",
+            "GET /v1beta/models/{model}",
             "PATCH /api/keys/{id}",
             "PATCH /api/memories/{id}",
             "PATCH /api/messages/{uuid}",
@@ -159,6 +161,9 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
             "POST /v1/messages",
             "POST /v1/messages/count_tokens",
             "POST /v1/traces",
+            "POST /v1beta/models/{model}:countTokens",
+            "POST /v1beta/models/{model}:generateContent",
+            "POST /v1beta/models/{model}:streamGenerateContent",
             "PUT /api/prompts/{name}/labels/{label}",
             "PUT /api/protected-labels/{label}",
         ]

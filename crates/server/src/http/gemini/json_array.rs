@@ -12,9 +12,8 @@ use privet_dialects::gemini::json_array::JsonArray;
 
 /// The same stream as an array.
 pub(super) fn as_array(response: Response) -> Response {
-    let mut response = response.map(|inner| {
-        Body::new(ArrayBody { inner, array: JsonArray::default(), has_ended: false, is_complete: false })
-    });
+    let mut response = response
+        .map(|inner| Body::new(ArrayBody { inner, array: JsonArray::default(), has_ended: false, is_complete: false }));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
