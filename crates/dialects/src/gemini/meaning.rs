@@ -42,6 +42,10 @@ const CONFIG: [&str; 18] = [
     "enableEnhancedCivicAnswers",
 ];
 
+/// Members of a function's declaration that are read.
+const DECLARATION: [&str; 7] =
+    ["name", "description", "parameters", "parametersJsonSchema", "response", "responseJsonSchema", "behavior"];
+
 /// Thresholds that block no more than a provider without such filters does.
 const LOOSE: [&str; 3] = ["BLOCK_NONE", "OFF", "HARM_BLOCK_THRESHOLD_UNSPECIFIED"];
 
@@ -225,7 +229,7 @@ fn reasoning(config: &Fields) -> Result<Option<Reasoning>, RequestError> {
 
 fn read_tool(declaration: &Fields, is_strict: bool) -> Result<Tool, RequestError> {
     let is_blocking = declaration.word("behavior")?.is_none_or(|behavior| behavior == "BLOCKING");
-    refuse_unread(declaration, &["name", "description", "parameters", "parametersJsonSchema", "behavior"])?;
+    refuse_unread(declaration, &DECLARATION)?;
     if !is_blocking {
         return Err(only_gemini(&declaration.at("behavior"), "a function that does not block").into());
     }
@@ -236,8 +240,17 @@ fn read_tool(declaration: &Fields, is_strict: bool) -> Result<Tool, RequestError
     let parameters = of_schema.or(declaration.take("parametersJsonSchema")?);
     Ok(Tool {
         name,
-        description: declaration.take("description")?,
+        description: described(declaration)?,
         parameters: parameters.filter(|schema| *schema != Value::Object(Map::new())),
         strict: is_strict.then_some(true),
     })
+}
+
+/// What a function does, and what it answers with: other dialects have no place of their own for that.
+fn described(declaration: &Fields) -> Result<Option<String>, BadRequest> {
+    let description: Option<String> = declaration.take("description")?;
+    let of_schema = declaration.take::<Value>("response")?.map(|schema| json_schema(&schema));
+    let Some(response) = of_schema.or(declaration.take("responseJsonSchema")?) else { return Ok(description) };
+    let answers = format!("It answers with JSON of this schema: {response}");
+    Ok(Some(description.map_or(answers.clone(), |description| format!("{description}\n\n{answers}"))))
 }

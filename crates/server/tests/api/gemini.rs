@@ -404,7 +404,9 @@ async fn a_result_alone_goes_on_in_the_conversation_of_its_call() {
 async fn a_conversation_goes_on_through_any_surface_and_a_prompt_leads_it() {
     let stand = Stand::start().await;
     let prompt = json!({"name": "pirate", "type": "text", "prompt": "Speak like {{who}}.", "labels": ["production"]});
-    assert_eq!(Answer::of(stand.post("/api/prompts", prompt.to_string())).await.status, 201);
+    let editor = stand.create_key(&["--scopes", "prompts"]).await;
+    let made = stand.client.post(format!("{}/api/prompts", stand.server.url())).bearer_auth(&editor.text);
+    assert_eq!(Answer::of(made.body(prompt.to_string())).await.status, 201);
     for model in MODELS {
         let mut body = say("My cat is Filemon.");
         body["systemInstruction"] = json!({"parts": [{"text": "Be brief."}]});

@@ -237,7 +237,6 @@ fn what_only_gemini_can_do_goes_there_and_is_refused_by_name_elsewhere() {
         (json!({"tools": [{"googleSearch": {}}]}), "tools[0].googleSearch"),
         (json!({"tools": [{"functionDeclarations": []}, {"code_execution": {}}]}), "tools[1].codeExecution"),
         (declared(json!({"behavior": "NON_BLOCKING"})), "tools[0].functionDeclarations[0].behavior"),
-        (declared(json!({"response": {"type": "STRING"}})), "tools[0].functionDeclarations[0].response"),
         (json!({"cachedContent": "cachedContents/1"}), "cachedContent"),
         (json!({"brandNew": 1}), "brandNew"),
         (
@@ -307,6 +306,23 @@ fn what_only_gemini_can_do_goes_there_and_is_refused_by_name_elsewhere() {
             !error.to_string().contains("reasoning_effort") && !error.to_string().contains("max_completion"),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn what_a_function_answers_with_is_told_in_its_description() {
+    for (response, told) in [
+        (
+            json!({"name": "f", "description": "d", "response": {"type": "STRING"}}),
+            "d\n\nIt answers with JSON of this schema: {\"type\":\"string\"}",
+        ),
+        (
+            json!({"name": "f", "response_json_schema": {"type": "object"}}),
+            "It answers with JSON of this schema: {\"type\":\"object\"}",
+        ),
+    ] {
+        let sent = encode(&json!({"tools": [{"functionDeclarations": [response]}]}), Dialect::OpenAiChat).unwrap();
+        assert_eq!(sent["tools"][0]["function"]["description"], told);
     }
 }
 
