@@ -18,6 +18,9 @@ pub fn encode_question(incoming: &Incoming, model: &str, outbound: Dialect) -> R
     if let (Incoming::AnthropicMessages(messages), Dialect::AnthropicMessages) = (incoming, outbound) {
         return Ok(messages.forward(model, &[])?);
     }
+    if let (Incoming::Gemini(generate), Dialect::Gemini) = (incoming, outbound) {
+        return Ok(generate.count_question(model)?);
+    }
     let request = incoming.to_canonical(model, &[])?;
     let encoded = match outbound {
         Dialect::OpenAiChat => openai::request::encode(&request, openai::request::Wording::default()),
@@ -46,6 +49,7 @@ pub fn decode_count(inbound: Inbound, outbound: Dialect, body: Bytes) -> Result<
     let written = match inbound {
         Inbound::OpenAiChat | Inbound::AnthropicMessages => json!({"input_tokens": tokens}),
         Inbound::OpenAiResponses => json!({"object": "response.input_tokens", "input_tokens": tokens}),
+        Inbound::Gemini => json!({"totalTokens": tokens}),
     };
     Ok(Bytes::from(written.to_string()))
 }

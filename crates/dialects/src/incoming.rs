@@ -7,12 +7,13 @@ use serde_json::{Map, Value};
 
 use crate::anthropic::incoming::IncomingMessages;
 use crate::canonical::{ChatRequest, Message};
+use crate::gemini::incoming::IncomingGenerate;
 use crate::openai::chat_request::IncomingChat;
 use crate::request_size::RequestSize;
 use crate::responses::incoming::IncomingResponses;
 use crate::translate::{Asker, RequestError};
 use crate::unbounded_field::UnboundedField;
-use crate::{BadRequest, Dialect, Inbound, Unsupported, anthropic, responses};
+use crate::{BadRequest, Dialect, Inbound, Unsupported, anthropic, gemini, responses};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub enum Incoming {
     AnthropicMessages(IncomingMessages),
     /// OpenAI's responses.
     OpenAiResponses(IncomingResponses),
+    /// Gemini's `generateContent`.
+    Gemini(IncomingGenerate),
 }
 
 /// Does the same with the request of any dialect.
@@ -32,6 +35,7 @@ macro_rules! each {
             Incoming::OpenAiChat($request) => $done,
             Incoming::AnthropicMessages($request) => $done,
             Incoming::OpenAiResponses($request) => $done,
+            Incoming::Gemini($request) => $done,
         }
     };
 }
@@ -44,6 +48,7 @@ impl Incoming {
             Self::OpenAiChat(_) => Inbound::OpenAiChat,
             Self::AnthropicMessages(_) => Inbound::AnthropicMessages,
             Self::OpenAiResponses(_) => Inbound::OpenAiResponses,
+            Self::Gemini(_) => Inbound::Gemini,
         }
     }
 
@@ -52,7 +57,7 @@ impl Incoming {
     pub fn asker(&self) -> Asker {
         match self {
             Self::OpenAiResponses(request) => Asker { inbound: self.dialect(), echo: Some(request.echo.clone()) },
-            Self::OpenAiChat(_) | Self::AnthropicMessages(_) => self.dialect().into(),
+            Self::OpenAiChat(_) | Self::AnthropicMessages(_) | Self::Gemini(_) => self.dialect().into(),
         }
     }
 
@@ -68,7 +73,7 @@ impl Incoming {
     pub const fn as_responses(&self) -> Option<&IncomingResponses> {
         match self {
             Self::OpenAiResponses(request) => Some(request),
-            Self::OpenAiChat(_) | Self::AnthropicMessages(_) => None,
+            Self::OpenAiChat(_) | Self::AnthropicMessages(_) | Self::Gemini(_) => None,
         }
     }
 
@@ -109,7 +114,7 @@ impl Incoming {
     pub const fn include_usage(&self) -> bool {
         match self {
             Self::OpenAiChat(chat) => chat.include_usage,
-            Self::AnthropicMessages(_) | Self::OpenAiResponses(_) => true,
+            Self::AnthropicMessages(_) | Self::OpenAiResponses(_) | Self::Gemini(_) => true,
         }
     }
 
@@ -119,6 +124,7 @@ impl Incoming {
         match self {
             Self::OpenAiChat(chat) => chat.choices,
             Self::AnthropicMessages(_) | Self::OpenAiResponses(_) => 1,
+            Self::Gemini(generate) => generate.choices,
         }
     }
 
@@ -209,6 +215,7 @@ impl Incoming {
             Self::OpenAiChat(_) => refusal,
             Self::AnthropicMessages(_) => refusal.renamed(&anthropic::incoming::NAMES),
             Self::OpenAiResponses(_) => refusal.renamed(&responses::incoming::NAMES),
+            Self::Gemini(_) => refusal.renamed(&gemini::incoming::NAMES),
         }
     }
 
@@ -230,6 +237,12 @@ impl From<IncomingMessages> for Incoming {
 impl From<IncomingResponses> for Incoming {
     fn from(responses: IncomingResponses) -> Self {
         Self::OpenAiResponses(responses)
+    }
+}
+
+impl From<IncomingGenerate> for Incoming {
+    fn from(generate: IncomingGenerate) -> Self {
+        Self::Gemini(generate)
     }
 }
 

@@ -64,6 +64,8 @@ pub enum Inbound {
     AnthropicMessages,
     /// OpenAI's responses.
     OpenAiResponses,
+    /// Gemini's `generateContent`.
+    Gemini,
 }
 
 impl Inbound {
@@ -74,6 +76,7 @@ impl Inbound {
             Self::OpenAiChat => Dialect::OpenAiChat,
             Self::AnthropicMessages => Dialect::AnthropicMessages,
             Self::OpenAiResponses => Dialect::OpenAiResponses,
+            Self::Gemini => Dialect::Gemini,
         }
     }
 }

@@ -48,6 +48,8 @@ enum Way {
     ChatRelay(Relay),
     /// Anthropic's messages to themselves.
     MessagesRelay(Box<anthropic::relay::Relay>),
+    /// Gemini's to itself.
+    GeminiRelay(Box<gemini::relay::Relay>),
     /// Between two dialects.
     Translated(Box<Translator>),
 }
@@ -102,6 +104,7 @@ pub(crate) enum Writer {
     OpenAiChat(StreamEncoder),
     AnthropicMessages(anthropic::stream_encoder::StreamEncoder),
     OpenAiResponses(Box<responses::stream_encoder::StreamEncoder>),
+    Gemini(gemini::stream_encoder::StreamEncoder),
 }
 
 impl Writer {
@@ -113,6 +116,7 @@ impl Writer {
                 let echo = asker.echo.clone().unwrap_or_default();
                 Self::OpenAiResponses(Box::new(responses::stream_encoder::StreamEncoder::new(echo)))
             }
+            Inbound::Gemini => Self::Gemini(gemini::stream_encoder::StreamEncoder::default()),
         }
     }
 
@@ -121,6 +125,7 @@ impl Writer {
             Self::OpenAiChat(encoder) => encoder.event(event, out),
             Self::AnthropicMessages(encoder) => encoder.event(event, out),
             Self::OpenAiResponses(encoder) => encoder.event(event, out),
+            Self::Gemini(encoder) => encoder.event(event, out),
         }
     }
 
@@ -130,6 +135,7 @@ impl Writer {
             Self::OpenAiChat(encoder) => encoder.close(out),
             Self::AnthropicMessages(encoder) => encoder.close(out),
             Self::OpenAiResponses(encoder) => encoder.close(out),
+            Self::Gemini(encoder) => encoder.close(out),
         }
     }
 
@@ -138,6 +144,7 @@ impl Writer {
             Self::OpenAiChat(_) => stream_encoder::KEEP_ALIVE,
             Self::AnthropicMessages(encoder) => encoder.keep_alive(),
             Self::OpenAiResponses(_) => responses::stream_encoder::KEEP_ALIVE,
+            Self::Gemini(_) => gemini::stream_encoder::KEEP_ALIVE,
         }
     }
 
@@ -146,6 +153,7 @@ impl Writer {
             Self::OpenAiChat(_) => stream_encoder::failure(failure),
             Self::AnthropicMessages(_) => anthropic::error::event(failure),
             Self::OpenAiResponses(encoder) => encoder.failure(failure),
+            Self::Gemini(_) => gemini::error::event(failure),
         }
     }
 }
@@ -161,6 +169,7 @@ impl StreamTranslation {
         let way = match (inbound, outbound) {
             (Inbound::OpenAiChat, Dialect::OpenAiChat) => Way::ChatRelay(Relay::new(options.include_usage)),
             (Inbound::AnthropicMessages, Dialect::AnthropicMessages) => Way::MessagesRelay(Box::default()),
+            (Inbound::Gemini, Dialect::Gemini) => Way::GeminiRelay(Box::default()),
             (_, Dialect::OpenAiChat) => translated(Reader::OpenAiChat(openai::stream::StreamDecoder::default())),
             (_, Dialect::AnthropicMessages) => {
                 translated(Reader::Anthropic(anthropic::stream::StreamDecoder::default()))
@@ -202,6 +211,14 @@ impl StreamTranslation {
                     out.truncate(begins);
                 }
             }
+            Way::GeminiRelay(relay) => {
+                let begins = out.len();
+                relay.event(event, &mut self.collector, out)?;
+                if self.collector.has_finished(self.choices) {
+                    self.tail.extend_from_slice(out.get(begins..).unwrap_or_default());
+                    out.truncate(begins);
+                }
+            }
             Way::Translated(translator) => {
                 let mut events = Vec::new();
                 let read = translator.reader.event(event, &mut events);
@@ -235,6 +252,7 @@ impl StreamTranslation {
         match &self.way {
             Way::ChatRelay(relay) => relay.is_done() || self.collector.has_finished(self.choices),
             Way::MessagesRelay(relay) => relay.is_complete(),
+            Way::GeminiRelay(relay) => relay.is_complete(),
             Way::Translated(translator) => translator.reader.is_complete(),
         }
     }
@@ -245,6 +263,8 @@ impl StreamTranslation {
         match &self.way {
             Way::ChatRelay(relay) => relay.is_done(),
             Way::MessagesRelay(relay) => relay.is_complete(),
+            // Gemini has no last word: the usage may come after the finish.
+            Way::GeminiRelay(_) => false,
             Way::Translated(translator) => translator.reader.is_done(),
         }
     }
@@ -256,7 +276,7 @@ impl StreamTranslation {
         match &mut self.way {
             Way::ChatRelay(_) => tail.extend_from_slice(stream_encoder::END_OF_STREAM),
             // Its last event is among what was held back.
-            Way::MessagesRelay(_) => {}
+            Way::MessagesRelay(_) | Way::GeminiRelay(_) => {}
             Way::Translated(translator) => translator.writer.close(&mut tail),
         }
         tail
@@ -268,6 +288,7 @@ impl StreamTranslation {
         match &self.way {
             Way::ChatRelay(_) => stream_encoder::KEEP_ALIVE,
             Way::MessagesRelay(relay) => relay.keep_alive(),
+            Way::GeminiRelay(_) => gemini::stream_encoder::KEEP_ALIVE,
             Way::Translated(translator) => translator.writer.keep_alive(),
         }
     }
@@ -278,6 +299,7 @@ impl StreamTranslation {
         match &self.way {
             Way::ChatRelay(_) => stream_encoder::failure(failure),
             Way::MessagesRelay(_) => anthropic::error::event(failure),
+            Way::GeminiRelay(_) => gemini::error::event(failure),
             Way::Translated(translator) => translator.writer.failure(failure),
         }
     }

@@ -125,6 +125,7 @@ pub fn encode_request(
         (Incoming::AnthropicMessages(messages), Dialect::AnthropicMessages) => {
             return Ok(messages.forward(model, history)?);
         }
+        (Incoming::Gemini(generate), Dialect::Gemini) => return Ok(generate.forward(model, history, output_limit)?),
         _ => {}
     }
     encode_canonical(incoming, incoming.to_canonical(model, history)?, outbound, options)
@@ -173,6 +174,7 @@ pub fn decode_response(
     match (inbound, outbound) {
         (Inbound::OpenAiChat, Dialect::OpenAiChat) => return chat_response::pass(body),
         (Inbound::AnthropicMessages, Dialect::AnthropicMessages) => return anthropic::response::pass(body),
+        (Inbound::Gemini, Dialect::Gemini) => return gemini::response::pass(body),
         _ => {}
     }
     let mut response = match outbound {
@@ -199,6 +201,7 @@ pub(crate) fn encode_answer(asker: &Asker, response: &ChatResponse, created: i64
         Inbound::OpenAiChat => chat_response::encode(response, created),
         Inbound::AnthropicMessages => anthropic::answer::encode(response),
         Inbound::OpenAiResponses => responses::answer::encode(response, &asker.echo.clone().unwrap_or_default()),
+        Inbound::Gemini => gemini::answer::encode(response),
     }
 }
 

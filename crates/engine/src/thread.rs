@@ -4,6 +4,7 @@
 //! thread, and nothing may be stored twice, also when a client repeats a request that failed.
 
 use privet_dialects::canonical::{Message, Part, Role};
+use privet_dialects::gemini::is_minted;
 use serde_json::Value;
 
 /// How a request joins its conversation.
@@ -72,12 +73,21 @@ fn is_same(one: &Part, other: &Part) -> bool {
         (
             Part::ToolCall { id, name, arguments, .. },
             Part::ToolCall { id: other_id, name: other_name, arguments: other_arguments, .. },
-        ) => id == other_id && name == other_name && is_same_json(arguments, other_arguments),
+        ) => is_same_id(id, other_id) && name == other_name && is_same_json(arguments, other_arguments),
+        (
+            Part::ToolResult { call_id, content, is_error },
+            Part::ToolResult { call_id: other_id, content: other_content, is_error: other_is_error },
+        ) => is_same_id(call_id, other_id) && content == other_content && is_error == other_is_error,
         (Part::Other { value, .. }, Part::Other { value: other, .. }) => {
             without_nulls(value.clone()) == without_nulls(other.clone())
         }
         (one, other) => one == other,
     }
+}
+
+/// Calls that came without an id have one that was made here, and another each time that they are sent again.
+fn is_same_id(one: &str, other: &str) -> bool {
+    one == other || is_minted(one) || is_minted(other)
 }
 
 fn is_same_json(one: &str, other: &str) -> bool {
@@ -164,6 +174,18 @@ mod tests {
         }
         let cut = call("{\"a\": 1, \"b", None);
         assert_eq!(join(vec![cut.clone()], &[cut]).known, 1);
+    }
+
+    #[test]
+    fn a_call_that_was_never_given_an_id_is_the_same_by_whatever_id() {
+        let call = |id: &str| {
+            let (name, arguments) = ("f".to_owned(), "{}".to_owned());
+            let call = Part::ToolCall { id: id.to_owned(), name, arguments, signature: None };
+            Message { parts: vec![call], ..Message::text(Role::Assistant, "") }
+        };
+        let (stored, again) = ("call_0_f_0123456789abcdef", "call_3_f_0000000000000003");
+        assert_eq!(join(vec![call(stored)], &[call(again), Message::text(Role::User, "x")]).known, 1);
+        assert_eq!(join(vec![call("call_AbC123")], &[call("call_DeF456"), Message::text(Role::User, "x")]).known, 0);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::Unsupported;
 use crate::canonical::{ChatRequest, Part, Reasoning, Role};
+use crate::openai::request::effort_of;
 
 /// Anthropic accepts no smaller budget.
 const BUDGET_TOKENS_MIN: u64 = 1024;
@@ -40,9 +41,10 @@ pub(super) fn decide(request: &ChatRequest, max_tokens: u64) -> Result<Thinking,
             let effort = effort(word, version)?;
             Ok(Thinking { field: Some(json!({"type": "adaptive"})), effort: Some(effort) })
         }
-        Some(Reasoning::Budget(_)) if version > (4, 6) => {
-            let message = format!("`{}` takes no thinking budget; use `reasoning_effort`.", request.model);
-            Err(Unsupported::new("reasoning_effort", message))
+        // A budget becomes the word whose usual budget it is.
+        Some(Reasoning::Budget(tokens)) if version > (4, 6) => {
+            let effort = effort(effort_of(*tokens), version)?;
+            Ok(Thinking { field: Some(json!({"type": "adaptive"})), effort: Some(effort) })
         }
         Some(_) if awaits_unthought_tool(request) => Ok(Thinking::default()),
         Some(Reasoning::Effort(word)) => budget(tokens_of(word)?, max_tokens),
@@ -175,7 +177,7 @@ mod tests {
         assert_eq!(thinking, Thinking { field: Some(json!({"type": "adaptive"})), effort: Some("xhigh") });
         assert_eq!(decide(&asked("claude-opus-4-6", "xhigh"), 500).unwrap().effort, Some("max"));
         let budget = ChatRequest { reasoning: Some(Reasoning::Budget(2000)), ..asked("claude-opus-4-7", "low") };
-        assert!(decide(&budget, 8000).is_err());
+        assert_eq!(decide(&budget, 8000).unwrap().effort, Some("low"), "a budget is the word for it");
         assert!(decide(&asked("claude-opus-4-7", "enormous"), 8000).is_err());
     }
 

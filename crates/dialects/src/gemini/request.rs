@@ -23,7 +23,7 @@ pub fn encode(request: &ChatRequest) -> Result<Vec<u8>, Unsupported> {
         return Err(Unsupported::new("logprobs", message));
     }
     let version = version(&request.model);
-    let thread = thread::encode(&request.messages, version >= (3, 0))?;
+    let thread = thread::encode(&request.messages, needs_signatures(&request.model))?;
     let mut body = Map::new();
     body.insert("contents".to_owned(), Value::Array(thread.contents));
     if !thread.system.is_empty() {
@@ -41,6 +41,11 @@ pub fn encode(request: &ChatRequest) -> Result<Vec<u8>, Unsupported> {
         body.insert("generationConfig".to_owned(), Value::Object(config));
     }
     Ok(Value::Object(body).to_string().into_bytes())
+}
+
+/// Whether the model refuses calls that have no signature.
+pub(super) fn needs_signatures(model: &str) -> bool {
+    version(model) >= (3, 0)
 }
 
 fn declaration(tool: &Tool) -> Value {

@@ -1,10 +1,21 @@
 //! A whole answer of `generateContent`.
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::wire::{self, Candidate, Logprob, LogprobsResult, WirePart, WireUsage};
-use crate::UpstreamFault;
+use super::wire::{self, Candidate, Logprob, LogprobsResult, Read, WirePart, WireUsage};
 use crate::canonical::{ChatResponse, Choice, FinishReason, Message, Part, Role, Source};
+use crate::translate::{Answer, WholeAnswer};
+use crate::{Dialect, UpstreamFault};
+
+/// Reads an answer and passes its bytes on.
+///
+/// # Errors
+/// When the body is no answer, or reports an error.
+pub fn pass(body: Bytes) -> Result<WholeAnswer, UpstreamFault> {
+    let answer = Answer::from(decode(&body)?);
+    Ok(WholeAnswer { body, answer })
+}
 
 /// Reads an answer. A prompt that was blocked is an empty answer that a filter ended.
 ///
@@ -27,7 +38,7 @@ pub fn decode(body: &[u8]) -> Result<ChatResponse, UpstreamFault> {
         created: None,
         choices,
         usage: wire.usage_metadata.as_ref().map(WireUsage::canonical),
-        tier: None,
+        tier: wire.usage_metadata.as_ref().and_then(WireUsage::tier),
     })
 }
 
@@ -40,11 +51,15 @@ fn choice(candidate: Candidate, seed: u64) -> Choice {
     let mut parts: Vec<Part> = Vec::new();
     let mut calls = 0;
     for part in candidate.content.into_iter().flat_map(|content| content.parts) {
-        push(&mut parts, part, |name| {
-            let id = wire::mint_id(seed, candidate.index, calls, name);
-            calls += 1;
-            id
-        });
+        match part.read() {
+            Some(Read::Known(part)) => push(&mut parts, part, |name| {
+                let id = wire::mint_id(seed, candidate.index, calls, name);
+                calls += 1;
+                id
+            }),
+            Some(Read::Other(value)) => parts.push(Part::Other { dialect: Dialect::Gemini, value }),
+            None => {}
+        }
     }
     let has_calls = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
     let finish = candidate.finish_reason.as_deref().map(|reason| wire::finish(reason, has_calls));

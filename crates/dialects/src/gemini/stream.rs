@@ -1,11 +1,12 @@
 //! A streamed answer of `streamGenerateContent?alt=sse`, event by event.
 //!
-//! Images in an answer have no event in the canonical form and are left out; a whole answer keeps them.
+//! Images in an answer have no event in the canonical form: they are parts that only a client of this dialect is told of. A whole answer
+//! keeps them for all.
 
-use super::wire::{self, Candidate, WirePart, WireUsage};
-use crate::UpstreamFault;
+use super::wire::{self, Candidate, RawPart, Read, WireUsage};
 use crate::canonical::{ChatEvent, FinishReason};
 use crate::sse::SseEvent;
+use crate::{Dialect, UpstreamFault};
 
 /// Reads the events of one stream.
 #[derive(Debug, Default)]
@@ -29,9 +30,14 @@ impl StreamDecoder {
     /// # Errors
     /// When the event reports an error.
     pub fn event(&mut self, event: &SseEvent, out: &mut Vec<ChatEvent>) -> Result<(), UpstreamFault> {
+        self.read(event, out).map(drop)
+    }
+
+    /// Does the same, and says whether the event could be read.
+    pub(super) fn read(&mut self, event: &SseEvent, out: &mut Vec<ChatEvent>) -> Result<bool, UpstreamFault> {
         let wire = match wire::parse(&event.data) {
             Ok(wire) => wire,
-            Err(UpstreamFault::Malformed(_)) => return Ok(()),
+            Err(UpstreamFault::Malformed(_)) => return Ok(false),
             Err(fault) => return Err(fault),
         };
         let counts = wire.usage_metadata.is_some();
@@ -39,7 +45,7 @@ impl StreamDecoder {
             self.usage.update(usage.clone());
         }
         if self.seed.is_none() && !wire.is_answer() {
-            return Ok(());
+            return Ok(true);
         }
         let seed = *self.seed.get_or_insert_with(|| {
             let seed = wire::seed(&wire, &event.data);
@@ -61,8 +67,9 @@ impl StreamDecoder {
         }
         if counts {
             out.push(ChatEvent::Usage(self.usage.canonical()));
+            out.extend(self.usage.tier().map(ChatEvent::Tier));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether every answer that began has ended.
@@ -75,7 +82,7 @@ impl StreamDecoder {
         let choice = candidate.index;
         let state = state(&mut self.choices, choice);
         for part in candidate.content.into_iter().flat_map(|content| content.parts) {
-            state.part(part, seed, out);
+            state.part(&part, seed, out);
         }
         if let Some(reason) = candidate.finish_reason {
             self.end(choice, |has_calls| wire::finish(&reason, has_calls), out);
@@ -102,8 +109,14 @@ fn state(choices: &mut Vec<ChoiceState>, choice: u32) -> &mut ChoiceState {
 }
 
 impl ChoiceState {
-    fn part(&mut self, part: WirePart, seed: u64, out: &mut Vec<ChatEvent>) {
+    fn part(&mut self, raw: &RawPart, seed: u64, out: &mut Vec<ChatEvent>) {
         let choice = self.choice;
+        let other = |value| ChatEvent::Other { choice, dialect: Dialect::Gemini, value };
+        let part = match raw.read() {
+            Some(Read::Known(part)) => part,
+            Some(Read::Other(value)) => return out.push(other(value)),
+            None => return,
+        };
         if let Some(call) = part.function_call {
             let index = self.calls;
             self.calls += 1;
@@ -112,7 +125,9 @@ impl ChoiceState {
             let id = id.unwrap_or_else(|| wire::mint_id(seed, choice, index, &call.name));
             out.push(ChatEvent::ToolCall { choice, index, id, name: call.name, signature: part.thought_signature });
             out.push(ChatEvent::ToolArguments { choice, index, delta });
-        } else if let Some(delta) = part.text.filter(|text| !text.is_empty()) {
+        } else if part.inline_data.is_some() {
+            out.extend(raw.value().map(other));
+        } else if let Some(delta) = part.text {
             out.push(if part.thought {
                 ChatEvent::Thinking { choice, delta }
             } else {

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::Unsupported;
 use crate::canonical::{Message, Part, Role, Source};
+use crate::{Dialect, Unsupported};
 
 /// Google's word for a call whose signature is not known: it came from another provider, or the client lost it
 /// (<https://ai.google.dev/gemini-api/docs/thought-signatures>).
@@ -35,6 +35,16 @@ impl Content {
 ///
 /// `needs_signatures`: the model refuses a turn whose first call has none.
 pub(super) fn encode(messages: &[Message], needs_signatures: bool) -> Result<Thread, Unsupported> {
+    let thread = encode_turns(messages, needs_signatures)?;
+    if thread.contents.is_empty() {
+        let message = "`messages` must hold something besides instructions for Gemini; add a user message.";
+        return Err(Unsupported::new("messages", message));
+    }
+    Ok(thread)
+}
+
+/// Writes a part of a thread, which may be instructions alone, or nothing.
+pub(super) fn encode_turns(messages: &[Message], needs_signatures: bool) -> Result<Thread, Unsupported> {
     let mut thread = Thread::default();
     let mut contents: Vec<Content> = Vec::new();
     for (index, message) in messages.iter().enumerate() {
@@ -67,10 +77,6 @@ pub(super) fn encode(messages: &[Message], needs_signatures: bool) -> Result<Thr
         push(&mut contents, content);
     }
     thread.contents = contents.into_iter().map(Content::into_value).collect();
-    if thread.contents.is_empty() {
-        let message = "`messages` must hold something besides instructions for Gemini; add a user message.";
-        return Err(Unsupported::new("messages", message));
-    }
     Ok(thread)
 }
 
@@ -103,6 +109,7 @@ fn encode_part(part: &Part) -> Result<Option<Value>, Unsupported> {
         Part::Image { source, .. } | Part::File { source, .. } => media(source)?,
         Part::Audio { data, format } => json!({"inlineData": {"mimeType": format!("audio/{format}"), "data": data}}),
         Part::Thinking { .. } | Part::RedactedThinking { .. } => return Ok(None),
+        Part::Other { dialect: Dialect::Gemini, value } => value.clone(),
         Part::Other { value, .. } => {
             let kind = value.get("type").and_then(Value::as_str).unwrap_or("unknown");
             return Err(refused(&format!("a part of type `{kind}` cannot be expressed")));
@@ -125,6 +132,11 @@ fn media(source: &Source) -> Result<Value, Unsupported> {
         Source::Url { .. } => Err(refused("a URL must begin with `https://`, or with `data:` and hold base64")),
         Source::FileId { .. } => Err(refused("files uploaded elsewhere are unknown there; send the data itself")),
     }
+}
+
+/// Whether an address is that of a picture, by the ending of its path.
+pub(super) fn is_image(source: &Source) -> bool {
+    matches!(source, Source::Url { url } if media_type_of(url).is_some_and(|kind| kind.starts_with("image/")))
 }
 
 /// By the ending of the path; Gemini looks for itself where it is not plain.

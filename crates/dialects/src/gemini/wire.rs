@@ -1,6 +1,7 @@
 //! What whole answers and streams have in common on the wire: candidates, parts, usage, finish reasons, errors.
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::UpstreamFault;
@@ -44,7 +45,41 @@ pub(super) struct Candidate {
 #[derive(Debug, Deserialize)]
 pub(super) struct Content {
     #[serde(default)]
-    pub(super) parts: Vec<WirePart>,
+    pub(super) parts: Vec<RawPart>,
+}
+
+/// A part as it came.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct RawPart(Box<RawValue>);
+
+/// What a part is.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// Of a kind that has a canonical meaning.
+    Known(WirePart),
+    /// Only whoever speaks this dialect knows it: code that Gemini ran, and what it printed.
+    Other(Value),
+}
+
+impl RawPart {
+    /// Reads it; `None` for what says nothing.
+    pub(super) fn read(&self) -> Option<Read> {
+        let part: Option<WirePart> = serde_json::from_str(self.0.get()).ok();
+        match part {
+            Some(part) if part.is_known() => Some(Read::Known(part)),
+            Some(WirePart { text: Some(_), .. }) => None,
+            _ => self
+                .value()
+                .filter(|value| value.as_object().is_some_and(|members| !members.is_empty()))
+                .map(Read::Other),
+        }
+    }
+
+    /// The whole part.
+    pub(super) fn value(&self) -> Option<Value> {
+        serde_json::from_str(self.0.get()).ok()
+    }
 }
 
 /// A part of any kind, so that new kinds do no harm.
@@ -57,6 +92,13 @@ pub(super) struct WirePart {
     pub(super) thought_signature: Option<String>,
     pub(super) function_call: Option<FunctionCall>,
     pub(super) inline_data: Option<InlineData>,
+}
+
+impl WirePart {
+    fn is_known(&self) -> bool {
+        let says = self.text.as_ref().is_some_and(|text| !text.is_empty());
+        says || self.function_call.is_some() || self.inline_data.is_some()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -120,6 +162,7 @@ pub(super) struct WireUsage {
     prompt_tokens_details: Option<Vec<ModalityCount>>,
     cache_tokens_details: Option<Vec<ModalityCount>>,
     candidates_tokens_details: Option<Vec<ModalityCount>>,
+    service_tier: Option<String>,
 }
 
 /// Of some tokens, those of one kind.
@@ -146,6 +189,12 @@ impl WireUsage {
         self.prompt_tokens_details = later.prompt_tokens_details.or(self.prompt_tokens_details.take());
         self.cache_tokens_details = later.cache_tokens_details.or(self.cache_tokens_details.take());
         self.candidates_tokens_details = later.candidates_tokens_details.or(self.candidates_tokens_details.take());
+        self.service_tier = later.service_tier.or(self.service_tier.take());
+    }
+
+    /// The tier that the answer was served in, where it is told.
+    pub(super) fn tier(&self) -> Option<String> {
+        self.service_tier.as_ref().map(|tier| tier.to_ascii_lowercase())
     }
 
     /// Gemini's prompt includes cached tokens, but not those of tool use; its candidates exclude thoughts.
@@ -220,6 +269,13 @@ pub(super) fn mint_id(answer: u64, choice: u32, index: u32, name: &str) -> Strin
     let name: String = name.chars().filter(char::is_ascii_alphanumeric).take(14).collect();
     let seed = answer ^ u64::from(choice).rotate_left(32);
     format!("call_{index}_{name}_{seed:016x}")
+}
+
+/// Whether an id has the form of those that are made here.
+pub(super) fn is_minted(id: &str) -> bool {
+    let parts: Option<Vec<&str>> = id.strip_prefix("call_").map(|rest| rest.split('_').collect());
+    matches!(parts.as_deref(), Some([index, _, seed])
+        if index.parse::<u32>().is_ok() && seed.len() == 16 && seed.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// What tells an answer from others: the hash (FNV-1a) of its id, or of its bytes where it has none.

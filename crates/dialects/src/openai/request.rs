@@ -217,7 +217,8 @@ pub(crate) fn reasoning_effort(request: &ChatRequest) -> Result<Option<String>, 
     })
 }
 
-fn effort_of(tokens: u64) -> &'static str {
+/// The word whose usual budget it is.
+pub(crate) fn effort_of(tokens: u64) -> &'static str {
     match tokens {
         0..=4_095 => "low",
         4_096..=12_287 => "medium",

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use privet_dialects::anthropic::incoming::IncomingMessages;
+use privet_dialects::gemini::incoming::{Asked, IncomingGenerate};
 use privet_dialects::incoming::Incoming;
 use privet_dialects::json_limits::{self, JsonLimits};
 use privet_dialects::openai::chat_request::IncomingChat;
@@ -14,8 +15,10 @@ use proptest::prelude::*;
 
 use crate::client::{options, relay, relay_pieces};
 use crate::inbound_anthropic::client as messages_client;
+use crate::inbound_gemini::client as generate_client;
 
-const CLIENTS: [Inbound; 3] = [Inbound::OpenAiChat, Inbound::AnthropicMessages, Inbound::OpenAiResponses];
+const CLIENTS: [Inbound; 4] =
+    [Inbound::OpenAiChat, Inbound::AnthropicMessages, Inbound::OpenAiResponses, Inbound::Gemini];
 const DIALECTS: [Dialect; 3] = [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini];
 
 /// A body as a request of each dialect that takes it for one.
@@ -23,7 +26,9 @@ fn requests(body: &Bytes) -> Vec<Incoming> {
     let chat = IncomingChat::parse(body.clone()).map(Incoming::from);
     let messages = IncomingMessages::parse(body.clone()).map(Incoming::from);
     let responses = IncomingResponses::parse(body.clone(), Birth::default(), &Referenced::new()).map(Incoming::from);
-    chat.into_iter().chain(messages).chain(responses).collect()
+    let asked = Asked { model: "m".into(), stream: false };
+    let generate = IncomingGenerate::parse(body.clone(), asked).map(Incoming::from);
+    chat.into_iter().chain(messages).chain(responses).chain(generate).collect()
 }
 
 fn deep() -> [String; 3] {
@@ -41,7 +46,9 @@ fn a_request_50_000_deep_is_a_bad_request_at_every_reader() {
             } else {
                 "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],".to_owned()
             };
-            let body = format!("{{\"model\":\"m\",\"input\":{deep},{messages}\"{field}\":{deep}}}");
+            let body = format!(
+                "{{\"model\":\"m\",\"contents\":[{{\"parts\":[{{\"text\":\"x\"}}]}}],\"input\":{deep},{messages}\"{field}\":{deep}}}"
+            );
             assert!(IncomingEmbeddings::parse(body.clone().into()).is_err());
             let incoming = requests(&body.into());
             for (incoming, dialect) in incoming.iter().flat_map(|one| DIALECTS.map(|dialect| (one, dialect))) {
@@ -68,7 +75,11 @@ fn an_answer_50_000_deep_is_malformed_and_its_chunk_is_skipped() {
                     assert!(matches!(outcome, Err(UpstreamFault::Malformed(_))), "{inbound:?} {dialect:?}");
                 }
                 let stream = format!("data: {body}\n\n");
-                for relayed in [relay(dialect, options(), &stream), messages_client::relay(dialect, &stream)] {
+                for relayed in [
+                    relay(dialect, options(), &stream),
+                    messages_client::relay(dialect, &stream),
+                    generate_client::relay(dialect, &stream),
+                ] {
                     assert_eq!(relayed.outcome, Err(UpstreamFault::Cut), "{dialect:?}");
                 }
             }
@@ -79,7 +90,7 @@ fn an_answer_50_000_deep_is_malformed_and_its_chunk_is_skipped() {
 
 /// JSON of the words that the wire knows, in any arrangement.
 fn word_json() -> impl Strategy<Value = serde_json::Value> {
-    const WORDS: [&str; 40] = [
+    const WORDS: [&str; 46] = [
         "id",
         "model",
         "choices",
@@ -120,6 +131,12 @@ fn word_json() -> impl Strategy<Value = serde_json::Value> {
         "assistant",
         "messages",
         "code",
+        "contents",
+        "functionResponse",
+        "response",
+        "inlineData",
+        "thoughtSignature",
+        "generationConfig",
     ];
     let word = proptest::sample::select(WORDS.to_vec());
     let leaf = prop_oneof![
@@ -154,6 +171,7 @@ proptest! {
             }
             let _ = relay(dialect, options(), &stream);
             let _ = messages_client::relay(dialect, &stream);
+            let _ = generate_client::relay(dialect, &stream);
         }
         for body in bodies {
             let _ = error::decode(&body);
@@ -191,6 +209,7 @@ proptest! {
             let _ = CLIENTS.map(|inbound| decode_response(inbound, dialect, bytes.clone().into(), 0));
             let _ = relay_pieces(dialect, options(), &[&bytes]);
             let _ = messages_client::relay_pieces(dialect, &[&bytes]);
+            let _ = generate_client::relay_pieces(dialect, &[&bytes]);
         }
         let _ = requests(&bytes.clone().into());
         let _ = error::decode(&bytes);

@@ -7,6 +7,7 @@ mod client;
 mod gemini;
 mod hostile;
 mod inbound_anthropic;
+mod inbound_gemini;
 mod inbound_responses;
 mod messages;
 mod money;

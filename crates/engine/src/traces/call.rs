@@ -140,7 +140,9 @@ impl CallTrace {
         call.observation.observation_type = Some(ObservationType::Generation);
         call.observation.name = Some(if is_answer { ANSWER } else { CHAT }.to_owned());
         let mut parameters = incoming.parameters();
-        let is_limited = ["max_tokens", "max_completion_tokens"].iter().any(|name| parameters.contains_key(*name));
+        let is_limited = ["max_tokens", "max_completion_tokens", "maxOutputTokens"]
+            .iter()
+            .any(|name| parameters.contains_key(*name));
         if let Some(limit) = facts.output_limit.filter(|_| !is_limited) {
             parameters.insert("max_tokens".to_owned(), limit.into());
         }

@@ -3,20 +3,21 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurposeConfig};
 use privet_domain::id::RequestId;
 use privet_domain::scope::Scope;
 use privet_engine::Engine;
 use privet_engine::keyring::Caller;
+use serde::Deserialize;
 
 use super::error::ApiError;
 use super::rate_status::{RateSlot, RateStatus};
 use super::router::Http;
-use super::surface::{Failure, Surface};
+use super::surface::{Failure, GOOGLE_KEY, Surface};
 
 /// The code of a key that is not one of ours, or not any more.
 const INVALID_KEY: &str = "invalid_api_key";
@@ -92,7 +93,7 @@ impl<S: Surface, N: Need> FromRequestParts<Http> for Authenticated<S, N> {
     async fn from_request_parts(parts: &mut Parts, http: &Http) -> Result<Self, Self::Rejection> {
         let address = http.door.enter(parts)?;
         let counted = http.door.count(parts, address, S::COUNTED);
-        let (caller, by_public_key) = match authenticate::<S, N>(&http.engine, &parts.headers) {
+        let (caller, by_public_key) = match authenticate::<S, N>(&http.engine, parts) {
             Ok(found) => found,
             Err(error) => {
                 counted?;
@@ -155,14 +156,17 @@ fn permit(caller: &Caller, needed: Option<Scope>) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::FORBIDDEN, "scope_missing", message).at_gate("scope"))
 }
 
-/// `Authorization: Bearer KEY` and `x-api-key: KEY` are both accepted, on every surface. The words are the lesson's. The answer
-/// says whether it was a public key.
-fn authenticate<S: Surface, N: Need>(engine: &Arc<Engine>, headers: &HeaderMap) -> Result<(Caller, bool), ApiError> {
+/// `Authorization: Bearer KEY`, `x-api-key: KEY` and `x-goog-api-key: KEY` are all accepted, on every surface; `?key=KEY` where its
+/// clients send it. The words are the lesson's. The answer says whether it was a public key.
+fn authenticate<S: Surface, N: Need>(engine: &Arc<Engine>, parts: &Parts) -> Result<(Caller, bool), ApiError> {
+    let headers = &parts.headers;
     if let Some(encoded) = authorization(headers, "basic").filter(|_| S::TAKES_PAIRS) {
         return authenticate_pair(engine, encoded).map(|caller| (caller, false));
     }
-    let token = authorization(headers, "bearer").or_else(|| headers.get("x-api-key")?.to_str().ok());
-    let Some(token) = token.filter(|token| !token.is_empty()) else {
+    let in_header = |name: &str| headers.get(name)?.to_str().ok();
+    let token = authorization(headers, "bearer").or_else(|| in_header("x-api-key")).or_else(|| in_header(GOOGLE_KEY));
+    let in_query = if S::TAKES_QUERY_KEYS && token.is_none() { key_in_query(&parts.uri) } else { None };
+    let Some(token) = token.or(in_query.as_deref()).filter(|token| !token.is_empty()) else {
         return Err(unauthorized("missing_api_key", "Unauthorized: No token provided"));
     };
     let now = engine.clock.now();
@@ -174,6 +178,15 @@ fn authenticate<S: Surface, N: Need>(engine: &Arc<Engine>, headers: &HeaderMap) 
         Some(_) => Err(public_key_alone()),
         None => Err(unauthorized(INVALID_KEY, "Unauthorized: Invalid token")),
     }
+}
+
+/// `?key=KEY`. It is read here and told nowhere.
+fn key_in_query(uri: &Uri) -> Option<String> {
+    #[derive(Deserialize)]
+    struct KeyQuery {
+        key: Option<String>,
+    }
+    Query::<KeyQuery>::try_from_uri(uri).ok()?.0.key
 }
 
 /// `PUBLIC:SECRET` in base 64.

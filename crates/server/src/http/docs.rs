@@ -6,6 +6,8 @@ use serde::Serialize;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
+use super::gemini;
+
 /// The document without its paths; the router adds those.
 #[derive(OpenApi)]
 #[openapi(
@@ -16,10 +18,13 @@ use utoipa::{Modify, OpenApi, ToSchema};
     ),
     modifiers(&KeyScheme),
     components(schemas(AnthropicModelList, AnthropicModel)),
+    // The router has one route for all methods of a model.
+    paths(gemini::methods::generate, gemini::methods::stream, gemini::methods::count, gemini::models::read),
     tags(
         (name = "Chat", description = "The lesson's endpoint."),
         (name = "OpenAI", description = "For every client that speaks to OpenAI: set its base URL to `/v1` of this server."),
         (name = "Anthropic", description = "For every client that speaks to Anthropic: set its base URL to this server."),
+        (name = "Gemini", description = "For every client that speaks to Gemini: set its base URL to this server."),
         (name = "Conversations", description = "What was said, kept."),
         (name = "Prompts", description = "What models are told: versions, labels, variables. A name's slashes are written `%2F` in paths."),
         (name = "Keys", description = "Who may call, and how much. For keys with the scope `admin`."),
@@ -162,6 +167,99 @@ pub(crate) struct AnthropicMessage {
     stop_sequence: Option<String>,
     #[schema(value_type = Object)]
     usage: serde_json::Value,
+}
+
+/// An error of `/v1beta`, in Google's envelope.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect writes")]
+pub(crate) struct GeminiError {
+    error: GeminiErrorBody,
+}
+
+/// What went wrong.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect writes")]
+pub(crate) struct GeminiErrorBody {
+    /// The HTTP status.
+    code: u16,
+    /// For people: what happened and how to mend it.
+    message: String,
+    /// Google's word for the status.
+    status: String,
+    /// `ErrorInfo` with the stable code and the field at fault, `RequestInfo`, `RetryInfo`.
+    #[schema(value_type = Vec<Object>)]
+    details: Vec<serde_json::Value>,
+}
+
+/// A request to `generateContent`. Fields that are not listed pass through to Gemini.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect reads")]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct GenerateContentRequest {
+    /// The thread, or what is new in it.
+    #[schema(min_items = 1, value_type = Vec<Object>)]
+    contents: Vec<serde_json::Value>,
+    /// Instructions: a content with texts.
+    #[schema(value_type = Option<Object>)]
+    system_instruction: Option<serde_json::Value>,
+    /// `maxOutputTokens`, `temperature`, `responseSchema`, `thinkingConfig` …
+    #[schema(value_type = Option<Object>)]
+    generation_config: Option<serde_json::Value>,
+    /// Functions that the model may call; tools that Google runs go to models of Gemini's alone.
+    #[schema(value_type = Option<Vec<Object>>)]
+    tools: Option<Vec<serde_json::Value>>,
+    /// Privet's own: `user_id` is the end user; the other members are as in `/v1/chat/completions`.
+    metadata: Option<std::collections::BTreeMap<String, String>>,
+    /// `false` keeps this chat out of the history.
+    store: Option<bool>,
+}
+
+/// An answer, or a piece of one.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what passes through")]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct GeminiAnswer {
+    #[schema(value_type = Vec<Object>)]
+    candidates: Vec<serde_json::Value>,
+    #[schema(value_type = Option<Object>)]
+    usage_metadata: Option<serde_json::Value>,
+    model_version: Option<String>,
+    response_id: Option<String>,
+}
+
+/// How many tokens a request has.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what passes through")]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct GeminiTokenCount {
+    total_tokens: u64,
+}
+
+/// Models, in Gemini's shape.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct GeminiModelList {
+    /// The models.
+    pub(crate) models: Vec<GeminiModel>,
+    /// The `pageToken` of the next page, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_page_token: Option<String>,
+}
+
+/// A model, in Gemini's shape.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct GeminiModel {
+    /// `models/` and `provider/model`, or an alias.
+    pub(crate) name: String,
+    /// Nothing: providers differ in what they say.
+    pub(crate) version: &'static str,
+    /// The name without `models/`.
+    pub(crate) display_name: String,
+    /// Who answers.
+    pub(crate) description: String,
+    /// `generateContent` and `countTokens`.
+    pub(crate) supported_generation_methods: [&'static str; 2],
 }
 
 /// An error of `/api/chat`.

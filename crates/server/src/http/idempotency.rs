@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, stream};
@@ -103,6 +103,9 @@ impl Repeatable {
         let Some(request_id) = request.extensions().get::<RequestId>().copied() else { return Ok(None) };
         let mut hasher = blake3::Hasher::new();
         hasher.update(request.uri().path().as_bytes());
+        if asks_for_events(request.uri()) {
+            hasher.update(b"?alt=sse");
+        }
         hasher.update(b"\n");
         // The same words in another conversation, behind another prompt, or of another version, are another request.
         hasher.update(request.headers().get(CONVERSATION_HEADER).map_or(b"", HeaderValue::as_bytes));
@@ -117,6 +120,11 @@ impl Repeatable {
     fn with_body(self, body: &[u8]) -> Self {
         Self { request_hash: *blake3::keyed_hash(&self.request_hash, body).as_bytes(), ..self }
     }
+}
+
+/// Whether a client of Gemini's asks for its stream as server-sent events: the same answer in another form.
+pub(crate) fn asks_for_events(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|pair| matches!(pair, "alt=sse" | "$alt=sse" | "%24alt=sse")))
 }
 
 fn read_key(headers: &HeaderMap) -> Result<Option<String>, NotOnce> {

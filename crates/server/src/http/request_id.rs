@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 
 use super::error::GATE_HEADER;
 use super::rate_status::{RateForm, RateSlot, RateStatus};
-use super::surface::is_anthropics;
+use super::surface::{is_anthropics, is_geminis};
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The same under the name that Anthropic's clients know.
@@ -26,6 +26,8 @@ pub(crate) struct Answering {
     pub(crate) id: RequestId,
     /// Whether it is one of Anthropic's clients.
     pub(crate) is_anthropics: bool,
+    /// Whether it is one of Gemini's clients.
+    pub(crate) is_geminis: bool,
 }
 
 tokio::task_local! {
@@ -49,8 +51,9 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(rate.clone());
     let span = tracing::info_span!("request", id = %id);
     let is_anthropics = is_anthropics(request.uri().path(), request.headers());
-    let mut response =
-        ANSWERING.scope(Answering { id, is_anthropics }, next.run(request).instrument(span.clone())).await;
+    let is_geminis = is_geminis(request.uri().path(), request.headers());
+    let answering = Answering { id, is_anthropics, is_geminis };
+    let mut response = ANSWERING.scope(answering, next.run(request).instrument(span.clone())).await;
     if let Ok(value) = HeaderValue::try_from(id.to_string()) {
         response.headers_mut().insert(REQUEST_ID.clone(), value.clone());
         response.headers_mut().insert(X_REQUEST_ID.clone(), value);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use privet_engine::Engine;
 use tokio_util::sync::CancellationToken;
@@ -23,10 +23,10 @@ use super::door::Door;
 use super::error::{ApiError, shortened};
 use super::linger::linger;
 use super::request_id::identify;
-use super::surface::{Anthropic, Failure, Langfuse, Native, OpenAi, is_anthropics};
+use super::surface::{Anthropic, Failure, Gemini, Langfuse, Native, OpenAi, is_anthropics, is_geminis};
 use super::{
-    anthropic, conversations, documents, erasures, feedback, health, keys, langfuse, lesson_chat, memories, messages,
-    openai, prompts, providers, switches, traces, usage,
+    anthropic, conversations, documents, erasures, feedback, gemini, health, keys, langfuse, lesson_chat, memories,
+    messages, openai, prompts, providers, switches, traces, usage,
 };
 
 /// What handlers need.
@@ -54,7 +54,12 @@ pub(crate) struct BodyLimits {
 pub(crate) fn router(http: Http) -> Router {
     let (routes, document) = described().split_for_parts();
     routes
-        .route("/v1/models/{model}/{*rest}", get(openai::models::read_with_slashes))
+        .route("/v1/models/{model}", post(gemini::methods::call))
+        .route(
+            "/v1/models/{model}/{*rest}",
+            get(openai::models::read_with_slashes).post(gemini::methods::call_with_slashes),
+        )
+        .route("/v1beta/models/{*rest}", get(gemini::models::read).post(gemini::methods::call))
         .route(
             "/api/public/v2/prompts/{name}/{*rest}",
             get(langfuse::prompts::read_with_slashes)
@@ -83,6 +88,7 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(openai::embeddings::create))
         .routes(routes!(anthropic::messages::create))
         .routes(routes!(anthropic::count_tokens::count))
+        .routes(routes!(gemini::models::list))
         .routes(routes!(openai::models::list))
         .routes(routes!(openai::models::read))
         .routes(routes!(conversations::list, conversations::create))
@@ -168,6 +174,8 @@ fn on_surface(uri: &axum::http::Uri, headers: &HeaderMap, error: ApiError) -> Re
     let path = uri.path();
     if is_anthropics(path, headers) {
         Failure::<Anthropic>::from(error).into_response()
+    } else if is_geminis(path, headers) {
+        Failure::<Gemini>::from(error).into_response()
     } else if path.starts_with("/v1") {
         Failure::<OpenAi>::from(error).into_response()
     } else if path == "/api/public" || path.starts_with("/api/public/") {

@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use privet_dialects::anthropic::error::{ErrorFacts, encode};
+use privet_dialects::gemini;
 use serde_json::json;
 
 use super::address_limiter::Counted;
@@ -16,6 +17,9 @@ pub(crate) trait Surface: Send + Sync + 'static {
 
     /// Whether a key may be presented as a pair (`Authorization: Basic PUBLIC:SECRET`).
     const TAKES_PAIRS: bool = false;
+
+    /// Whether a key may stand in the query (`?key=KEY`).
+    const TAKES_QUERY_KEYS: bool = false;
 
     /// The error's status.
     fn status(error: &ApiError) -> StatusCode {
@@ -32,7 +36,10 @@ pub(crate) struct OpenAi;
 /// `/v1/messages`: Anthropic's envelope.
 pub(crate) struct Anthropic;
 
-/// `/v1/models`: OpenAI's envelope, or Anthropic's where its clients ask.
+/// `/v1beta`, and methods of models under `/v1`: Google's envelope.
+pub(crate) struct Gemini;
+
+/// `/v1/models`: OpenAI's envelope, or Anthropic's or Google's where their clients ask.
 pub(crate) struct Models;
 
 /// `/api/chat`: the lesson's one field.
@@ -67,14 +74,37 @@ impl Surface for Anthropic {
     }
 }
 
-/// Of a path that two kinds of clients know, the surface is by the request.
+impl Surface for Gemini {
+    const TAKES_QUERY_KEYS: bool = true;
+
+    fn body(error: &ApiError) -> Vec<u8> {
+        let request_id = request_id::current().map(|answering| answering.id.to_string());
+        let retry_in = error.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        gemini::error::encode(&gemini::error::ErrorFacts {
+            status: Self::status(error).as_u16(),
+            message: &error.message,
+            param: error.param.as_deref(),
+            code: &error.code,
+            request_id: request_id.as_deref(),
+            retry_in,
+        })
+    }
+}
+
+/// Of a path that several kinds of clients know, the surface is by the request.
 impl Surface for Models {
     fn status(error: &ApiError) -> StatusCode {
         if asked_by_anthropics() { Anthropic::status(error) } else { OpenAi::status(error) }
     }
 
     fn body(error: &ApiError) -> Vec<u8> {
-        if asked_by_anthropics() { Anthropic::body(error) } else { OpenAi::body(error) }
+        if asked_by_anthropics() {
+            Anthropic::body(error)
+        } else if asked_by_geminis() {
+            Gemini::body(error)
+        } else {
+            OpenAi::body(error)
+        }
     }
 }
 
@@ -88,6 +118,20 @@ pub(crate) fn is_anthropics(path: &str, headers: &HeaderMap) -> bool {
     let is_messages = path == "/v1/messages" || path.starts_with("/v1/messages/");
     is_messages || (path.starts_with("/v1/models") && headers.contains_key(ANTHROPIC_VERSION))
 }
+
+/// Whether the request that is being answered is one of Gemini's clients.
+pub(crate) fn asked_by_geminis() -> bool {
+    request_id::current().is_some_and(|answering| answering.is_geminis)
+}
+
+/// Whether a request is one of Gemini's clients: by its path, or where the path is OpenAI's too, by the header with their key.
+pub(crate) fn is_geminis(path: &str, headers: &HeaderMap) -> bool {
+    let is_own = path == "/v1beta" || path.starts_with("/v1beta/");
+    is_own || (path.starts_with("/v1/models") && headers.contains_key(GOOGLE_KEY))
+}
+
+/// The header in which clients of Gemini's send their key.
+pub(crate) const GOOGLE_KEY: &str = "x-goog-api-key";
 
 /// The header that every client of Anthropic's sends.
 pub(crate) const ANTHROPIC_VERSION: &str = "anthropic-version";

@@ -59,6 +59,7 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
         ("get", path) if path.starts_with("/api/usage") => Some("read"),
         ("post", "/api/chat" | "/v1/chat/completions" | "/api/feedback") => Some("chat"),
         ("post", "/v1/messages" | "/v1/messages/count_tokens") => Some("chat"),
+        ("post", path) if path.starts_with("/v1beta/models/") => Some("chat"),
         ("post", "/v1/embeddings") => Some("embeddings"),
         (
             "post" | "patch",
@@ -87,6 +88,7 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
         }
         ("get", path) if path.starts_with("/api/public/") && path != "/api/public/projects" => Some("read"),
         ("get", "/v1/models" | "/v1/models/{model}" | "/api/public/projects") => None,
+        ("get", "/v1beta/models" | "/v1beta/models/{model}") => None,
         ("post", "/api/memories/search") => Some("read"),
         ("get", path) if path.starts_with("/api/memories") || path.starts_with("/api/documents") => Some("read"),
         (_, path) if path.starts_with("/api/memories") || path.starts_with("/api/documents") => Some("chat"),

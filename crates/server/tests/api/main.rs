@@ -15,6 +15,8 @@ mod bad_input;
 mod cache;
 mod command_line;
 mod documents;
+mod gemini;
+mod gemini_stream;
 mod idempotency;
 mod ingestion;
 mod keys;

@@ -135,6 +135,8 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
             "GET /v1/models/{model}",
             "GET /v1/responses/{response_id}",
             "GET /v1/responses/{response_id}/input_items",
+            "GET /v1beta/models",
+            "GET /v1beta/models/{model}",
             "PATCH /api/keys/{id}",
             "PATCH /api/memories/{id}",
             "PATCH /api/messages/{uuid}",
@@ -165,6 +167,9 @@ async fn the_description_lists_every_route_and_stays_as_it_is() {
             "POST /v1/responses/input_tokens",
             "POST /v1/responses/{response_id}/cancel",
             "POST /v1/traces",
+            "POST /v1beta/models/{model}:countTokens",
+            "POST /v1beta/models/{model}:generateContent",
+            "POST /v1beta/models/{model}:streamGenerateContent",
             "PUT /api/prompts/{name}/labels/{label}",
             "PUT /api/protected-labels/{label}",
         ]

@@ -1,9 +1,10 @@
-//! `GET /v1/models` and `GET /v1/models/{model}`: one path for two kinds of clients. Anthropic's send the header `anthropic-version`, and
-//! get its shape.
+//! `GET /v1/models` and `GET /v1/models/{model}`: one path for three kinds of clients. Anthropic's send the header `anthropic-version`,
+//! and Gemini's their key in `x-goog-api-key`: they get their shapes.
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use axum::http::Uri;
 use axum::response::{IntoResponse as _, Response};
 use privet_domain::key_limits::ModelNotAllowed;
 use privet_engine::admission::Refused;
@@ -13,10 +14,11 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::http::authenticate::{AnyKey, Authenticated};
-use crate::http::docs::{AnthropicModel, AnthropicModelList, Model, ModelList, OpenAiError};
+use crate::http::docs::{AnthropicModel, AnthropicModelList, GeminiModel, Model, ModelList, OpenAiError};
 use crate::http::error::{ApiError, shortened};
+use crate::http::gemini;
 use crate::http::router::Http;
-use crate::http::surface::{Failure, Models, asked_by_anthropics};
+use crate::http::surface::{Failure, Models, asked_by_anthropics, asked_by_geminis};
 
 /// Which part of the list an Anthropic client wants.
 #[derive(Default, Deserialize, IntoParams)]
@@ -33,7 +35,7 @@ pub(crate) struct Page {
 
 /// The models that the key may use: aliases of the configuration, then those of each provider.
 ///
-/// With the header `anthropic-version` the answer has Anthropic's shape.
+/// With the header `anthropic-version` the answer has Anthropic's shape, with `x-goog-api-key` Gemini's.
 #[utoipa::path(
     get, path = "/v1/models", tag = "OpenAI",
     params(Page, ("anthropic-version" = Option<String>, Header, description = "Asks for Anthropic's shape")),
@@ -48,9 +50,12 @@ pub(crate) async fn list(
     State(http): State<Http>,
     Authenticated { caller, .. }: Authenticated<Models, AnyKey>,
     page: Result<Query<Page>, QueryRejection>,
+    uri: Uri,
 ) -> Result<Response, Failure<Models>> {
-    let mut models = http.engine.models.list(&http.engine.router).await;
-    models.retain(|model| permit(&http, &caller, &model.id).is_ok());
+    let models = permitted(&http, &caller).await;
+    if asked_by_geminis() && !asked_by_anthropics() {
+        return Ok(Json(gemini::models::page(models, &uri)?).into_response());
+    }
     if asked_by_anthropics() {
         let Query(page) = page.map_err(|_| ApiError::bad_request("`limit` must be a whole number.").at("limit"))?;
         return Ok(Json(page.of(models)).into_response());
@@ -82,19 +87,33 @@ pub(crate) async fn read(
     model: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure<Models>> {
     let Path(model) = model.map_err(|_| no_text())?;
-    let models = http.engine.models.list(&http.engine.router).await;
-    let found = models.into_iter().find(|offered| offered.id == model);
-    let found = found.ok_or_else(|| {
-        let model = shortened(&model);
-        let message = format!("The model `{model}` does not exist here; GET /v1/models lists what there is.");
-        ApiError::not_found(message).at("model")
-    });
-    let found = found?;
-    permit(&http, &caller, &found.id).map_err(Refused::from)?;
+    let found = find(&http, &caller, &model).await?;
     if asked_by_anthropics() {
         return Ok(Json(AnthropicModel::from(found)).into_response());
     }
+    if asked_by_geminis() {
+        return Ok(Json(GeminiModel::from(found)).into_response());
+    }
     Ok(Json(Model::from(found)).into_response())
+}
+
+/// The models that the key may use.
+pub(crate) async fn permitted(http: &Http, caller: &Caller) -> Vec<OfferedModel> {
+    let mut models = http.engine.models.list(&http.engine.router).await;
+    models.retain(|model| permit(http, caller, &model.id).is_ok());
+    models
+}
+
+/// A model that the key may use.
+pub(crate) async fn find(http: &Http, caller: &Caller, model: &str) -> Result<OfferedModel, ApiError> {
+    let models = http.engine.models.list(&http.engine.router).await;
+    let found = models.into_iter().find(|offered| offered.id == model).ok_or_else(|| {
+        let model = shortened(model);
+        let message = format!("The model `{model}` does not exist here; GET /v1/models lists what there is.");
+        ApiError::not_found(message).at("model")
+    })?;
+    permit(http, caller, &found.id).map_err(Refused::from)?;
+    Ok(found)
 }
 
 /// The same for a name whose slashes were not escaped: most clients put it into the path as it is.
