@@ -13,6 +13,7 @@ mod hints;
 pub mod incoming;
 pub mod json_limits;
 pub mod langfuse;
+pub mod linked_media;
 pub mod openai;
 pub mod otlp;
 pub mod raw_object;

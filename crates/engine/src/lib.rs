@@ -19,6 +19,7 @@ mod hidden_input;
 pub mod key_settings;
 pub mod keyring;
 pub mod limits;
+pub mod linked_media;
 pub mod memory;
 mod message;
 pub mod models;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 
 use privet_domain::pricing::PriceBook;
 use privet_domain::time::Clock;
+use privet_providers::MediaFetcher;
 use privet_store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -99,6 +101,8 @@ pub struct EngineParts {
     pub record: RecordMode,
     /// What is remembered, if anything is.
     pub memory: Option<Memory>,
+    /// How images are fetched for providers that do not.
+    pub images: MediaFetcher,
 }
 
 /// What everything is done with: the store, the keys, the money, the way to the providers, the clock and the calls under way.
@@ -135,6 +139,7 @@ pub struct Engine {
     pub record: RecordMode,
     /// What is remembered, if anything is.
     pub memory: Option<Memory>,
+    images: MediaFetcher,
     gates: Gates,
     hidden_input: HiddenInput,
     unsettled: Unsettled,
@@ -148,7 +153,7 @@ impl Engine {
     #[must_use]
     pub fn new(parts: EngineParts) -> Arc<Self> {
         let EngineParts { store, traces, keyring, router, health, retries, budgets, .. } = parts;
-        let EngineParts { switchboard, prices, limits, clock, record, memory, .. } = parts;
+        let EngineParts { switchboard, prices, limits, clock, record, memory, images, .. } = parts;
         Arc::new(Self {
             prompts: Prompts::new(store.clone()),
             store,
@@ -166,6 +171,7 @@ impl Engine {
             clock,
             record,
             memory,
+            images,
             gates: Gates::default(),
             hidden_input: HiddenInput::default(),
             unsettled: Unsettled::default(),

@@ -172,6 +172,7 @@ mod tests {
             model_timeouts: Vec::new(),
             on_disconnect: OnDisconnect::Cancel,
             max_tokens_field: None,
+            images_by_url: None,
         };
         let provider = HttpProvider::new(settings, &mut HttpClients::default()).unwrap();
         let provider = Provider::Http(Box::new(provider));

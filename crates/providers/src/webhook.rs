@@ -14,6 +14,7 @@ use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretSlice};
 use sha2::Sha256;
 
+use crate::address_guard::AddressPolicy;
 use crate::error::innermost;
 use crate::http_provider::HttpProvider;
 
@@ -82,12 +83,14 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// At this address. It follows no redirect.
+    /// At this address. It follows no redirect, and connects to whatever the operator names but where clouds keep keys.
     ///
     /// # Errors
     /// When the machine's TLS roots cannot be read.
     pub fn new(url: Url, secret: WebhookSecret) -> Result<Self, reqwest::Error> {
-        Ok(Self { url, secret, client: HttpProvider::client(CONNECT_TIMEOUT)? })
+        let client = HttpProvider::client_builder(CONNECT_TIMEOUT);
+        let client = client.dns_resolver(AddressPolicy::operator().resolver()).build()?;
+        Ok(Self { url, secret, client })
     }
 
     /// Sends a message once.
@@ -95,6 +98,7 @@ impl Webhook {
     /// # Errors
     /// When the webhook does not answer 2xx in time.
     pub async fn send(&self, message: &WebhookMessage) -> Result<(), WebhookError> {
+        AddressPolicy::operator().check(&self.url).map_err(|error| WebhookError::Unreachable(error.to_string()))?;
         let request = self.request(message)?;
         let sent = tokio::time::timeout(ATTEMPT_TIMEOUT, self.client.execute(request)).await;
         let response =

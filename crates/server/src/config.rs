@@ -4,6 +4,7 @@
 
 mod alerts;
 mod error;
+mod images;
 mod langfuse;
 mod layers;
 mod limits;
@@ -29,7 +30,7 @@ use privet_engine::limits::LimitSettings;
 use privet_engine::memory::MemorySettings;
 use privet_engine::router::Alias;
 use privet_index::QdrantSettings;
-use privet_providers::ProviderSettings;
+use privet_providers::{MediaSettings, ProviderSettings};
 use privet_store::{Durability, Location};
 use secrecy::SecretString;
 
@@ -70,6 +71,8 @@ pub(crate) struct Config {
     pub(crate) aliases: BTreeMap<String, Alias>,
     pub(crate) default_model: DefaultModel,
     pub(crate) routing: RoutingSettings,
+    /// How images that a request names by URL are fetched, where their provider does not.
+    pub(crate) images: MediaSettings,
     pub(crate) personal_api_key: Option<SecretString>,
     /// Whether it stands in `.env`, where a shell does not see it.
     pub(crate) personal_api_key_in_dot_env: bool,
@@ -148,6 +151,7 @@ impl Config {
         let mut providers = providers::configured(&layers, &mut shown)?;
         routing::give_timeouts(&layers, &mut providers, &mut shown)?;
         let routing = routing::routing(&layers, &mut shown)?;
+        let images = images::images(&layers, &mut shown)?;
         let aliases = models::aliases(&layers, &providers, &mut shown)?;
         let warnings = own_prices.iter().filter_map(|row| prices::without_provider(row, &providers)).collect();
         let memory = memory::memory(&layers, &mut shown)?;
@@ -171,6 +175,7 @@ impl Config {
             aliases,
             default_model,
             routing,
+            images,
             personal_api_key,
             personal_api_key_in_dot_env,
             langfuse,

@@ -26,6 +26,7 @@ use crate::Engine;
 use crate::admission::{CallOrder, Inherited};
 use crate::course::{Attempt, Course, Next};
 use crate::health::Pass;
+use crate::linked_media::{FetchedMedia, LinkedMediaError, OpenLinks};
 use crate::memory::Recollection;
 use crate::router::order::Draw;
 use crate::router::{Route, Target};
@@ -66,6 +67,8 @@ struct Journey<'a> {
     trace: Option<CallTrace>,
     /// The calls under way: one, or two that race.
     flights: Vec<Flying>,
+    /// What was fetched of the links in the request, for providers that do not follow them.
+    fetched: FetchedMedia,
     /// So that a switch stops the chat between two calls too.
     stoppable: Option<Arc<Stoppable>>,
 }
@@ -104,8 +107,8 @@ pub(super) async fn travel(
     let draw = conversation.map_or_else(|| Draw::Chance(crate::chance::number()), Draw::Conversation);
     let course = engine.course(route, draw);
     let hedge_after = route.hedge_after;
-    let (turn, trace, stoppable, flights) = (None, None, None, Vec::new());
-    let journey = Journey { engine, prepared, left, course, hedge_after, turn, trace, flights, stoppable };
+    let (turn, trace, stoppable, flights, fetched) = (None, None, None, Vec::new(), FetchedMedia::default());
+    let journey = Journey { engine, prepared, left, course, hedge_after, turn, trace, flights, fetched, stoppable };
     Box::pin(journey.run()).await
 }
 
@@ -171,6 +174,7 @@ impl Journey<'_> {
         loop {
             let admission = admit(self.engine, command, &target, gathered, (call_id, order.clone())).await?;
             let body = encode(&command.incoming, &target, &gathered.history, &admission)?;
+            let body = self.close_links(&target, body).await?;
             let begun = match &self.turn {
                 None => compose::begin(self.engine, command, gathered, &admission).await.map(Some),
                 Some(_) => {
@@ -202,6 +206,27 @@ impl Journey<'_> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Puts what stands at the ends of links in their place, if the target does not follow them.
+    async fn close_links(&mut self, target: &Target, body: Bytes) -> Result<Bytes, CompletionError> {
+        let Some(open) = OpenLinks::of(target, self.prepared.command.incoming.dialect(), &body) else {
+            return Ok(body);
+        };
+        if !open.are_in(&self.fetched) {
+            if !self.flights.is_empty() {
+                return Err(LinkedMediaError::NotYet.into());
+            }
+            let mut fetched = std::mem::take(&mut self.fetched);
+            let patience = self.course.remaining(Instant::now());
+            tokio::select! {
+                biased;
+                error = self.interrupted() => return Err(error),
+                done = self.engine.fetch_links(&open, &mut fetched, patience) => done?,
+            }
+            self.fetched = fetched;
+        }
+        Ok(open.close(&body, &self.fetched))
     }
 
     fn begin_trace(&mut self, target: &Target, output_limit: Option<u64>) {

@@ -1,7 +1,7 @@
 //! Providers by convention of the environment or by name in the file.
 
 use privet_dialects::openai::chat_request::MaxTokensField;
-use privet_providers::{OnDisconnect, ProviderKind, ProviderSettings, Timeouts, offline};
+use privet_providers::{ImagesByUrl, OnDisconnect, ProviderKind, ProviderSettings, Timeouts, offline};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::ConfigError;
@@ -18,6 +18,7 @@ pub(super) const FIELDS: &[&str] = &[
     API_KEY_ENV,
     "max_tokens_field",
     "on_disconnect",
+    "images_by_url",
     "connect_timeout",
     "first_byte_timeout",
     "idle_timeout",
@@ -146,6 +147,9 @@ fn provider(
     if let Some(value) = find("on_disconnect", &[], false) {
         settings.on_disconnect = value.parse(on_disconnect)?;
     }
+    if let Some(value) = find("images_by_url", &[], false) {
+        settings.images_by_url = Some(value.parse(images_by_url)?);
+    }
     let timeouts = &mut settings.timeouts;
     for (field, timeout) in [
         ("connect_timeout", &mut timeouts.connect),
@@ -171,6 +175,7 @@ fn bare(name: &str, kind: ProviderKind) -> ProviderSettings {
         model_timeouts: Vec::new(),
         on_disconnect: OnDisconnect::default(),
         max_tokens_field: None,
+        images_by_url: None,
     }
 }
 
@@ -238,6 +243,17 @@ fn on_disconnect(text: &str) -> Result<OnDisconnect, String> {
         "cancel" => Ok(OnDisconnect::Cancel),
         "drain" => Ok(OnDisconnect::Drain),
         _ => Err("write \"cancel\", or \"drain\" for a provider that bills the whole answer anyway".to_owned()),
+    }
+}
+
+fn images_by_url(text: &str) -> Result<ImagesByUrl, String> {
+    match text {
+        "pass" => Ok(ImagesByUrl::Pass),
+        "fetch" => Ok(ImagesByUrl::Fetch),
+        _ => {
+            Err("write \"pass\" for a provider that fetches images itself, or \"fetch\" for one that takes bytes alone"
+                .to_owned())
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod bad_input;
 mod command_line;
 mod documents;
 mod idempotency;
+mod images;
 mod ingestion;
 mod keys;
 mod langfuse;
