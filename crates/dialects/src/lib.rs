@@ -41,6 +41,21 @@ pub enum Dialect {
     Gemini,
 }
 
+impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini];
+
+    /// Its name. One that is added stands in [`Self::ALL`] too.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "openai",
+            Self::AnthropicMessages => "anthropic",
+            Self::Gemini => "gemini",
+        }
+    }
+}
+
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Inbound {
@@ -51,7 +66,10 @@ pub enum Inbound {
 }
 
 impl Inbound {
-    /// The dialect of a provider that speaks the same.
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::OpenAiChat, Self::AnthropicMessages];
+
+    /// The dialect of a provider that speaks the same. One that is added stands in [`Self::ALL`] too.
     #[must_use]
     pub const fn dialect(self) -> Dialect {
         match self {
