@@ -41,6 +41,7 @@ pub(crate) use layers::{Flags, Surroundings};
 use layers::{Layers, Origin};
 pub(crate) use limits::DoorSettings;
 pub(crate) use models::DefaultModel;
+pub(crate) use providers::best_known_model_of;
 pub(crate) use routing::RoutingSettings;
 pub(crate) use setting::Shown;
 pub(crate) use traces::{ExportSettings, TraceSettings};

@@ -221,6 +221,11 @@ pub(super) fn best_known_model(providers: &[ProviderSettings]) -> Option<String>
     Some(format!("{}/{}", known.name, known.default_model))
 }
 
+/// The best known model of a provider that everybody knows.
+pub(crate) fn best_known_model_of(provider: &str) -> Option<&'static str> {
+    WELL_KNOWN.iter().find(|known| known.name == provider).map(|known| known.default_model)
+}
+
 fn kind(text: &str) -> Result<ProviderKind, String> {
     [ProviderKind::OpenAi, ProviderKind::Anthropic, ProviderKind::Gemini, ProviderKind::Offline, ProviderKind::Local]
         .into_iter()

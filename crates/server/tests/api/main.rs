@@ -38,6 +38,7 @@ mod replicas;
 mod routing;
 mod routing_health;
 mod routing_money;
+mod selftest;
 mod shutdown;
 mod stand;
 mod tenants;
