@@ -132,4 +132,20 @@ mod tests {
         let busy = refusal(StatusCode::TOO_MANY_REQUESTS, &headers);
         assert!(matches!(busy, CollectorError::Busy { retry_after: Some(wait), .. } if wait.as_secs() == 7));
     }
+
+    #[tokio::test]
+    async fn fault_25_nothing_is_sent_to_the_keys_of_clouds_or_along_a_redirect() {
+        use privet_testkit::file_server::FileServer;
+        let inside = FileServer::with_file([127, 0, 0, 1], b"").await;
+        let redirect = FileServer::leading_to([127, 0, 0, 1], &inside.url("a")).await;
+        let send = async |url: &str| {
+            Collector::new(url.parse().unwrap(), Vec::new()).unwrap().send(Bytes::from_static(b"x")).await.unwrap_err()
+        };
+        for url in ["http://169.254.169.254/v1/traces", "http://0xa9fea9fe/", "http://[64:ff9b::a9fe:a9fe]/"] {
+            let error = send(url).await;
+            assert!(matches!(error, CollectorError::Unreachable(_)), "{url}: {error}");
+        }
+        assert!(matches!(send(&redirect.url("a")).await, CollectorError::Refused(302)));
+        assert_eq!((redirect.connections(), inside.connections()), (1, 0));
+    }
 }

@@ -147,4 +147,24 @@ mod tests {
             assert!(WebhookSecret::parse(wrong).is_none(), "{wrong}");
         }
     }
+
+    #[tokio::test]
+    async fn fault_25_nothing_is_sent_to_the_keys_of_clouds_or_along_a_redirect() {
+        use privet_testkit::file_server::FileServer;
+        let inside = FileServer::with_file([127, 0, 0, 1], b"").await;
+        let redirect = FileServer::leading_to([127, 0, 0, 1], &inside.url("a")).await;
+        let send = async |url: &str| {
+            let secret = WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+            let message = WebhookMessage { id: "m".to_owned(), timestamp: 1, body: Bytes::from_static(b"{}") };
+            Webhook::new(url.parse().unwrap(), secret).unwrap().send(&message).await.unwrap_err()
+        };
+        for url in
+            ["http://169.254.169.254/", "http://2852039166/", "http://[::ffff:a9fe:a9fe]/", "http://u:p@127.0.0.1/"]
+        {
+            let error = send(url).await;
+            assert!(matches!(error, WebhookError::Unreachable(_)), "{url}: {error}");
+        }
+        assert!(matches!(send(&redirect.url("a")).await, WebhookError::Status(302)));
+        assert_eq!((redirect.connections(), inside.connections()), (1, 0));
+    }
 }

@@ -1,11 +1,11 @@
 //! Images and documents by URL: passed to providers that follow them, fetched for those that do not, and never from inside.
 
 use privet_testkit::file_server::{FileServer, PNG};
-use privet_testkit::upstream::Behaviour;
+use privet_testkit::upstream::{Behaviour, MockUpstream};
 use serde_json::{Value, json};
 
 use crate::routing::FIRST;
-use crate::stand::{Answer, CALLED_ONCE, Stand};
+use crate::stand::{Answer, CALLED_ONCE, Stand, builder, client};
 
 /// The server fetches for all three providers.
 const FETCHED: &str = "[routing]\nretries = 0\n[providers.openai]\nimages_by_url = \"fetch\"\n\
@@ -118,6 +118,23 @@ async fn fault_25_no_redirect_leads_inside() {
         assert!(message(&answer).contains("leads on to another address"), "{answer:?}");
     }
     assert_eq!((outside.connections(), inside.connections(), stand.mock.stats().calls), (3, 0, 0));
+}
+
+#[tokio::test]
+async fn fault_25_no_proxy_of_the_environment_stands_between() {
+    let mock = MockUpstream::start().await;
+    let proxy = FileServer::with_file(LOCALHOST, PNG).await;
+    let outside = FileServer::with_file([127, 0, 0, 2], PNG).await;
+    let server = builder(&mock)
+        .config_toml(&format!("{FETCHED}[images]\nallow = [\"127.0.0.2\"]\n"))
+        .env("HTTP_PROXY", proxy.url(""))
+        .env("HTTPS_PROXY", proxy.url(""))
+        .env("NO_PROXY", "127.0.0.1")
+        .start()
+        .await;
+    let stand = Stand { mock, server, client: client() };
+    let answer = stand.chat(looking_at("openai/gpt-4o", &[&outside.url("a.png")])).await;
+    assert_eq!((answer.status, outside.connections(), proxy.connections()), (200, 1, 0), "{answer:?}");
 }
 
 #[tokio::test]

@@ -140,18 +140,24 @@ async fn a_provider_that_can_do_everything_works_in_each_dialect() {
         let stand = Stand::with_config(CALLED_ONCE).await;
         let data = stand.server.data_dir().display().to_string();
         script(&stand.mock, model, able(cut, provider != "openai"));
-        script_end(&stand.mock, model);
         let mut arguments = vec![provider, "--json", "--model", model, "--url", stand.server.url()];
+        if provider == "openai" {
+            arguments.extend(["--image-url", "https://example.org/a.png"]);
+            script(&stand.mock, model, vec![Behaviour::text("Red.")]);
+        }
+        script_end(&stand.mock, model);
         arguments.extend(embedding_model.iter().flat_map(|model| ["--embedding-model", model]));
         let told = selftest(&stand.mock, &data, &arguments).await;
         let (fails, degraded) = (told.of("fails"), told.of("degraded"));
         assert!(told.code == 0 && fails.is_empty() && degraded.is_empty(), "{provider}: {} {}", told.out, told.err);
         let expected: &[&str] = match provider {
-            "openai" => &["image by URL", "thinking", "count of tokens"],
+            "openai" => &["thinking", "count of tokens"],
             "anthropic" => &["image by URL", "embeddings"],
             _ => &["image by URL"],
         };
         assert_eq!(told.of("skipped"), expected, "{provider}");
+        let seen = stand.mock.requests().iter().filter(|sent| sent.body.to_string().contains("example.org")).count();
+        assert_eq!(seen, usize::from(provider == "openai"), "the URL is passed to the provider");
         let all = told.json();
         let (most, cost) = (all["cost_max_nanos"].as_i64().unwrap(), all["cost_nanos"].as_i64().unwrap());
         assert!(0 < cost && cost <= most, "{provider}: {cost} of {most}");
