@@ -5,6 +5,7 @@
 
 mod bench;
 mod deny;
+mod fuzz;
 mod install;
 mod postgres;
 mod process;
@@ -40,6 +41,8 @@ enum Command {
     Tidy,
     /// Measure Privet beside nginx and a bare proxy; what follows `--` goes to `privet-bench`
     Bench(bench::Args),
+    /// Look for inputs that break what must hold of the dialects, guided by coverage
+    Fuzz(fuzz::Args),
     /// Check licences, sources and banned crates with cargo-deny, installing it if needed
     Deny,
 }
@@ -62,6 +65,7 @@ fn execute(cli: &Cli) -> Result<()> {
         Command::Postgres(args) => postgres::postgres(&workspace, args),
         Command::Tidy => tidy::tidy(&workspace),
         Command::Bench(args) => bench::bench(&workspace, args),
+        Command::Fuzz(args) => fuzz::fuzz(&workspace, args),
         Command::Deny => deny::deny(&workspace),
     }
 }

@@ -13,6 +13,7 @@ mod hints;
 pub mod incoming;
 pub mod json_limits;
 pub mod langfuse;
+pub mod linked_media;
 pub mod needs;
 pub mod openai;
 pub mod otlp;
@@ -48,6 +49,20 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini, Self::OpenAiResponses];
+
+    /// Its name. One that is added stands in [`Self::ALL`] too.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "openai",
+            Self::AnthropicMessages => "anthropic",
+            Self::Gemini => "gemini",
+            Self::OpenAiResponses => "openai-responses",
+        }
+    }
+
     /// Whether it is one of OpenAI's two: what both say has the same words.
     #[must_use]
     pub const fn is_openais(self) -> bool {
@@ -69,7 +84,10 @@ pub enum Inbound {
 }
 
 impl Inbound {
-    /// The dialect of a provider that speaks the same.
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::OpenAiChat, Self::AnthropicMessages, Self::OpenAiResponses, Self::Gemini];
+
+    /// The dialect of a provider that speaks the same. One that is added stands in [`Self::ALL`] too.
     #[must_use]
     pub const fn dialect(self) -> Dialect {
         match self {

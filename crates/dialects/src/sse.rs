@@ -147,6 +147,11 @@ impl SseDecoder {
         let event = self.event.take();
         let first = self.data.take()?;
         let data = if self.joined.is_empty() { first } else { Bytes::from(std::mem::take(&mut self.joined)) };
+        // A stream is UTF-8, decoded with replacement (the specification, 9.2.5): what is passed on must be text to strict readers.
+        let data = match std::str::from_utf8(&data) {
+            Ok(_) => data,
+            Err(_) => Bytes::from(String::from_utf8_lossy(&data).into_owned()),
+        };
         Some(SseEvent { event, data })
     }
 }

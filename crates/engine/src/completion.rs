@@ -43,6 +43,7 @@ use crate::Engine;
 use crate::admission::{Admission, AdmissionError, Applicant, CallOrder, OutputWish, Refused};
 use crate::keyring::Caller;
 use crate::limits::OUTPUT_TOKENS;
+use crate::linked_media::LinkedMediaError;
 use crate::memory::scope_of;
 use crate::owned::Owned;
 use crate::prompt::PromptError;
@@ -164,6 +165,9 @@ pub enum CompletionError {
     /// The prompt cannot be had, or not with what was given for its holes.
     #[error(transparent)]
     Prompt(#[from] PromptError),
+    /// What the request names by URL cannot be had for a provider that takes no URLs.
+    #[error(transparent)]
+    LinkedMedia(#[from] LinkedMediaError),
     /// A limit refuses the call.
     #[error(transparent)]
     Refused(#[from] Refused),

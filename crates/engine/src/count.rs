@@ -1,6 +1,8 @@
 //! Counting the tokens of a request at the provider of its model. It costs nothing and leaves neither history nor trace; switches, the
 //! key's models and the places for calls hold as for a chat.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use privet_dialects::count::{decode_count, encode_question};
@@ -12,6 +14,7 @@ use crate::Engine;
 use crate::admission::Refused;
 use crate::completion::CompletionError;
 use crate::keyring::Caller;
+use crate::linked_media::{FetchedMedia, OpenLinks};
 use crate::router::Target;
 
 /// A request to be counted.
@@ -75,13 +78,21 @@ impl Engine {
             place_of_key.map_err(Refused::Crowded)?,
             self.gates.take_place(self.limits.concurrency).map_err(Refused::Crowded)?,
         );
-        let body = encode_question(incoming, &target.model, outbound)?;
+        let mut body = encode_question(incoming, &target.model, outbound)?;
         let passed = (incoming.dialect().dialect() == outbound).then_some(passed);
         let counted = tokio::select! {
             biased;
             () = self.stop.cancelled() => return Err(CompletionError::ShuttingDown),
             () = stoppable.stop.cancelled() => return Err(CompletionError::Stopped),
-            counted = provider.count_tokens(CountCall { model: &target.model, body, passed }) => counted?,
+            counted = async {
+                if let Some(open) = OpenLinks::of(target, incoming.dialect(), &body) {
+                    let mut fetched = FetchedMedia::default();
+                    self.fetch_links(&open, &mut fetched, Duration::MAX).await?;
+                    body = open.close(&body, &fetched);
+                }
+                let call = CountCall { model: &target.model, body, passed };
+                provider.count_tokens(call).await.map_err(CompletionError::from)
+            } => counted?,
         };
         let body = decode_count(incoming.dialect(), outbound, counted.body).map_err(|fault| provider.fault(fault))?;
         Ok(CountReply { headers: counted.headers, body })

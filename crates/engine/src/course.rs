@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::Engine;
 use crate::admission::Refused;
 use crate::completion::CompletionError;
+use crate::linked_media::LinkedMediaError;
 use crate::router::order::{Draw, Standing, order};
 use crate::router::{Route, Target};
 pub(crate) use notes::Notes;
@@ -154,6 +155,9 @@ const fn reason_to_skip(error: &CompletionError) -> Option<&'static str> {
         CompletionError::Refused(Refused::Tier { .. }) => Some("tier-unpriced"),
         CompletionError::Unsupported(_) => Some("unsupported"),
         CompletionError::Beyond(_) => Some("beyond-the-model"),
+        // Another provider may fetch for itself. A call beside another one comes again.
+        CompletionError::LinkedMedia(LinkedMediaError::NotYet) => None,
+        CompletionError::LinkedMedia(_) => Some("image-not-fetched"),
         _ => None,
     }
 }

@@ -19,6 +19,7 @@ mod hidden_input;
 pub mod key_settings;
 pub mod keyring;
 pub mod limits;
+pub mod linked_media;
 pub mod memory;
 mod message;
 pub mod models;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 
 use privet_domain::pricing::PriceBook;
 use privet_domain::time::Clock;
+use privet_providers::MediaFetcher;
 use privet_store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -103,6 +105,8 @@ pub struct EngineParts {
     pub memory: Option<Memory>,
     /// How answers are kept for the same question, where that is asked for.
     pub cache: CacheSettings,
+    /// How images are fetched for providers that do not.
+    pub images: MediaFetcher,
 }
 
 /// What everything is done with: the store, the keys, the money, the way to the providers, the clock and the calls under way.
@@ -141,6 +145,7 @@ pub struct Engine {
     pub memory: Option<Memory>,
     /// How answers are kept for the same question, where that is asked for.
     pub cache: CacheSettings,
+    images: MediaFetcher,
     gates: Gates,
     hidden_input: HiddenInput,
     unsettled: Unsettled,
@@ -154,7 +159,7 @@ impl Engine {
     #[must_use]
     pub fn new(parts: EngineParts) -> Arc<Self> {
         let EngineParts { store, traces, keyring, router, health, retries, budgets, .. } = parts;
-        let EngineParts { switchboard, prices, limits, clock, record, memory, cache, .. } = parts;
+        let EngineParts { switchboard, prices, limits, clock, record, memory, cache, images, .. } = parts;
         Arc::new(Self {
             prompts: Prompts::new(store.clone()),
             store,
@@ -173,6 +178,7 @@ impl Engine {
             record,
             memory,
             cache,
+            images,
             gates: Gates::default(),
             hidden_input: HiddenInput::default(),
             unsettled: Unsettled::default(),

@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use reqwest::Url;
 
+use crate::address_guard::AddressPolicy;
 use crate::error::innermost;
 use crate::http_provider::HttpProvider;
 
@@ -52,7 +53,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// At this address, with these headers. It follows no redirect.
+    /// At this address, with these headers. It follows no redirect, and connects to whatever the operator names but where clouds
+    /// keep keys.
     ///
     /// # Errors
     /// When the machine's TLS roots cannot be read.
@@ -61,7 +63,9 @@ impl Collector {
         all.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         all.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         all.extend(headers);
-        Ok(Self { url, headers: all, client: HttpProvider::client(CONNECT_TIMEOUT)? })
+        let client = HttpProvider::client_builder(CONNECT_TIMEOUT);
+        let client = client.dns_resolver(AddressPolicy::operator().resolver()).build()?;
+        Ok(Self { url, headers: all, client })
     }
 
     /// Sends an export once: protobuf, compressed with gzip. Gives the answer's body.
@@ -69,6 +73,7 @@ impl Collector {
     /// # Errors
     /// When the collector does not answer 2xx in time.
     pub async fn send(&self, body: Bytes) -> Result<Vec<u8>, CollectorError> {
+        AddressPolicy::operator().check(&self.url).map_err(|error| CollectorError::Unreachable(error.to_string()))?;
         let mut request = reqwest::Request::new(Method::POST, self.url.clone());
         *request.headers_mut() = self.headers.clone();
         *request.body_mut() = Some(body.into());
@@ -126,5 +131,21 @@ mod tests {
         let headers = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static("7"))]);
         let busy = refusal(StatusCode::TOO_MANY_REQUESTS, &headers);
         assert!(matches!(busy, CollectorError::Busy { retry_after: Some(wait), .. } if wait.as_secs() == 7));
+    }
+
+    #[tokio::test]
+    async fn fault_25_nothing_is_sent_to_the_keys_of_clouds_or_along_a_redirect() {
+        use privet_testkit::file_server::FileServer;
+        let inside = FileServer::with_file([127, 0, 0, 1], b"").await;
+        let redirect = FileServer::leading_to([127, 0, 0, 1], &inside.url("a")).await;
+        let send = async |url: &str| {
+            Collector::new(url.parse().unwrap(), Vec::new()).unwrap().send(Bytes::from_static(b"x")).await.unwrap_err()
+        };
+        for url in ["http://169.254.169.254/v1/traces", "http://0xa9fea9fe/", "http://[64:ff9b::a9fe:a9fe]/"] {
+            let error = send(url).await;
+            assert!(matches!(error, CollectorError::Unreachable(_)), "{url}: {error}");
+        }
+        assert!(matches!(send(&redirect.url("a")).await, CollectorError::Refused(302)));
+        assert_eq!((redirect.connections(), inside.connections()), (1, 0));
     }
 }

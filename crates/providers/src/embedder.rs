@@ -174,6 +174,7 @@ mod tests {
             max_tokens_field: None,
             structured_output: None,
             api: crate::settings::OpenAiApi::Chat,
+            images_by_url: None,
         };
         let provider = HttpProvider::new(settings, &mut HttpClients::default()).unwrap();
         let provider = Provider::Http(Box::new(provider));

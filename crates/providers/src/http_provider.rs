@@ -117,6 +117,11 @@ impl HttpProvider {
     /// # Errors
     /// When the machine's TLS roots cannot be read.
     pub fn client(connect: Duration) -> Result<reqwest::Client, reqwest::Error> {
+        Self::client_builder(connect).build()
+    }
+
+    /// The same, for whoever adds to it.
+    pub(crate) fn client_builder(connect: Duration) -> reqwest::ClientBuilder {
         // Only the first call sets the process's provider; a later one finds it set, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         reqwest::Client::builder()
@@ -125,7 +130,6 @@ impl HttpProvider {
             .pool_max_idle_per_host(256)
             .tcp_keepalive(Duration::from_secs(30))
             .user_agent(concat!("privet/", env!("CARGO_PKG_VERSION")))
-            .build()
     }
 
     /// As configured.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use privet_dialects::Dialect;
+use privet_dialects::linked_media::Follow;
 use privet_dialects::openai::chat_request::MaxTokensField;
 use privet_domain::key_limits::ModelPattern;
 use privet_domain::model::is_openai_reasoning;
@@ -97,6 +98,15 @@ pub enum OnDisconnect {
     Drain,
 }
 
+/// Who fetches the images and documents that a request names by URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImagesByUrl {
+    /// The provider: it gets the URL.
+    Pass,
+    /// This server: the provider gets the bytes.
+    Fetch,
+}
+
 /// A provider as configured.
 #[derive(Clone, Debug)]
 pub struct ProviderSettings {
@@ -122,6 +132,8 @@ pub struct ProviderSettings {
     pub structured_output: Option<StructuredOutput>,
     /// In which API it is spoken to, if it is of OpenAI's kind.
     pub api: OpenAiApi,
+    /// Who fetches what a request names by URL; `None` decides by dialect and model.
+    pub images_by_url: Option<ImagesByUrl>,
 }
 
 /// Who keeps an answer to its JSON Schema.
@@ -142,6 +154,19 @@ impl ProviderSettings {
             (ProviderKind::OpenAi | ProviderKind::Offline | ProviderKind::Local, _) => Dialect::OpenAiChat,
             (ProviderKind::Anthropic, _) => Dialect::AnthropicMessages,
             (ProviderKind::Gemini, _) => Dialect::Gemini,
+        }
+    }
+
+    /// Which links of a request this server must follow, because the provider does not. A request in the provider's own dialect is its
+    /// own to judge unless the configuration says otherwise.
+    #[must_use]
+    pub fn follow(&self, model: &str, inbound: Dialect) -> Option<Follow> {
+        match self.images_by_url {
+            Some(ImagesByUrl::Pass) => None,
+            Some(ImagesByUrl::Fetch) => Some(Follow::All),
+            None if inbound == self.dialect() => None,
+            None if self.kind == ProviderKind::Gemini && !gemini_follows_links(model) => Some(Follow::All),
+            None => Some(Follow::Inexpressible),
         }
     }
 
@@ -175,6 +200,12 @@ impl ProviderSettings {
     }
 }
 
+/// Gemini's models after 2.0 fetch public addresses themselves (<https://ai.google.dev/gemini-api/docs/file-input-methods>).
+fn gemini_follows_links(model: &str) -> bool {
+    let model = model.strip_prefix("models/").unwrap_or(model);
+    !["gemini-1.", "gemini-2.0", "gemini-pro", "gemma"].iter().any(|old| model.starts_with(old))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +236,7 @@ mod tests {
             max_tokens_field: None,
             structured_output: None,
             api: OpenAiApi::Chat,
+            images_by_url: None,
         };
         let of = |model: &str| {
             let timeouts = settings.timeouts_for(model);
@@ -214,5 +246,35 @@ mod tests {
         assert_eq!(of("gpt-5-pro"), (600, 90, idle));
         assert_eq!(of("gpt-5-mini"), (60, 90, idle));
         assert_eq!(of("gpt-4o"), (300, 900, idle));
+    }
+    #[test]
+    fn links_are_left_to_providers_that_follow_them() {
+        use Dialect::{AnthropicMessages, Gemini, OpenAiChat};
+        let settings = |kind, images_by_url| ProviderSettings {
+            name: "p".to_owned(),
+            kind,
+            folder: None,
+            base_url: String::new(),
+            api_keys: Vec::new(),
+            timeouts: Timeouts::default(),
+            model_timeouts: Vec::new(),
+            on_disconnect: OnDisconnect::Cancel,
+            max_tokens_field: None,
+            structured_output: None,
+            api: OpenAiApi::Chat,
+            images_by_url,
+        };
+        for (kind, inbound, model, expected) in [
+            (ProviderKind::OpenAi, OpenAiChat, "gpt-4o", None),
+            (ProviderKind::OpenAi, AnthropicMessages, "gpt-4o", Some(Follow::Inexpressible)),
+            (ProviderKind::Anthropic, OpenAiChat, "claude", Some(Follow::Inexpressible)),
+            (ProviderKind::Gemini, OpenAiChat, "gemini-2.5-flash", Some(Follow::Inexpressible)),
+            (ProviderKind::Gemini, OpenAiChat, "models/gemini-2.0-flash", Some(Follow::All)),
+            (ProviderKind::Gemini, Gemini, "gemini-2.0-flash", None),
+        ] {
+            assert_eq!(settings(kind, None).follow(model, inbound), expected, "{kind:?} {model}");
+            assert_eq!(settings(kind, Some(ImagesByUrl::Pass)).follow(model, inbound), None);
+            assert_eq!(settings(kind, Some(ImagesByUrl::Fetch)).follow(model, inbound), Some(Follow::All));
+        }
     }
 }

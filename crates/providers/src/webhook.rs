@@ -14,6 +14,7 @@ use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretSlice};
 use sha2::Sha256;
 
+use crate::address_guard::AddressPolicy;
 use crate::error::innermost;
 use crate::http_provider::HttpProvider;
 
@@ -82,12 +83,14 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// At this address. It follows no redirect.
+    /// At this address. It follows no redirect, and connects to whatever the operator names but where clouds keep keys.
     ///
     /// # Errors
     /// When the machine's TLS roots cannot be read.
     pub fn new(url: Url, secret: WebhookSecret) -> Result<Self, reqwest::Error> {
-        Ok(Self { url, secret, client: HttpProvider::client(CONNECT_TIMEOUT)? })
+        let client = HttpProvider::client_builder(CONNECT_TIMEOUT);
+        let client = client.dns_resolver(AddressPolicy::operator().resolver()).build()?;
+        Ok(Self { url, secret, client })
     }
 
     /// Sends a message once.
@@ -95,6 +98,7 @@ impl Webhook {
     /// # Errors
     /// When the webhook does not answer 2xx in time.
     pub async fn send(&self, message: &WebhookMessage) -> Result<(), WebhookError> {
+        AddressPolicy::operator().check(&self.url).map_err(|error| WebhookError::Unreachable(error.to_string()))?;
         let request = self.request(message)?;
         let sent = tokio::time::timeout(ATTEMPT_TIMEOUT, self.client.execute(request)).await;
         let response =
@@ -142,5 +146,25 @@ mod tests {
         {
             assert!(WebhookSecret::parse(wrong).is_none(), "{wrong}");
         }
+    }
+
+    #[tokio::test]
+    async fn fault_25_nothing_is_sent_to_the_keys_of_clouds_or_along_a_redirect() {
+        use privet_testkit::file_server::FileServer;
+        let inside = FileServer::with_file([127, 0, 0, 1], b"").await;
+        let redirect = FileServer::leading_to([127, 0, 0, 1], &inside.url("a")).await;
+        let send = async |url: &str| {
+            let secret = WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+            let message = WebhookMessage { id: "m".to_owned(), timestamp: 1, body: Bytes::from_static(b"{}") };
+            Webhook::new(url.parse().unwrap(), secret).unwrap().send(&message).await.unwrap_err()
+        };
+        for url in
+            ["http://169.254.169.254/", "http://2852039166/", "http://[::ffff:a9fe:a9fe]/", "http://u:p@127.0.0.1/"]
+        {
+            let error = send(url).await;
+            assert!(matches!(error, WebhookError::Unreachable(_)), "{url}: {error}");
+        }
+        assert!(matches!(send(&redirect.url("a")).await, WebhookError::Status(302)));
+        assert_eq!((redirect.connections(), inside.connections()), (1, 0));
     }
 }

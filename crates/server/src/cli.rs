@@ -1,5 +1,5 @@
-//! The command line: `privet serve`, `chat`, `keys`, `conversations`, `prompts`, `traces`, `memory`, `providers`, `config`,
-//! `migrate`, `seed`, `erase`, `drill`, `version`.
+//! The command line: `privet serve`, `chat`, `keys`, `conversations`, `prompts`, `traces`, `memory`, `providers`, `selftest`,
+//! `config`, `migrate`, `seed`, `erase`, `drill`, `version`.
 //!
 //! Data goes to stdout (`--json` for programs), talk to stderr. Exit codes follow sysexits(3):
 //! 0 ok, 1 failure, 2 usage, 69 provider or server down, 75 try again, 78 configuration.
@@ -18,6 +18,8 @@ mod models;
 mod prompts;
 mod providers;
 mod seed;
+mod selftest;
+mod server_process;
 mod traces;
 mod usage;
 
@@ -133,6 +135,8 @@ enum Command {
     Resume(kill::ResumeArgs),
     /// Show how the providers of a running server do: breakers, errors, latencies, keys
     Providers(providers::ProvidersArgs),
+    /// Try what a provider and its model can do through Privet, and show it as a table
+    Selftest(selftest::SelftestArgs),
     /// Fill a fresh database with sample conversations, the same for the same seed
     Seed(seed::SeedArgs),
     /// Erase everything of a user, and print a receipt; or list the receipts
@@ -264,6 +268,7 @@ async fn dispatch(command: Command) -> Result<(), Exit> {
         Command::Kill(args) => kill::kill(args).await,
         Command::Resume(args) => kill::resume(args).await,
         Command::Providers(args) => providers::run(args).await,
+        Command::Selftest(args) => selftest::run(args).await,
         Command::Seed(args) => seed::run(args).await,
         Command::Erase(args) => erase::run(args).await,
         Command::Memory(args) => memory::run(args).await,

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod error;
+mod images;
 mod langfuse;
 mod layers;
 mod limits;
@@ -32,7 +33,7 @@ use privet_engine::limits::LimitSettings;
 use privet_engine::memory::MemorySettings;
 use privet_engine::router::Alias;
 use privet_index::QdrantSettings;
-use privet_providers::ProviderSettings;
+use privet_providers::{MediaSettings, ProviderSettings};
 use privet_store::{Durability, Location};
 use secrecy::SecretString;
 
@@ -43,6 +44,7 @@ pub(crate) use layers::{Flags, Surroundings};
 use layers::{Layers, Origin};
 pub(crate) use limits::DoorSettings;
 pub(crate) use models::DefaultModel;
+pub(crate) use providers::best_known_model_of;
 pub(crate) use routing::RoutingSettings;
 pub(crate) use setting::Shown;
 pub(crate) use traces::{ExportSettings, TraceSettings};
@@ -75,6 +77,8 @@ pub(crate) struct Config {
     pub(crate) aliases: BTreeMap<String, Alias>,
     pub(crate) default_model: DefaultModel,
     pub(crate) routing: RoutingSettings,
+    /// How images that a request names by URL are fetched, where their provider does not.
+    pub(crate) images: MediaSettings,
     pub(crate) personal_api_key: Option<SecretString>,
     /// Whether it stands in `.env`, where a shell does not see it.
     pub(crate) personal_api_key_in_dot_env: bool,
@@ -157,6 +161,7 @@ impl Config {
         let mut providers = providers::configured(&layers, &mut shown)?;
         routing::give_timeouts(&layers, &mut providers, &mut shown)?;
         let routing = routing::routing(&layers, &mut shown)?;
+        let images = images::images(&layers, &mut shown)?;
         let aliases = models::aliases(&layers, &providers, &mut shown)?;
         let mut warnings: Vec<String> =
             own_prices.iter().filter_map(|row| prices::without_provider(row, &providers)).collect();
@@ -184,6 +189,7 @@ impl Config {
             aliases,
             default_model,
             routing,
+            images,
             personal_api_key,
             personal_api_key_in_dot_env,
             langfuse,

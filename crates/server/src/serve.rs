@@ -17,7 +17,9 @@ use privet_engine::switchboard::Switchboard;
 use privet_engine::traces::{BookPricing, Export, MaskKind, Masks, Retention, Traces};
 use privet_engine::{Engine, EngineParts};
 use privet_index::QdrantIndex;
-use privet_providers::{Collector, HttpClients, HttpProvider, LocalProvider, Provider, ProviderKind, Webhook};
+use privet_providers::{
+    Collector, HttpClients, HttpProvider, LocalProvider, MediaFetcher, Provider, ProviderKind, Webhook,
+};
 use privet_store::{Store, TraceStore, WriteSettings};
 use rustix::fs::Mode;
 use tokio::net::TcpListener;
@@ -193,6 +195,7 @@ pub(crate) async fn engine(store: Arc<Store>, traces: Arc<TraceStore>, config: &
         record: config.record,
         memory,
         cache: config.cache,
+        images: MediaFetcher::new(config.images.clone()).context("the HTTP client of `images` cannot start")?,
     }))
 }
 

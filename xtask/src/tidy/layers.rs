@@ -16,7 +16,7 @@ const UPSTREAM: &str = "privet-upstream";
 /// Who may use the mock upstream, besides the tools: tests, and the binary for its drills.
 const UPSTREAM_USERS: [&str; 2] = [TESTKIT, "privet-server"];
 /// Programs for developers: they may use anything, and nothing uses them.
-const TOOLS: [&str; 2] = ["privet-bench", "xtask"];
+const TOOLS: [&str; 3] = ["privet-bench", "privet-fuzz", "xtask"];
 
 /// One sentence for each dependency that points the wrong way.
 pub(super) fn check(packages: &[Package]) -> Vec<String> {

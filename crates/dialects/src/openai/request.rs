@@ -119,9 +119,7 @@ pub(crate) fn expressible_part(part: &Part) -> Result<Part, Unsupported> {
             let source = Source::Base64 { media_type: media_type.clone(), data: data.clone() };
             Ok(Part::File { source, filename: Some("document.pdf".to_owned()) })
         }
-        Part::File { source: Source::Url { .. }, .. } => {
-            Err(refused("a document by its URL is not read there; send the document itself"))
-        }
+        // By its URL it is no document to OpenAI: its bytes take that place before it is sent (`linked_media`).
         part => Ok(part.clone()),
     }
 }

@@ -17,9 +17,8 @@ use crate::client::{options, relay, relay_pieces};
 use crate::inbound_anthropic::client as messages_client;
 use crate::inbound_gemini::client as generate_client;
 
-const CLIENTS: [Inbound; 4] =
-    [Inbound::OpenAiChat, Inbound::AnthropicMessages, Inbound::OpenAiResponses, Inbound::Gemini];
-const DIALECTS: [Dialect; 3] = [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini];
+const CLIENTS: [Inbound; Inbound::ALL.len()] = Inbound::ALL;
+const DIALECTS: [Dialect; Dialect::ALL.len()] = Dialect::ALL;
 
 /// A body as a request of each dialect that takes it for one.
 fn requests(body: &Bytes) -> Vec<Incoming> {

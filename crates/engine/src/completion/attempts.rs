@@ -34,6 +34,7 @@ use crate::Engine;
 use crate::admission::{CallOrder, Inherited};
 use crate::course::{Attempt, Course, Next};
 use crate::health::Pass;
+use crate::linked_media::FetchedMedia;
 use crate::memory::Recollection;
 use crate::router::order::Draw;
 use crate::router::{Route, Target};
@@ -80,6 +81,8 @@ struct Journey<'a> {
     trace: Option<CallTrace>,
     /// The calls under way: one, or two that race.
     flights: Vec<Flying>,
+    /// What was fetched of the links in the request, for providers that do not follow them.
+    fetched: FetchedMedia,
     /// So that a switch stops the chat between two calls too.
     stoppable: Option<Arc<Stoppable>>,
     /// What did not fit the schema, once it is asked for again.
@@ -137,6 +140,7 @@ pub(super) async fn travel(
         turn: None,
         trace: None,
         flights: Vec::new(),
+        fetched: FetchedMedia::default(),
         stoppable: None,
         again: None,
         structured: None,

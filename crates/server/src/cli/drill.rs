@@ -9,7 +9,7 @@ mod flood;
 mod legitimate_user;
 mod memory;
 mod report;
-mod server_process;
+mod site;
 
 use clap::Subcommand;
 

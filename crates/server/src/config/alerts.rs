@@ -1,6 +1,6 @@
 //! Budget alerts: `[alerts]`.
 
-use privet_providers::WebhookSecret;
+use privet_providers::{AddressPolicy, WebhookSecret};
 use reqwest::Url;
 
 use super::error::ConfigError;
@@ -41,7 +41,9 @@ fn url(text: &str) -> Result<Option<Url>, String> {
         return Ok(None);
     }
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    url.map(Some).ok_or_else(|| "write an address such as \"https://example.org/alerts\"".to_owned())
+    let url = url.ok_or_else(|| "write an address such as \"https://example.org/alerts\"".to_owned())?;
+    AddressPolicy::operator().check(&url).map_err(|refused| refused.to_string())?;
+    Ok(Some(url))
 }
 
 fn secret(text: &str) -> Result<Option<WebhookSecret>, String> {
@@ -98,6 +100,11 @@ mod tests {
             ("[alerts]\nat = [12.5]\n", ["privet.toml:2", "`12.5`", "whole percentages"]),
             ("[alerts]\nwebhook = \"ftp://x/\"\n", ["privet.toml:2", "`alerts.webhook`", "https://example.org/alerts"]),
             ("[alerts]\nwebhook = \"https://x/\"\n", ["alerts.secret", "needs a secret", "openssl rand"]),
+            (
+                "[alerts]\nwebhook = \"http://2852039166/\"\n",
+                ["privet.toml:2", "`alerts.webhook`", "clouds keep the keys"],
+            ),
+            ("[alerts]\nwebhook = \"https://u@x/\"\n", ["privet.toml:2", "`alerts.webhook`", "a user name"]),
             ("[alerts]\nsecret = \"canary\"\n", ["privet.toml:2", "`(secret)`", "whsec_"]),
             ("[alerts]\nwebhok = \"https://x/\"\n", ["privet.toml:2", "`alerts.webhok`", "`alerts.webhook`"]),
         ] {

@@ -1,7 +1,9 @@
 //! Providers by convention of the environment or by name in the file.
 
 use privet_dialects::openai::chat_request::MaxTokensField;
-use privet_providers::{OnDisconnect, OpenAiApi, ProviderKind, ProviderSettings, StructuredOutput, Timeouts, offline};
+use privet_providers::{
+    ImagesByUrl, OnDisconnect, OpenAiApi, ProviderKind, ProviderSettings, StructuredOutput, Timeouts, offline,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::ConfigError;
@@ -20,6 +22,7 @@ pub(super) const FIELDS: &[&str] = &[
     "structured_output",
     "on_disconnect",
     "api",
+    "images_by_url",
     "connect_timeout",
     "first_byte_timeout",
     "idle_timeout",
@@ -154,6 +157,9 @@ fn provider(
     if let Some(value) = find("api", &[], false) {
         settings.api = value.parse(api)?;
     }
+    if let Some(value) = find("images_by_url", &[], false) {
+        settings.images_by_url = Some(value.parse(images_by_url)?);
+    }
     let timeouts = &mut settings.timeouts;
     for (field, timeout) in [
         ("connect_timeout", &mut timeouts.connect),
@@ -181,6 +187,7 @@ fn bare(name: &str, kind: ProviderKind) -> ProviderSettings {
         max_tokens_field: None,
         structured_output: None,
         api: OpenAiApi::default(),
+        images_by_url: None,
     }
 }
 
@@ -226,6 +233,11 @@ pub(super) fn best_known_model(providers: &[ProviderSettings]) -> Option<String>
     Some(format!("{}/{}", known.name, known.default_model))
 }
 
+/// The best known model of a provider that everybody knows.
+pub(crate) fn best_known_model_of(provider: &str) -> Option<&'static str> {
+    WELL_KNOWN.iter().find(|known| known.name == provider).map(|known| known.default_model)
+}
+
 fn kind(text: &str) -> Result<ProviderKind, String> {
     [ProviderKind::OpenAi, ProviderKind::Anthropic, ProviderKind::Gemini, ProviderKind::Offline, ProviderKind::Local]
         .into_iter()
@@ -264,6 +276,17 @@ fn api(text: &str) -> Result<OpenAiApi, String> {
         "chat" => Ok(OpenAiApi::Chat),
         "responses" => Ok(OpenAiApi::Responses),
         _ => Err("write \"chat\" (chat completions, which every compatible server has) or \"responses\"".to_owned()),
+    }
+}
+
+fn images_by_url(text: &str) -> Result<ImagesByUrl, String> {
+    match text {
+        "pass" => Ok(ImagesByUrl::Pass),
+        "fetch" => Ok(ImagesByUrl::Fetch),
+        _ => {
+            Err("write \"pass\" for a provider that fetches images itself, or \"fetch\" for one that takes bytes alone"
+                .to_owned())
+        }
     }
 }
 

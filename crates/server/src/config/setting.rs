@@ -102,6 +102,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     open("memory.qdrant_collection", &["PRIVET_MEMORY_QDRANT_COLLECTION"], "privet"),
     open("memory.format", &["PRIVET_MEMORY_FORMAT"], "entries"),
     open("limits.fees", &["PRIVET_LIMITS_FEES"], "false"),
+    list("images.allow", &["PRIVET_IMAGES_ALLOW"], ""),
+    open("images.plain_http", &["PRIVET_IMAGES_PLAIN_HTTP"], "false"),
+    open("images.bytes_max", &["PRIVET_IMAGES_BYTES_MAX"], "10000000"),
+    open("images.count_max", &["PRIVET_IMAGES_COUNT_MAX"], "20"),
+    open("images.timeout", &["PRIVET_IMAGES_TIMEOUT"], "15s"),
     open("alerts.webhook", &["PRIVET_ALERTS_WEBHOOK"], ""),
     secret("alerts.secret", &["PRIVET_ALERTS_SECRET"]),
     list("alerts.at", &["PRIVET_ALERTS_AT"], "50, 80, 100"),
@@ -114,7 +119,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 ];
 
 /// Sections whose environment variables are checked for typing errors.
-pub(super) const ENVIRONMENT_SECTIONS: [&str; 8] = [
+pub(super) const ENVIRONMENT_SECTIONS: [&str; 9] = [
     "PRIVET_SERVER_",
     "PRIVET_LIMITS_",
     "PRIVET_ROUTING_",
@@ -122,6 +127,7 @@ pub(super) const ENVIRONMENT_SECTIONS: [&str; 8] = [
     "PRIVET_HISTORY_",
     "PRIVET_TRACES_",
     "PRIVET_MEMORY_",
+    "PRIVET_IMAGES_",
     "PRIVET_LOG_",
 ];
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use privet_domain::time::parse_duration;
 use privet_engine::traces::{ContentPolicy, MaskKind, Masks, PrivacySettings};
+use privet_providers::AddressPolicy;
 use reqwest::Url;
 
 use super::error::ConfigError;
@@ -170,6 +171,7 @@ fn collector(text: &str) -> Result<Option<Url>, String> {
     }
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let mut url = url.ok_or_else(|| "write an address such as \"https://collector.example.org:4318\"".to_owned())?;
+    AddressPolicy::operator().check(&url).map_err(|refused| refused.to_string())?;
     if url.path() == "/" {
         url.set_path(OTLP_PATH);
     }

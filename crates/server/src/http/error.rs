@@ -431,6 +431,9 @@ impl From<CompletionError> for ApiError {
             },
             CompletionError::HistoryOff => Self::new(StatusCode::BAD_REQUEST, "history_off", message),
             CompletionError::Prompt(error) => error.into(),
+            CompletionError::LinkedMedia(_) => {
+                Self::new(StatusCode::BAD_REQUEST, "image_not_fetched", message).at("messages")
+            }
             CompletionError::Refused(refused) => refused.into(),
             CompletionError::Provider(error) => provider_error(error, message),
             CompletionError::Store(error) => error.into(),

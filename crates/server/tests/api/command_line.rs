@@ -44,6 +44,7 @@ async fn help_says_what_there_is() {
         "memory documents",
         "memory remember",
         "models",
+        "selftest",
         "traces",
         "traces list",
         "traces show",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use privet_dialects::shaping::Shaping;
 use privet_domain::id::ConversationId;
 use privet_store::StoreError;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use super::super::{CompletionError, Sending, admit, compose, encode, shaped};
 use super::{Flight, Journey, Prepared};
 use crate::admission::CallOrder;
+use crate::linked_media::{LinkedMediaError, OpenLinks};
 use crate::router::Target;
 use crate::settlement::OpenCall;
 use crate::traces::{CallTrace, ChatFacts};
@@ -59,6 +61,7 @@ impl Journey<'_> {
             let is_shaped = matches!(sending, Sending::Shaped(_));
             let admission = admit(self.engine, command, (&target, sending), gathered, (call_id, order.clone())).await?;
             let body = encode(command, (&target, sending), &gathered.history, &admission)?;
+            let body = self.close_links(&target, body).await?;
             let begun = match &self.turn {
                 None => compose::begin(self.engine, command, gathered, &admission).await.map(Some),
                 Some(_) => {
@@ -92,6 +95,27 @@ impl Journey<'_> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Puts what stands at the ends of links in their place, if the target does not follow them.
+    async fn close_links(&mut self, target: &Target, body: Bytes) -> Result<Bytes, CompletionError> {
+        let Some(open) = OpenLinks::of(target, self.prepared.command.incoming.dialect(), &body) else {
+            return Ok(body);
+        };
+        if !open.are_in(&self.fetched) {
+            if !self.flights.is_empty() {
+                return Err(LinkedMediaError::NotYet.into());
+            }
+            let mut fetched = std::mem::take(&mut self.fetched);
+            let patience = self.course.remaining(Instant::now());
+            tokio::select! {
+                biased;
+                error = self.interrupted() => return Err(error),
+                done = self.engine.fetch_links(&open, &mut fetched, patience) => done?,
+            }
+            self.fetched = fetched;
+        }
+        Ok(open.close(&body, &self.fetched))
     }
 
     /// How the request goes to a target.

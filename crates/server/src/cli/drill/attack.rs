@@ -19,7 +19,8 @@ use super::flood::{Crowd, Flood};
 use super::legitimate_user::LegitimateUser;
 use super::memory::Memory;
 use super::report::{Ledger, Phase, Report};
-use super::server_process::{Key, ServerProcess, Site};
+use super::site::{Key, Site};
+use crate::cli::server_process::ServerProcess;
 use crate::cli::{Exit, FAILURE, print_json};
 
 /// As shells say of a program that Ctrl-C ended.
