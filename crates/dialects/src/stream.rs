@@ -166,9 +166,7 @@ impl StreamTranslation {
                 translated(Reader::Anthropic(anthropic::stream::StreamDecoder::default()))
             }
             (_, Dialect::Gemini) => translated(Reader::Gemini(gemini::stream::StreamDecoder::default())),
-            (_, Dialect::OpenAiResponses) => {
-                translated(Reader::Responses(responses::stream::StreamDecoder::default()))
-            }
+            (_, Dialect::OpenAiResponses) => translated(Reader::Responses(responses::stream::StreamDecoder::default())),
         };
         let collector = Collector::default();
         let choices = options.choices;

@@ -104,7 +104,8 @@ fn text(behaviour: &Behaviour, request: &Request, has_calls: bool) -> Option<Str
 }
 
 fn last_message(request: &Request) -> Value {
-    let list = request.body.get("messages").or_else(|| request.body.get("contents")).or_else(|| request.body.get("input"));
+    let list =
+        request.body.get("messages").or_else(|| request.body.get("contents")).or_else(|| request.body.get("input"));
     list.and_then(Value::as_array).and_then(|messages| messages.last()).cloned().unwrap_or(Value::Null)
 }
 

@@ -62,9 +62,7 @@ fn items(answer: &Answer) -> Vec<Item> {
     let id = |prefix: &str, n: usize| format!("{prefix}_mock_{}_{n}", answer.serial);
     if let Some(thinking) = &answer.thinking {
         let signature = answer.signature.clone().unwrap_or_else(|| "gAAAAABtb2Nr".to_owned());
-        let item = |summary: Value, sealed: Value| {
-            json!({"id": id("rs", 0), "type": "reasoning", "summary": summary, "encrypted_content": sealed})
-        };
+        let item = |summary: Value, sealed: Value| json!({"id": id("rs", 0), "type": "reasoning", "summary": summary, "encrypted_content": sealed});
         let summary = json!([{"type": "summary_text", "text": thinking}]);
         items.push(Item {
             whole: item(summary, json!(signature)),
@@ -72,9 +70,7 @@ fn items(answer: &Answer) -> Vec<Item> {
             pieces: Some(("response.reasoning_summary_text.delta", thinking.clone())),
         });
     }
-    let message = |content: Value, status: &str| {
-        json!({"id": id("msg", 1), "type": "message", "status": status, "role": "assistant", "content": content})
-    };
+    let message = |content: Value, status: &str| json!({"id": id("msg", 1), "type": "message", "status": status, "role": "assistant", "content": content});
     if let Some(text) = &answer.text {
         let content = json!([{"type": "output_text", "annotations": [], "logprobs": [], "text": text}]);
         let (whole, opening) = (message(content, "completed"), message(json!([]), "in_progress"));

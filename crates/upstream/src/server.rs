@@ -16,7 +16,9 @@ use super::call::Call;
 use super::ledger::Outcome;
 use super::request::{Dialect, Head, Request, Route, words};
 use super::state::{Admission, RawRecord, Shared};
-use super::{anthropic, control, embedding, failure, gemini, openai, rerank as reranking, response, responses, schedule};
+use super::{
+    anthropic, control, embedding, failure, gemini, openai, rerank as reranking, response, responses, schedule,
+};
 
 const OPENAI_MODELS: [&str; 4] = ["gpt-4o", "gpt-4o-mini", "text-embedding-3-small", "text-embedding-3-large"];
 const ANTHROPIC_MODELS: [&str; 2] = ["claude-sonnet-4-5", "claude-haiku-4-5"];

@@ -71,7 +71,8 @@ fn refuse_sampling(request: &ChatRequest) -> Result<(), Unsupported> {
     match asked.into_iter().find(|(_, is_asked)| *is_asked) {
         None => Ok(()),
         Some((field, _)) => {
-            let message = format!("`{field}` cannot be expressed for {PROVIDER}; leave it out, or use `api = \"chat\"`.");
+            let message =
+                format!("`{field}` cannot be expressed for {PROVIDER}; leave it out, or use `api = \"chat\"`.");
             Err(Unsupported::new(field, message))
         }
     }

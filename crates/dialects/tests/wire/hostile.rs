@@ -7,22 +7,24 @@ use privet_dialects::json_limits::{self, JsonLimits};
 use privet_dialects::openai::chat_request::IncomingChat;
 use privet_dialects::openai::embeddings::IncomingEmbeddings;
 use privet_dialects::openai::error;
-use privet_dialects::responses::incoming::{Birth, IncomingResponses, Referenced};
+use privet_dialects::responses::incoming::{IncomingResponses, Referenced};
 use privet_dialects::translate::{EncodeOptions, decode_response, encode_request};
 use privet_dialects::{Dialect, Inbound, UpstreamFault};
 use proptest::prelude::*;
 
 use crate::client::{options, relay, relay_pieces};
 use crate::inbound_anthropic::client as messages_client;
+use crate::inbound_responses::client::birth;
 
 const CLIENTS: [Inbound; 3] = [Inbound::OpenAiChat, Inbound::AnthropicMessages, Inbound::OpenAiResponses];
-const DIALECTS: [Dialect; 3] = [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini];
+const DIALECTS: [Dialect; 4] =
+    [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini, Dialect::OpenAiResponses];
 
 /// A body as a request of each dialect that takes it for one.
 fn requests(body: &Bytes) -> Vec<Incoming> {
     let chat = IncomingChat::parse(body.clone()).map(Incoming::from);
     let messages = IncomingMessages::parse(body.clone()).map(Incoming::from);
-    let responses = IncomingResponses::parse(body.clone(), Birth::default(), &Referenced::new()).map(Incoming::from);
+    let responses = IncomingResponses::parse(body.clone(), birth(), &Referenced::new()).map(Incoming::from);
     chat.into_iter().chain(messages).chain(responses).collect()
 }
 

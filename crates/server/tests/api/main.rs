@@ -35,6 +35,7 @@ mod provider_faults;
 mod reading;
 mod replicas;
 mod responses;
+mod responses_provider;
 mod routing;
 mod routing_health;
 mod routing_money;
