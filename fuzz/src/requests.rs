@@ -11,6 +11,7 @@ use privet_dialects::openai::chat_request::{IncomingChat, MaxTokensField};
 use privet_dialects::responses::incoming::{Birth, IncomingResponses, Referenced};
 use privet_dialects::translate::{EncodeOptions, encode_request};
 use privet_dialects::{BadRequest, Dialect, Inbound};
+use privet_domain::id::ResponseId;
 use serde_json::Value;
 
 pub(crate) fn check(inbound: Inbound, outbound: Dialect, input: &[u8]) {
@@ -74,7 +75,8 @@ fn read(inbound: Inbound, body: Bytes) -> Result<Incoming, BadRequest> {
         Inbound::OpenAiChat => IncomingChat::parse(body).map(Incoming::from),
         Inbound::AnthropicMessages => IncomingMessages::parse(body).map(Incoming::from),
         Inbound::OpenAiResponses => {
-            IncomingResponses::parse(body, Birth::default(), &Referenced::new()).map(Incoming::from)
+            IncomingResponses::parse(body, Birth { id: ResponseId::new(), at: 0 }, &Referenced::new())
+                .map(Incoming::from)
         }
         Inbound::Gemini => {
             IncomingGenerate::parse(body, Asked { model: "m".to_owned(), stream: false }).map(Incoming::from)

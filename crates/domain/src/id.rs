@@ -112,11 +112,9 @@ id!(
     EmbedderId
 );
 
-impl Default for ResponseId {
+impl ResponseId {
     /// That of no response.
-    fn default() -> Self {
-        Self(Uuid::nil())
-    }
+    pub const NONE: Self = Self(Uuid::nil());
 }
 
 /// So many calls of providers a request can make: each has an id of its own.

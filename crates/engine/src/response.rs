@@ -1,6 +1,6 @@
 //! Responses as the key that made them reads them: the response, what it was asked, and single items that a request refers to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use privet_dialects::canonical::Message;
 use privet_dialects::responses::echo::{is_cut, with_output};
@@ -63,7 +63,8 @@ pub async fn find_items(store: &Store, caller: &Caller, ids: &[String]) -> Resul
     let mut responses: Vec<ResponseId> = places.iter().map(|place| place.response).collect();
     responses.sort_unstable();
     responses.dedup();
-    let mut found = HashMap::with_capacity(ids.len());
+    let asked: HashSet<&str> = ids.iter().map(String::as_str).collect();
+    let mut found = HashMap::with_capacity(asked.len());
     for id in responses.into_iter().take(REFERENCED_MAX) {
         let wish = ResponseWish { id, seals: true };
         let (record, own) = match load(store, caller, id).await {
@@ -75,7 +76,7 @@ pub async fn find_items(store: &Store, caller: &Caller, ids: &[String]) -> Resul
         let mut items = if asks(Side::Output) { output_of(&own, &record, wish) } else { Vec::new() };
         items.extend(if asks(Side::Input) { input_of(&own, wish) } else { Vec::new() });
         for item in items {
-            if let Some(id) = item.get("id").and_then(Value::as_str).filter(|id| ids.iter().any(|asked| asked == id)) {
+            if let Some(id) = item.get("id").and_then(Value::as_str).filter(|id| asked.contains(id)) {
                 found.insert(id.to_owned(), item.clone());
             }
         }

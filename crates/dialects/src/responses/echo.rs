@@ -9,7 +9,7 @@ use crate::canonical::{FinishReason, Usage};
 use crate::translate::Answer;
 
 /// What a response says of its request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Echo {
     /// The response's id.
     pub id: ResponseId,
@@ -21,6 +21,13 @@ pub struct Echo {
     pub seals: bool,
     /// The members that repeat the request, by their names.
     pub(super) said: Map<String, Value>,
+}
+
+impl Default for Echo {
+    /// Of a request that says nothing.
+    fn default() -> Self {
+        Self { id: ResponseId::NONE, created_at: 0, is_kept: false, seals: false, said: Map::new() }
+    }
 }
 
 /// How a response stands.

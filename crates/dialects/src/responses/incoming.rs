@@ -54,7 +54,7 @@ pub struct Previous {
 }
 
 /// What a request is told of itself.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Birth {
     /// The id of its response.
     pub id: ResponseId,

@@ -172,7 +172,8 @@ pub(super) const PARAGRAPH: &str = "\n\n";
 
 /// The fault that an error reports.
 pub(super) fn fault(status: Option<u16>, error: error::WireError) -> UpstreamFault {
-    let kind = error.kind.or(error.code).unwrap_or_else(|| "server_error".to_owned());
+    // An event says in its type that it is an error, and in its code which.
+    let kind = error.kind.filter(|kind| kind != "error").or(error.code).unwrap_or_else(|| "server_error".to_owned());
     let status = status.or(match kind.as_str() {
         "rate_limit_exceeded" => Some(429),
         "server_error" => Some(500),

@@ -36,10 +36,11 @@ impl StreamDecoder {
     /// When the event reports an error.
     pub fn event(&mut self, event: &SseEvent, out: &mut Vec<ChatEvent>) -> Result<(), UpstreamFault> {
         let Ok(value) = serde_json::from_slice::<Value>(&event.data) else { return Ok(()) };
-        let Some(kind) = value.get("type").and_then(Value::as_str) else {
+        let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
+        if !kind.starts_with("response.") && kind != "error" {
             // Servers that fail in the middle say so in a shape of their own.
             return error::reported(&value).map_or(Ok(()), |(status, error)| Err(fault(status, error)));
-        };
+        }
         let before = out.len();
         let read = self.read(kind, &value, out);
         self.has_output |= out.iter().skip(before).any(|event| !matches!(event, ChatEvent::Start { .. }));

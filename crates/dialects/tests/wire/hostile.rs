@@ -8,7 +8,7 @@ use privet_dialects::json_limits::{self, JsonLimits};
 use privet_dialects::openai::chat_request::IncomingChat;
 use privet_dialects::openai::embeddings::IncomingEmbeddings;
 use privet_dialects::openai::error;
-use privet_dialects::responses::incoming::{Birth, IncomingResponses, Referenced};
+use privet_dialects::responses::incoming::{IncomingResponses, Referenced};
 use privet_dialects::translate::{EncodeOptions, decode_response, encode_request};
 use privet_dialects::{Dialect, Inbound, UpstreamFault};
 use proptest::prelude::*;
@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use crate::client::{options, relay, relay_pieces};
 use crate::inbound_anthropic::client as messages_client;
 use crate::inbound_gemini::client as generate_client;
+use crate::inbound_responses::client::birth;
 
 const CLIENTS: [Inbound; Inbound::ALL.len()] = Inbound::ALL;
 const DIALECTS: [Dialect; Dialect::ALL.len()] = Dialect::ALL;
@@ -24,7 +25,7 @@ const DIALECTS: [Dialect; Dialect::ALL.len()] = Dialect::ALL;
 fn requests(body: &Bytes) -> Vec<Incoming> {
     let chat = IncomingChat::parse(body.clone()).map(Incoming::from);
     let messages = IncomingMessages::parse(body.clone()).map(Incoming::from);
-    let responses = IncomingResponses::parse(body.clone(), Birth::default(), &Referenced::new()).map(Incoming::from);
+    let responses = IncomingResponses::parse(body.clone(), birth(), &Referenced::new()).map(Incoming::from);
     let asked = Asked { model: "m".into(), stream: false };
     let generate = IncomingGenerate::parse(body.clone(), asked).map(Incoming::from);
     chat.into_iter().chain(messages).chain(responses).chain(generate).collect()

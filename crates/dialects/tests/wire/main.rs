@@ -12,5 +12,6 @@ mod inbound_responses;
 mod messages;
 mod money;
 mod openai;
+mod openai_responses;
 mod requests;
 mod streams;

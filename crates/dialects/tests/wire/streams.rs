@@ -5,10 +5,11 @@ use proptest::prelude::*;
 
 use crate::client::{content, of_answer, options, read, relay, relay_pieces, with_usage};
 
-const STREAMS: [(Dialect, &str); 3] = [
+const STREAMS: [(Dialect, &str); 4] = [
     (Dialect::OpenAiChat, include_str!("../../testdata/openai_stream_tools.sse")),
     (Dialect::AnthropicMessages, include_str!("../../testdata/anthropic_stream_thinking_tools.sse")),
     (Dialect::Gemini, include_str!("../../testdata/gemini_stream_tools.sse")),
+    (Dialect::OpenAiResponses, include_str!("../../testdata/responses_stream_tools.sse")),
 ];
 
 #[test]

@@ -39,6 +39,7 @@ mod provider_faults;
 mod reading;
 mod replicas;
 mod responses;
+mod responses_provider;
 mod routing;
 mod routing_health;
 mod routing_money;

@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 use super::client::{ID, birth, parse};
 
 const FULL: &str = include_str!("../../../testdata/responses_request_full.json");
-const DIALECTS: [Dialect; 3] = [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini];
+const DIALECTS: [Dialect; 4] =
+    [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::Gemini, Dialect::OpenAiResponses];
 
 fn encode_for(incoming: IncomingResponses, history: &[Message], dialect: Dialect) -> Result<Value, RequestError> {
     let options =
@@ -202,6 +203,7 @@ fn another_providers_reasoning_goes_to_nobody_else() {
                 Dialect::OpenAiChat => false,
                 Dialect::AnthropicMessages => sealed.starts_with("anthropic:"),
                 Dialect::Gemini => sealed.starts_with("gemini:"),
+                Dialect::OpenAiResponses => !sealed.contains(':'),
             };
             let signature = sealed.rsplit(':').next().unwrap();
             assert_eq!(sent.contains(signature), goes, "{dialect:?} {sealed}: {sent}");
