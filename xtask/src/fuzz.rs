@@ -125,7 +125,8 @@ fn keep(workspace: &Workspace, explorer: &Path, (name, corpus): (&str, &str)) ->
     process::run(
         std::process::Command::new(explorer)
             .env("PRIVET_FUZZ_TARGET", name)
-            .args(["-merge=1", "-verbosity=0", "-timeout=10"])
+            // Where code is reached counts, not how often: the few inputs of a greedy cover.
+            .args(["-set_cover_merge=1", "-use_counters=0", "-use_cmp=0", "-verbosity=0", "-timeout=10"])
             .arg(format!("-max_len={LENGTH_MAX}"))
             .arg(&kept)
             .arg(&working),

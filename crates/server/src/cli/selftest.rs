@@ -129,17 +129,18 @@ async fn test(args: &SelftestArgs, config: &Config, store: &Store, url: String) 
     until_servers_know().await;
     let gateway = Gateway::new(url, &key.token, &stray.token, subject)?;
     let mut rows = Vec::new();
-    let mut hopeless: Option<String> = None;
+    // The check after which nothing else could work, and why.
+    let mut hopeless: Option<(&str, String)> = None;
     for (check, why_not) in planned {
         let started = Instant::now();
         let finding = match (&hopeless, why_not) {
-            (Some(reason), _) => Finding::skipped(format!("not tried: {reason}")),
+            (Some((first, _)), _) => Finding::skipped(format!("not tried; see `{first}`")),
             (None, Some(why_not)) => why_not,
             (None, None) if check.name == checks::CLIENT_LEAVES => client_leaves(&gateway, store, &key).await?,
             (None, None) => (check.run)(&gateway).await,
         };
         if finding.is_hopeless && hopeless.is_none() {
-            hopeless = Some(finding.note.clone());
+            hopeless = Some((check.name, finding.note.clone()));
         }
         rows.push(Row { name: check.name, finding, took: started.elapsed() });
     }
@@ -148,7 +149,7 @@ async fn test(args: &SelftestArgs, config: &Config, store: &Store, url: String) 
     for id in [&key.key.id, &stray.key.id] {
         api_key::revoke(store, &id.to_string(), SystemClock.now()).await?;
     }
-    Ok(Report { model: gateway.subject.name(), rows, most, spent, hopeless })
+    Ok(Report { model: gateway.subject.name(), rows, most, spent, hopeless: hopeless.map(|(_, why)| why) })
 }
 
 fn subject(args: &SelftestArgs, config: &Config, model: String, price: Option<&Price>) -> Subject {

@@ -126,7 +126,7 @@ async fn fault_25_no_proxy_of_the_environment_stands_between() {
     let proxy = FileServer::with_file(LOCALHOST, PNG).await;
     let outside = FileServer::with_file([127, 0, 0, 2], PNG).await;
     let server = builder(&mock)
-        .config_toml(&format!("{FETCHED}[images]\nallow = [\"127.0.0.2\"]\n"))
+        .config_toml(format!("{FETCHED}[images]\nallow = [\"127.0.0.2\"]\n"))
         .env("HTTP_PROXY", proxy.url(""))
         .env("HTTPS_PROXY", proxy.url(""))
         .env("NO_PROXY", "127.0.0.1")
