@@ -19,7 +19,10 @@ pub(crate) fn check(inbound: Inbound, outbound: Dialect, input: &[u8]) {
     let again = decode_response(inbound, inbound.dialect(), whole.body.clone(), CREATED);
     assert!(again.is_ok(), "what the client gets is an answer: {again:?}\n{}", String::from_utf8_lossy(&whole.body));
     if let Ok(again) = again {
-        let most = if inbound == Inbound::OpenAiChat { usize::MAX } else { 1 };
+        let most = match inbound {
+            Inbound::OpenAiChat | Inbound::Gemini => usize::MAX,
+            Inbound::AnthropicMessages | Inbound::OpenAiResponses => 1,
+        };
         let expected = whole.answer.messages.len().min(most);
         assert_eq!(again.answer.messages.len(), expected, "all answers arrive that the dialect has room for");
     }
