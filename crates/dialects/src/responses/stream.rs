@@ -2,7 +2,7 @@
 //!
 //! What counts are the pieces. A server that sends an item whole, or the response alone, is read all the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ pub struct StreamDecoder {
     /// The calls by their place in the output: which of the answer each is, and whether arguments came.
     calls: HashMap<u64, (u32, bool)>,
     /// The places of the messages whose words came.
-    said: Vec<u64>,
+    said: HashSet<u64>,
 }
 
 /// An answer of this dialect is one.
@@ -61,18 +61,15 @@ impl StreamDecoder {
             "response.output_item.added" => self.added(place, value, out),
             "response.output_item.done" => self.done(place, value, out),
             "response.output_text.delta" => {
-                self.said.push(place);
-                self.said.dedup();
+                self.said.insert(place);
                 out.push(ChatEvent::Text { choice: CHOICE, delta: delta() });
             }
             "response.refusal.delta" => {
-                self.said.push(place);
-                self.said.dedup();
+                self.said.insert(place);
                 out.push(ChatEvent::Refusal { choice: CHOICE, delta: delta() });
             }
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
-                self.said.push(place);
-                self.said.dedup();
+                self.said.insert(place);
                 out.push(ChatEvent::Thinking { choice: CHOICE, delta: delta() });
             }
             "response.reasoning_summary_part.added"

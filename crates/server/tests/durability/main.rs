@@ -12,4 +12,5 @@ mod memory;
 mod memory_descriptions;
 mod money;
 mod purse;
+mod responses;
 mod traces;

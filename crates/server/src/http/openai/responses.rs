@@ -80,8 +80,8 @@ pub(crate) async fn create(
 
 /// Count the input tokens of a request, without sending it.
 ///
-/// The provider of the model counts: Anthropic and Gemini do, and the offline provider; servers of OpenAI's dialect do not, which is an
-/// error. It costs nothing. What stands in the body is counted, without a prompt; with a conversation or `previous_response_id` it is
+/// The provider of the model counts: Anthropic and Gemini do, the offline provider, and those with `api = "responses"`; servers that are
+/// asked in chat completions do not, which is an error. It costs nothing. What stands in the body is counted, without a prompt; with a conversation or `previous_response_id` it is
 /// refused.
 #[utoipa::path(
     post, path = "/v1/responses/input_tokens", tag = "OpenAI",
