@@ -26,6 +26,6 @@ pub use failure::{FailureKind, retry_after};
 pub use http_provider::{HttpClients, HttpProvider, SetupError};
 pub use keys::KeyChoice;
 pub use local::{LocalProvider, LocalSetupError};
-pub use provider::{ChatCall, CountCall, Counted, Deadline, EmbeddingsCall, PassedHead, Provider};
+pub use provider::{ChatCall, CountCall, Counted, Deadline, EmbeddingsCall, PassedCall, PassedHead, Provider};
 pub use settings::{ModelTimeouts, OnDisconnect, ProviderKind, ProviderSettings, Timeouts};
 pub use webhook::{Webhook, WebhookError, WebhookMessage, WebhookSecret};

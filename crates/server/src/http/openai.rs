@@ -2,4 +2,7 @@
 
 pub(crate) mod chat_completions;
 pub(crate) mod embeddings;
+pub(crate) mod images;
 pub(crate) mod models;
+pub(crate) mod moderations;
+mod passed;

@@ -81,6 +81,8 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(lesson_chat::create))
         .routes(routes!(openai::chat_completions::create))
         .routes(routes!(openai::embeddings::create))
+        .routes(routes!(openai::images::create))
+        .routes(routes!(openai::moderations::create))
         .routes(routes!(anthropic::messages::create))
         .routes(routes!(anthropic::count_tokens::count))
         .routes(routes!(gemini::models::list))

@@ -60,6 +60,7 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
         ("post", "/api/chat" | "/v1/chat/completions" | "/api/feedback") => Some("chat"),
         ("post", "/v1/messages" | "/v1/messages/count_tokens") => Some("chat"),
         ("post", path) if path.starts_with("/v1beta/models/") => Some("chat"),
+        ("post", "/v1/images/generations" | "/v1/moderations") => Some("chat"),
         ("post", "/v1/embeddings") => Some("embeddings"),
         (
             "post" | "patch",
