@@ -1,4 +1,4 @@
-//! OpenAI's dialect: chat completions, embeddings, reranking beside them, models, errors
+//! OpenAI's dialect: chat completions, embeddings, reranking beside them, pictures, moderations, models, errors
 //! (<https://platform.openai.com/docs/api-reference/chat>).
 
 pub mod chat_request;
@@ -7,6 +7,7 @@ mod chunk;
 pub mod embeddings;
 pub mod error;
 pub mod message;
+pub mod passed;
 pub mod relay;
 pub mod request;
 pub mod request_size;

@@ -24,6 +24,7 @@ pub mod memory;
 mod message;
 pub mod models;
 mod owned;
+pub mod passed;
 mod plain_call;
 pub mod prompt;
 pub mod refusals;

@@ -1,5 +1,5 @@
-//! What calls without a conversation have in common, embeddings and reranking: how they begin, and what they have used. There is no
-//! output, so what nobody counted is the input.
+//! What calls without a conversation have in common, embeddings, reranking and what passes as it is: how they begin, and what they have
+//! used. Where there is no output, what nobody counted is the input.
 
 use privet_dialects::UpstreamFault;
 use privet_providers::{ProviderError, TimeoutStage};

@@ -10,13 +10,16 @@ use privet_domain::model::ModelName;
 use privet_providers::Provider;
 
 /// Families of models whose home everybody knows, so that an unchanged client works: `gpt-4o` is `openai/gpt-4o`.
-const FAMILIES: [(&str, &str); 9] = [
+const FAMILIES: [(&str, &str); 12] = [
     ("gpt-", "openai"),
     ("chatgpt-", "openai"),
     ("o1", "openai"),
     ("o3", "openai"),
     ("o4", "openai"),
     ("text-embedding-", "openai"),
+    ("dall-e-", "openai"),
+    ("omni-moderation-", "openai"),
+    ("text-moderation-", "openai"),
     ("claude-", "anthropic"),
     ("gemini-", "gemini"),
     ("gemma-", "gemini"),

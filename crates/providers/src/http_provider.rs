@@ -15,7 +15,7 @@ use crate::body::{ByteStream, Limits, UpstreamAnswer, UpstreamBody, read_whole};
 use crate::error::{ProviderError, TimeoutStage};
 use crate::keys::{KeyChoice, ProviderKeys};
 use crate::model_list;
-use crate::provider::{ChatCall, CountCall, Counted, Deadline, EmbeddingsCall, PassedHead};
+use crate::provider::{ChatCall, CountCall, Counted, Deadline, EmbeddingsCall, PassedCall, PassedHead};
 use crate::settings::{OpenAiApi, ProviderKind, ProviderSettings};
 
 /// The version of Anthropic's API that is spoken (<https://docs.anthropic.com/en/api/versioning>).
@@ -241,6 +241,23 @@ impl HttpProvider {
         let sending =
             Sending { body: Some(body), model, trace_parent, ..Sending::to(Method::POST, self.url("/rerank")?) };
         let (response, limits) = self.send(sending).await?;
+        let headers = headers_for_client(response.headers());
+        let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
+        Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) })
+    }
+
+    /// Passes a request as it is to a server of OpenAI's dialect.
+    ///
+    /// # Errors
+    /// When it fails, or servers of this kind have no such endpoint.
+    pub async fn pass(&self, call: PassedCall<'_>) -> Result<UpstreamAnswer, ProviderError> {
+        let PassedCall { endpoint, model, body, trace_parent } = call;
+        if self.settings.kind != ProviderKind::OpenAi {
+            let provider = self.settings.name.clone();
+            return Err(ProviderError::NotOffered { provider, what: endpoint.what() });
+        }
+        let to = Sending::to(Method::POST, self.url(endpoint.path())?);
+        let (response, limits) = self.send(Sending { body: Some(body), model, trace_parent, ..to }).await?;
         let headers = headers_for_client(response.headers());
         let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) })

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use privet_dialects::openai::passed::Endpoint;
 use privet_dialects::{Dialect, UpstreamFault};
 use privet_domain::trace::TraceParent;
 use tokio::time::Instant;
@@ -74,6 +75,19 @@ pub struct Counted {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+}
+
+/// A call whose request and answer pass as they are.
+#[derive(Debug)]
+pub struct PassedCall<'a> {
+    /// What is asked for.
+    pub endpoint: Endpoint,
+    /// The provider's own name of the model.
+    pub model: &'a str,
+    /// The request.
+    pub body: Bytes,
+    /// Where the client's trace goes on at the provider, if there is one.
+    pub trace_parent: Option<&'a TraceParent>,
 }
 
 /// A call of the embeddings endpoint.
@@ -256,6 +270,20 @@ impl Provider {
             Self::Http(http) => http.rerank(model, body, trace_parent).await,
             Self::Offline => Err(ProviderError::NotOffered { provider: offline::NAME.to_owned(), what: "reranking" }),
             Self::Local(local) => Err(local.lacks("reranking")),
+        }
+    }
+
+    /// Passes a request as it is, where the provider speaks OpenAI's dialect.
+    ///
+    /// # Errors
+    /// When it fails, or the provider has no such endpoint.
+    pub async fn pass(&self, call: PassedCall<'_>) -> Result<UpstreamAnswer, ProviderError> {
+        match self {
+            Self::Http(http) => http.pass(call).await,
+            Self::Offline => {
+                Err(ProviderError::NotOffered { provider: offline::NAME.to_owned(), what: call.endpoint.what() })
+            }
+            Self::Local(local) => Err(local.lacks(call.endpoint.what())),
         }
     }
 

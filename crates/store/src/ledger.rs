@@ -26,6 +26,10 @@ pub enum CallKind {
     Embeddings,
     /// Judging how well texts fit a question.
     Rerank,
+    /// Pictures.
+    Images,
+    /// Whether something is harmful.
+    Moderation,
 }
 
 impl CallKind {
@@ -36,13 +40,16 @@ impl CallKind {
             Self::Chat => "chat",
             Self::Embeddings => "embeddings",
             Self::Rerank => "rerank",
+            Self::Images => "images",
+            Self::Moderation => "moderation",
         }
     }
 
     /// By its name; `None` if there is no such kind.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Chat, Self::Embeddings, Self::Rerank].into_iter().find(|kind| kind.as_str() == name)
+        let all = [Self::Chat, Self::Embeddings, Self::Rerank, Self::Images, Self::Moderation];
+        all.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 

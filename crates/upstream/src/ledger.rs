@@ -201,6 +201,8 @@ pub fn price_table() -> HashMap<String, Price> {
         ("gpt-4o-mini", price(150, 75, 150, 600)),
         ("claude-sonnet-4-5", price(3_000, 300, 3_750, 15_000)),
         ("gemini-2.5-flash", price(300, 30, 300, 2_500)),
+        ("gpt-image-1", price(5_000, 1_250, 5_000, 40_000)),
+        ("omni-moderation-latest", price(0, 0, 0, 0)),
         ("text-embedding-3-small", price(20, 20, 20, 0)),
         ("text-embedding-3-large", price(130, 130, 130, 0)),
         ("gemini-embedding-001", price(150, 150, 150, 0)),

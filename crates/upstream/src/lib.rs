@@ -14,6 +14,7 @@ mod event;
 mod failure;
 mod gemini;
 mod ledger;
+mod media;
 mod openai;
 mod request;
 mod rerank;

@@ -43,6 +43,8 @@ pub(super) enum Route {
         batch: bool,
     },
     Rerank,
+    Images,
+    Moderations,
     CountTokens(Dialect),
     Models(Dialect),
     Model(Dialect, String),
@@ -66,6 +68,12 @@ impl Route {
         }
         if post && path.ends_with("/rerank") {
             return Self::Rerank;
+        }
+        if post && path.ends_with("/images/generations") {
+            return Self::Images;
+        }
+        if post && path.ends_with("/moderations") {
+            return Self::Moderations;
         }
         if post && path.ends_with("/messages") {
             return Self::Chat(Dialect::Anthropic);

@@ -17,7 +17,7 @@ use super::ledger::Outcome;
 use super::request::{Dialect, Head, Request, Route, words};
 use super::state::{Admission, RawRecord, Shared};
 use super::{
-    anthropic, control, embedding, failure, gemini, openai, rerank as reranking, response, responses, schedule,
+    anthropic, control, embedding, failure, gemini, media, openai, rerank as reranking, response, responses, schedule,
 };
 
 const OPENAI_MODELS: [&str; 4] = ["gpt-4o", "gpt-4o-mini", "text-embedding-3-small", "text-embedding-3-large"];
@@ -54,7 +54,28 @@ pub(super) async fn serve(shared: Arc<Shared>, request: hyper::Request<Incoming>
         Route::GeminiEmbeddings { model, batch } => {
             embeddings(&shared, Dialect::Gemini, Some((model, batch)), body).await
         }
-        Route::Rerank => rerank(&shared, body).await,
+        Route::Rerank => {
+            plain(&shared, body, |request, behaviour| {
+                let counted = Usage { input_tokens: request.input_tokens, ..Usage::default() };
+                let usage = behaviour.usage.unwrap_or(counted);
+                let reported = (!behaviour.no_usage).then_some(usage.input_tokens);
+                (reranking::reply(&request.body, reported), usage)
+            })
+            .await
+        }
+        Route::Images => {
+            plain(&shared, body, |request, behaviour| {
+                let output_tokens = media::PICTURE_TOKENS * media::count(&request.body);
+                let counted = Usage { input_tokens: request.input_tokens, output_tokens, ..Usage::default() };
+                let usage = behaviour.usage.unwrap_or(counted);
+                let reported = (!behaviour.no_usage).then_some((usage.input_tokens, usage.output_tokens));
+                (media::images(&request.body, reported), usage)
+            })
+            .await
+        }
+        Route::Moderations => {
+            plain(&shared, body, |request, _| (media::moderation(&request.body), Usage::default())).await
+        }
         Route::CountTokens(dialect) => count_tokens(&shared, dialect, &body),
         Route::Models(dialect) => listed(&shared, dialect, models(dialect)),
         Route::Model(dialect, name) => listed(&shared, dialect, model(dialect, &name)),
@@ -143,13 +164,17 @@ async fn embeddings(
     .await
 }
 
-async fn rerank(shared: &Arc<Shared>, body: Bytes) -> Response<MockBody> {
+/// A call whose body is read as it is, and answered whole.
+async fn plain(
+    shared: &Arc<Shared>,
+    body: Bytes,
+    reply: impl FnOnce(&Request, &Behaviour) -> (Value, Usage),
+) -> Response<MockBody> {
     let Ok(json) = serde_json::from_slice::<Value>(&body) else {
         return refuse(shared, Dialect::OpenAi, 400, "the body is no JSON");
     };
-    let Some(model) = json.get("model").and_then(Value::as_str).map(str::to_owned) else {
-        return refuse(shared, Dialect::OpenAi, 400, "you must provide a model parameter");
-    };
+    // A moderation without a model has one by default.
+    let model = json.get("model").and_then(Value::as_str).unwrap_or("omni-moderation-latest").to_owned();
     let admission = shared.admit(Dialect::OpenAi, &model, None);
     let request = Request {
         dialect: Dialect::OpenAi,
@@ -161,10 +186,8 @@ async fn rerank(shared: &Arc<Shared>, body: Bytes) -> Response<MockBody> {
         body: json,
     };
     scripted(shared, request, admission, |request, behaviour, _| {
-        let counted = Usage { input_tokens: request.input_tokens, ..Usage::default() };
-        let usage = behaviour.usage.unwrap_or(counted);
-        let reported = (!behaviour.no_usage).then_some(usage.input_tokens);
-        (Content::Whole(reranking::reply(&request.body, reported)), usage)
+        let (reply, usage) = reply(request, behaviour);
+        (Content::Whole(reply), usage)
     })
     .await
 }

@@ -191,3 +191,16 @@ for (const [provider, plainModel] of Object.entries(PROVIDERS)) {
     });
   });
 }
+
+test('pictures are made', async () => {
+  const bare = 'test-js-pictures';
+  const made = await client.images.generate({ model: modelName('openai', bare), prompt: 'a cat', n: 2 });
+  assert.equal(made.data.length, 2);
+  assert.ok(made.data[0].b64_json && made.usage.output_tokens > 0);
+  assert.deepEqual((await requests(bare)).at(-1).body, { model: bare, prompt: 'a cat', n: 2 });
+});
+
+test('texts are moderated', async () => {
+  const judged = await client.moderations.create({ input: ['one', 'two'] });
+  assert.deepEqual(judged.results.map((result) => result.flagged), [false, false]);
+});

@@ -228,3 +228,19 @@ def test_async_client_streams_too(provider):
             return text
 
     assert asyncio.run(ask()) == DEFAULT_CONTENT
+
+
+def test_pictures_are_made(client, mock):
+    model = "test-py-pictures"
+    made = client.images.generate(model=model_name("openai", model), prompt="a cat", n=2, size="1024x1024")
+    assert len(made.data) == 2 and made.data[0].b64_json
+    assert made.usage.output_tokens > 0
+    assert mock.requests(model)[-1]["body"] == {"model": model, "prompt": "a cat", "n": 2, "size": "1024x1024"}
+    with pytest.raises(openai.BadRequestError):
+        client.images.generate(model=model_name("anthropic", "claude-sonnet-4-5"), prompt="a cat")
+
+
+def test_texts_are_moderated(client):
+    judged = client.moderations.create(input=["one", "two"])
+    assert [result.flagged for result in judged.results] == [False, False]
+    assert client.moderations.create(model=model_name("openai", "omni-moderation-latest"), input="x").id

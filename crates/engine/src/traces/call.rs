@@ -10,6 +10,7 @@ mod tokens;
 
 use privet_dialects::canonical::{Message, Role};
 use privet_dialects::openai::message;
+use privet_dialects::openai::passed::Endpoint;
 use privet_domain::id::{ConversationId, ProjectId, RequestId};
 use privet_domain::time::{NanoTimestamp, Timestamp};
 use privet_domain::trace::{
@@ -24,6 +25,7 @@ use crate::completion::{CacheTold, ChatCommand, CompletionError};
 use crate::embedding::EmbeddingsCommand;
 use crate::keyring::Caller;
 use crate::memory::Recollection;
+use crate::passed::PassedCommand;
 use crate::prompt::ANSWER;
 use crate::rerank::RerankCommand;
 use crate::router::Target;
@@ -40,6 +42,8 @@ const NAME_CHARS_SEEN: usize = 400;
 const CHAT: &str = "chat";
 const EMBEDDINGS: &str = "embeddings";
 const RERANK: &str = "rerank";
+const IMAGES: &str = "images";
+const MODERATION: &str = "moderation";
 /// So much of an error's text is kept.
 const ERROR_CHARS_MAX: usize = 2_000;
 
@@ -175,6 +179,31 @@ impl CallTrace {
         call.observation.name = Some(EMBEDDINGS.to_owned());
         let input = incoming.input_json().filter(|_| command.traces_texts);
         call.observation.input = input.map(|json| JsonText::from_stored(json.to_owned()));
+        call
+    }
+
+    /// Of a request that passes as it is. No picture is kept.
+    pub(crate) fn of_passed(command: &PassedCommand, target: &Target, began: Timestamp) -> Self {
+        let incoming = &command.incoming;
+        let mut call = Self::begin(&CallFacts {
+            caller: &command.caller,
+            request_id: command.request_id,
+            request: &command.trace,
+            asked_model: Some(&incoming.model),
+            target,
+            began,
+        });
+        let (name, kind) = match incoming.endpoint {
+            Endpoint::Images => (IMAGES, ObservationType::Generation),
+            Endpoint::Moderations => (MODERATION, ObservationType::Guardrail),
+        };
+        if call.is_root {
+            call.trace.name = Some(name.to_owned());
+        }
+        call.describe(Description { user: incoming.user(), ..Description::default() }, &command.caller);
+        call.observation.observation_type = Some(kind);
+        call.observation.name = Some(name.to_owned());
+        call.observation.input = incoming.input_json().map(|json| JsonText::from_stored(json.to_owned()));
         call
     }
 

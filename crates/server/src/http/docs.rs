@@ -479,6 +479,54 @@ pub(crate) struct EmbeddingList {
     usage: serde_json::Value,
 }
 
+/// Pictures to make. Fields that are not listed pass through.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect reads")]
+pub(crate) struct ImagesRequest {
+    /// `provider/model` or an alias.
+    model: String,
+    /// What is to be seen.
+    prompt: String,
+    /// How many; 1 when absent.
+    n: Option<u32>,
+    /// Such as `1024x1024`.
+    size: Option<String>,
+    /// Such as `high`.
+    quality: Option<String>,
+}
+
+/// Pictures, as the provider wrote them.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what passes through")]
+pub(crate) struct ImageList {
+    created: i64,
+    #[schema(value_type = Vec<Object>)]
+    data: Vec<serde_json::Value>,
+    #[schema(value_type = Option<Object>)]
+    usage: Option<serde_json::Value>,
+}
+
+/// What is to be judged. Fields that are not listed pass through.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what the dialect reads")]
+pub(crate) struct ModerationsRequest {
+    /// `provider/model` or an alias; OpenAI's `omni-moderation-latest` when absent.
+    model: Option<String>,
+    /// A text, texts, or parts of texts and pictures.
+    #[schema(value_type = Value)]
+    input: serde_json::Value,
+}
+
+/// Verdicts, as the provider wrote them.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what passes through")]
+pub(crate) struct Moderation {
+    id: String,
+    model: String,
+    #[schema(value_type = Vec<Object>)]
+    results: Vec<serde_json::Value>,
+}
+
 /// Models, in Anthropic's shape.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AnthropicModelList {

@@ -86,6 +86,8 @@ fn described() -> OpenApiRouter<Http> {
         .routes(routes!(openai::responses::kept::cancel))
         .routes(routes!(openai::responses::kept::input_items))
         .routes(routes!(openai::embeddings::create))
+        .routes(routes!(openai::images::create))
+        .routes(routes!(openai::moderations::create))
         .routes(routes!(anthropic::messages::create))
         .routes(routes!(anthropic::count_tokens::count))
         .routes(routes!(gemini::models::list))

@@ -19,7 +19,11 @@ fn check(path: &str, what: &str, answer: &Answer) {
     assert_eq!(answer.header("content-type"), Some("application/json"), "{path}, {what}: {excerpt}");
     let body = answer.json();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    let message = if path.starts_with("/v1") {
+    let message = if path.starts_with("/v1beta") {
+        assert_eq!(keys(&body), ["error"], "{path}, {what}");
+        assert_eq!(keys(&body["error"]), ["code", "message", "status", "details"], "{path}, {what}");
+        &body["error"]["message"]
+    } else if path.starts_with("/v1") {
         assert_eq!(keys(&body), ["error"], "{path}, {what}");
         assert_eq!(keys(&body["error"]), ["message", "type", "param", "code"], "{path}, {what}");
         &body["error"]["message"]
@@ -71,7 +75,16 @@ fn broken_bodies() -> Vec<(&'static str, Vec<u8>)> {
 async fn broken_bodies_are_refused_on_every_surface() {
     let stand = Stand::start().await;
     for (what, body) in broken_bodies() {
-        for path in ["/v1/chat/completions", "/v1/embeddings", "/api/chat", "/api/conversations"] {
+        for path in [
+            "/v1/chat/completions",
+            "/v1/embeddings",
+            "/v1/images/generations",
+            "/v1/moderations",
+            "/v1beta/models/gpt-4o:generateContent",
+            "/v1beta/models/gpt-4o:countTokens",
+            "/api/chat",
+            "/api/conversations",
+        ] {
             let answer = Answer::of(stand.post(path, body.clone())).await;
             check(path, what, &answer);
             assert_eq!(answer.status, 400, "{path}, {what}");

@@ -403,7 +403,7 @@ async fn a_result_alone_goes_on_in_the_conversation_of_its_call() {
 #[tokio::test]
 async fn a_conversation_goes_on_through_any_surface_and_a_prompt_leads_it() {
     let stand = Stand::start().await;
-    let prompt = json!({"name": "pirate", "type": "text", "prompt": "Speak like {{who}}.", "labels": ["production"]});
+    let prompt = json!({"name": "pirate", "prompt": "Speak like {{who}}.", "labels": ["production"]});
     let editor = stand.create_key(&["--scopes", "prompts"]).await;
     let made = stand.client.post(format!("{}/api/prompts", stand.server.url())).bearer_auth(&editor.text);
     assert_eq!(Answer::of(made.body(prompt.to_string())).await.status, 201);

@@ -60,6 +60,8 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
         ("post", "/api/chat" | "/v1/chat/completions" | "/api/feedback") => Some("chat"),
         ("post", "/v1/messages" | "/v1/messages/count_tokens") => Some("chat"),
         ("post", path) if path.starts_with("/v1beta/models/") => Some("chat"),
+        (_, path) if path.starts_with("/v1/responses") => Some("chat"),
+        ("post", "/v1/images/generations" | "/v1/moderations") => Some("chat"),
         ("post", "/v1/embeddings") => Some("embeddings"),
         (
             "post" | "patch",
@@ -122,7 +124,8 @@ async fn fault_29_every_route_opens_to_its_scope_and_to_no_other_key() {
             let declared: Vec<&str> = needs.iter().map(|scope| scope.as_str().unwrap()).collect();
             assert_eq!(declared, Vec::from_iter(scope), "{method} {path} describes itself wrongly");
             // No id is known and no body is sound, so that nothing is done by whoever gets in.
-            let place = path.replace("{id}", "x").replace("{uuid}", "x").replace("{model}", "x");
+            let place =
+                path.replace("{id}", "x").replace("{uuid}", "x").replace("{model}", "x").replace("{response_id}", "x");
             let ask = async |key: &str| stand.with_key(key, &method.to_uppercase(), &place, json!(7)).await;
             for nobody in ["", "wrong", &revoked] {
                 let answer = ask(nobody).await;

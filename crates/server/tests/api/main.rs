@@ -34,6 +34,7 @@ mod money;
 mod openai;
 mod openai_stream;
 mod operations;
+mod passed;
 mod prompts;
 mod provider_faults;
 mod reading;

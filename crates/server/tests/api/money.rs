@@ -180,7 +180,7 @@ async fn wire_04_an_exhausted_budget_is_402_and_says_what_helps() {
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("$0.000055 left of $0.000605") && message.contains("full again at"), "{message}");
 
-    body["max_tokens"] = 100_000.into();
+    body["max_tokens"] = 16_000.into();
     let never = stand.chat_as(&key, body).await;
     let message = never.json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(never.status == 402 && message.contains("waiting does not help"), "{message}");
@@ -727,6 +727,8 @@ async fn wire_34_every_route_that_reaches_a_provider_is_in_the_ledger() {
         ask(MODEL, "hey"),
         ask_streamed("anthropic/claude-sonnet-4-5", "hey"),
         json!({"model": "openai/text-embedding-3-small", "input": "hey"}),
+        json!({"model": "openai/gpt-image-1", "prompt": "hey"}),
+        json!({"input": "hey"}),
         json!({"contents": [{"parts": [{"text": "hey"}]}], "generationConfig": {"maxOutputTokens": 100}}),
     ];
     for (path, methods) in document["paths"].as_object().unwrap() {
@@ -736,6 +738,10 @@ async fn wire_34_every_route_that_reaches_a_provider_is_in_the_ledger() {
         }
         let path = path.replace("{model}", MODEL);
         for body in &bodies {
+            // No provider counts what it moderates: with a model that is not free all that was held is charged.
+            if path == "/v1/moderations" && body.get("model").is_some() {
+                continue;
+            }
             let before = (stand.mock.stats().calls, stand.usage(&key).await["calls"].as_u64().unwrap());
             let request = stand.client.post(format!("{}{path}", stand.server.url())).bearer_auth(&key.text);
             Answer::of(request.header("content-type", "application/json").body(body.to_string())).await;
@@ -744,7 +750,7 @@ async fn wire_34_every_route_that_reaches_a_provider_is_in_the_ledger() {
         }
     }
     assert_eq!(stand.usage(&key).await["settled_nanos"], stand.bill());
-    assert!(stand.mock.stats().calls >= 7, "{:?}", stand.mock.stats());
+    assert!(stand.mock.stats().calls >= 9, "{:?}", stand.mock.stats());
 }
 
 #[tokio::test]
