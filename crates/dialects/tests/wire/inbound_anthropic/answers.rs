@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 const ANTHROPIC: &str = include_str!("../../../testdata/anthropic_response.json");
 const GEMINI: &str = include_str!("../../../testdata/gemini_response.json");
+const RESPONSE: &str = include_str!("../../../testdata/responses_response.json");
 
 fn whole(dialect: Dialect, body: impl Into<bytes::Bytes>) -> WholeAnswer {
     decode_response(Inbound::AnthropicMessages, dialect, body.into(), 0).unwrap()
@@ -38,6 +39,8 @@ fn an_answer_of_each_other_provider_is_a_message() {
     let message = json!({"role": "assistant", "content": "Hi.", "reasoning_content": "Hm.", "tool_calls": [call("a", "{\"x\": 1}"), call("b", "")]});
     insta::assert_json_snapshot!("message_OpenAiChat", seen(Dialect::OpenAiChat, &openai(message, "tool_calls")));
     insta::assert_json_snapshot!("message_Gemini", seen(Dialect::Gemini, &serde_json::from_str(GEMINI).unwrap()));
+    let response = serde_json::from_str(RESPONSE).unwrap();
+    insta::assert_json_snapshot!("message_OpenAiResponses", seen(Dialect::OpenAiResponses, &response));
 }
 
 #[test]

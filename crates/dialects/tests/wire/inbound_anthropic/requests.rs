@@ -415,6 +415,32 @@ proptest! {
     }
 
     #[test]
+    fn what_both_can_express_comes_back_by_way_of_responses(
+        system in proptest::option::of("\\PC{1,20}"),
+        said in proptest::collection::vec(common_block(), 1..4),
+        answer in "\\PC{1,20}",
+        input in "[a-z]{0,9}",
+        result in "\\PC{1,20}",
+        limit in 1..9999_u64,
+    ) {
+        let mut body = json!({"model": "m", "max_tokens": limit, "temperature": 0.5, "messages": [
+            {"role": "user", "content": said},
+            {"role": "assistant", "content": [{"type": "text", "text": answer}, {"type": "tool_use", "id": "c1", "name": "f", "input": {"x": input}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": result}]}]},
+        ], "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {}}}],
+           "tool_choice": {"type": "tool", "name": "f"}, "metadata": {"user_id": "u"}});
+        if let Some(system) = &system {
+            body["system"] = json!([{"type": "text", "text": system}]);
+        }
+        let sent = encode_for("m", parse(&body), &[], Dialect::OpenAiResponses).unwrap();
+        let birth = crate::inbound_responses::client::birth();
+        let read = privet_dialects::responses::incoming::IncomingResponses::parse(sent.into(), birth, &Default::default());
+        let options = EncodeOptions { max_tokens_field: None, default_max_tokens: 1, output_limit: None, service_tier: None };
+        let back = encode_request(&read.unwrap().into(), "m", &[], Dialect::AnthropicMessages, &options).unwrap();
+        prop_assert_eq!(serde_json::from_slice::<Value>(&back).unwrap(), body);
+    }
+
+    #[test]
     fn any_text_of_a_thread_is_read(text in "\\PC{0,40}") {
         let incoming = parse(&simple(&json!({"messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]})));
         prop_assert_eq!(&incoming.messages[0].parts, &vec![Part::Text { text: text.clone() }]);

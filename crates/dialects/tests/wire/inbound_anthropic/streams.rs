@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::client::{calls_of, read, relay, relay_pieces};
 
-const STREAMS: [(Dialect, &str); 3] = [
+const STREAMS: [(Dialect, &str); 4] = [
     (Dialect::OpenAiChat, include_str!("../../../testdata/openai_stream_tools.sse")),
     (Dialect::AnthropicMessages, include_str!("../../../testdata/anthropic_stream_thinking_tools.sse")),
     (Dialect::Gemini, include_str!("../../../testdata/gemini_stream_tools.sse")),
+    (Dialect::OpenAiResponses, include_str!("../../../testdata/responses_stream_tools.sse")),
 ];
 
 /// A stream of OpenAI's with these deltas.

@@ -10,6 +10,7 @@ use super::requests::parse;
 
 const ANTHROPIC: &str = include_str!("../../../testdata/anthropic_response.json");
 const GEMINI: &str = include_str!("../../../testdata/gemini_response.json");
+const RESPONSE: &str = include_str!("../../../testdata/responses_response.json");
 
 fn whole(dialect: Dialect, body: impl Into<bytes::Bytes>) -> WholeAnswer {
     decode_response(Inbound::Gemini, dialect, body.into(), 0).unwrap()
@@ -50,6 +51,7 @@ fn an_answer_of_each_other_provider_is_a_candidate() {
     let openai: Value = seen(Dialect::OpenAiChat, &openai(message, "tool_calls"));
     insta::assert_json_snapshot!("candidate_OpenAiChat", openai);
     insta::assert_json_snapshot!("candidate_AnthropicMessages", seen(Dialect::AnthropicMessages, ANTHROPIC));
+    insta::assert_json_snapshot!("candidate_OpenAiResponses", seen(Dialect::OpenAiResponses, RESPONSE));
 }
 
 #[test]

@@ -506,6 +506,35 @@ proptest! {
     }
 
     #[test]
+    fn what_both_can_express_comes_back_by_way_of_responses(
+        system in proptest::option::of("\\PC{1,20}"),
+        said in proptest::collection::vec(common_part(), 1..4),
+        answer in "\\PC{1,20}",
+        input in "[a-z]{0,9}",
+        result in "[a-z ]{1,20}",
+        limit in 1..9999_u64,
+    ) {
+        let mut body = json!({
+            "contents": [
+                {"role": "user", "parts": said},
+                {"role": "model", "parts": [{"text": answer}, {"functionCall": {"id": "c1", "name": "f", "args": {"x": input}}}]},
+                {"role": "user", "parts": [{"functionResponse": {"id": "c1", "name": "f", "response": {"output": result}}}]},
+            ],
+            "tools": [{"functionDeclarations": [{"name": "f", "description": "d", "parametersJsonSchema": {"type": "object", "properties": {}}}]}],
+            "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
+            "generationConfig": {"temperature": 0.5, "topP": 0.5, "maxOutputTokens": limit},
+        });
+        if let Some(system) = &system {
+            body["systemInstruction"] = json!({"parts": [{"text": system}]});
+        }
+        let sent = encode_for("gemini-2.5-flash", parse(&body), &[], Dialect::OpenAiResponses).unwrap();
+        let birth = crate::inbound_responses::client::birth();
+        let read = privet_dialects::responses::incoming::IncomingResponses::parse(sent.into(), birth, &Default::default());
+        let back = encode_request(&read.unwrap().into(), "gemini-2.5-flash", &[], Dialect::Gemini, &OPTIONS).unwrap();
+        prop_assert_eq!(&serde_json::from_slice::<Value>(&back).unwrap(), &body);
+    }
+
+    #[test]
     fn any_text_of_a_thread_is_read(text in "\\PC{0,40}") {
         let incoming = parse(&json!({"contents": [{"parts": [{"text": text}]}]}));
         prop_assert_eq!(&incoming.messages[0].parts, &vec![Part::Text { text: text.clone() }]);
