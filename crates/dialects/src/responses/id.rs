@@ -65,9 +65,12 @@ impl ItemPlace {
     }
 
     /// The id of the item there that its provider calls by its own: `msg_68af…` is `msg_…_0_68af…`. One that is of no such form stays, and
-    /// the item cannot be referred to.
+    /// the item cannot be referred to; so does one that is of this response already.
     #[must_use]
     pub fn mark(self, own: &str) -> String {
+        if Self::decode(own).is_some_and(|place| place.response == self.response) {
+            return own.to_owned();
+        }
         match own.split_once('_') {
             Some((prefix, rest)) if !prefix.is_empty() => format!("{}_{rest}", self.id(prefix)),
             _ => own.to_owned(),
@@ -123,6 +126,7 @@ mod tests {
         }
         assert_eq!((place.mark("plain"), unmark("plain"), unmark("rs_68af")), ("plain".to_owned(), None, None));
         assert_eq!(unmark(&place.id("msg")), Some(None));
+        assert_eq!(place.mark(&place.mark("msg_1")), place.mark("msg_1"));
     }
 
     #[test]

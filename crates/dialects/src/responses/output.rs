@@ -16,6 +16,9 @@ use crate::openai::message::url_of;
 /// What stands in `include` to be told what must go back.
 pub const SEALED: &str = "reasoning.encrypted_content";
 
+/// Where a reasoning item has that.
+pub(super) const SEALED_MEMBER: &str = "encrypted_content";
+
 /// The status of an item of which more follows.
 pub(super) const IN_PROGRESS: &str = "in_progress";
 
@@ -142,8 +145,13 @@ pub fn kept_items(messages: &[Message], style: ItemStyle) -> Vec<Value> {
                     let id = place.mark(own);
                     fields.insert("id".to_owned(), json!(id));
                 }
-                if !style.seals {
-                    fields.shift_remove("encrypted_content");
+                if fields.get("type").and_then(Value::as_str) == Some("function_call") {
+                    let arguments = fields.get("arguments").and_then(Value::as_str).unwrap_or_default();
+                    let arguments = json!(whole(arguments));
+                    fields.insert("arguments".to_owned(), arguments);
+                }
+                if !style.seals && fields.get("type").and_then(Value::as_str) == Some("reasoning") {
+                    fields.shift_remove(SEALED_MEMBER);
                 }
             }
             item

@@ -1,15 +1,17 @@
 //! A stream of the Responses API passed on as its own bytes: read to collect the answer, changed only in what is Privet's to say
 //! ([`super::told`]) and where a client would stumble.
 //!
-//! What is mended: a stream that does not begin with `response.created`, a second one, and numbers with holes. What is unknown passes.
+//! What is mended: a stream that does not begin with `response.created`, a second one, numbers with holes, and a call without arguments. What
+//! is unknown passes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::echo::{Echo, Standing, Status};
 use super::id::{ItemPlace, Side};
+use super::output::{IN_PROGRESS, SEALED_MEMBER, whole};
 use super::stream::StreamDecoder;
 use super::stream_encoder::{begin, write};
 use super::told;
@@ -30,8 +32,10 @@ pub struct Relay {
     is_at_work: bool,
     /// The number of the next event that the client is told of.
     sequence: u64,
-    /// The items that are whole, by their places, with their providers' ids.
+    /// The items as they were told last, by their places, with their providers' ids.
     items: BTreeMap<u64, Value>,
+    /// The places of the calls that were given arguments.
+    argued: BTreeSet<usize>,
 }
 
 /// The items of other types are of tools that the provider runs.
@@ -42,8 +46,8 @@ impl Relay {
     #[must_use]
     pub fn new(echo: Arc<Echo>) -> Self {
         let decoder = StreamDecoder::default();
-        let (model, items) = (String::new(), BTreeMap::new());
-        Self { echo, decoder, model, has_begun: false, is_at_work: false, sequence: 0, items }
+        let (model, items, argued) = (String::new(), BTreeMap::new(), BTreeSet::new());
+        Self { echo, decoder, model, has_begun: false, is_at_work: false, sequence: 0, items, argued }
     }
 
     /// Takes in an event: collects it, and writes it for the client.
@@ -72,6 +76,12 @@ impl Relay {
             self.sequence = begin(&self.echo, &self.model, out);
         }
         self.note(&kind, &object, collector);
+        if kind == told::ARGUED && told::lacks_arguments(&object) {
+            self.argue(&object, out);
+        }
+        if kind == "response.output_item.done" {
+            self.argue_at_its_end(&object, out);
+        }
         let told = told::event(&object, &self.echo, self.sequence);
         // After the last word nothing is told, unless that it cannot be said.
         self.sequence += u64::from(!self.decoder.is_complete());
@@ -90,11 +100,9 @@ impl Relay {
             "response.output_item.added" => {
                 let item = member("item");
                 self.is_at_work |= item.get("type").and_then(Value::as_str).is_some_and(|kind| !SAID.contains(&kind));
+                self.keep(member("output_index").as_u64(), item);
             }
-            "response.output_item.done" => {
-                let next = self.items.last_key_value().map_or(0, |(last, _)| last + 1);
-                self.items.insert(member("output_index").as_u64().unwrap_or(next), member("item"));
-            }
+            "response.output_item.done" => self.keep(member("output_index").as_u64(), member("item")),
             _ if self.decoder.is_complete() => {
                 let told = member("response").get_mut("output").and_then(Value::as_array_mut).map(std::mem::take);
                 let told = told.filter(|items| !items.is_empty());
@@ -104,6 +112,41 @@ impl Relay {
             }
             _ => {}
         }
+    }
+
+    /// The piece that gives a call without arguments its own, before they are whole.
+    fn argue(&mut self, object: &RawObject, out: &mut Vec<u8>) {
+        let Ok(Some(index)) = object.decode::<usize>("output_index") else { return };
+        let own = object.decode::<String>("item_id").ok().flatten().unwrap_or_default();
+        self.give_arguments(index, &own, out);
+    }
+
+    /// The same where nothing told of them before the call's end.
+    fn argue_at_its_end(&mut self, object: &RawObject, out: &mut Vec<u8>) {
+        let Ok(Some(index)) = object.decode::<usize>("output_index") else { return };
+        let Some(Ok(item)) = object.get_bytes("item").map(RawObject::parse) else { return };
+        let text = |name: &str| item.decode::<String>(name).ok().flatten().unwrap_or_default();
+        if text("type") != "function_call" || !told::lacks_arguments(&item) || self.argued.contains(&index) {
+            return;
+        }
+        let id = self.give_arguments(index, &text("id"), out);
+        let whole = json!({"item_id": id, "output_index": index, "name": text("name"), "arguments": whole("")});
+        write(out, told::ARGUED, self.sequence, whole);
+        self.sequence += 1;
+    }
+
+    fn give_arguments(&mut self, index: usize, own: &str, out: &mut Vec<u8>) -> String {
+        let id = ItemPlace { response: self.echo.id, side: Side::Output, index }.mark(own);
+        self.argued.insert(index);
+        let piece = json!({"item_id": id, "output_index": index, "delta": whole("")});
+        write(out, "response.function_call_arguments.delta", self.sequence, piece);
+        self.sequence += 1;
+        id
+    }
+
+    fn keep(&mut self, place: Option<u64>, item: Value) {
+        let next = self.items.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
+        self.items.insert(place.unwrap_or(next), item);
     }
 
     /// Whether the end of the response was seen.
@@ -123,11 +166,20 @@ impl Relay {
     pub fn failure(&self, failure: &StreamFailure<'_>) -> Vec<u8> {
         let mut out = Vec::new();
         let sequence = if self.has_begun { self.sequence } else { begin(&self.echo, &self.model, &mut out) };
-        let output = self.items.values().enumerate().map(|(index, item)| {
+        let output = self.items.iter().map(|(place, item)| {
             let mut item = item.clone();
+            let index = usize::try_from(*place).unwrap_or(usize::MAX);
             let place = ItemPlace { response: self.echo.id, side: Side::Output, index };
-            if let Some(own) = item.get("id").and_then(Value::as_str).map(|own| place.mark(own)) {
-                item["id"] = json!(own);
+            if let Some(fields) = item.as_object_mut() {
+                if let Some(id) = fields.get("id").and_then(Value::as_str).map(|own| place.mark(own)) {
+                    fields.insert("id".to_owned(), json!(id));
+                }
+                if fields.get("status").and_then(Value::as_str) == Some(IN_PROGRESS) {
+                    fields.insert("status".to_owned(), json!("incomplete"));
+                }
+                if !self.echo.seals && fields.get("type").and_then(Value::as_str) == Some("reasoning") {
+                    fields.shift_remove(SEALED_MEMBER);
+                }
             }
             item
         });
