@@ -14,7 +14,7 @@ use super::id;
 use super::item::{self, ItemReader, wrong};
 use super::output::SEALED;
 use crate::canonical::{Message, Role};
-use crate::raw_object::RawObject;
+use crate::raw_object::{RawObject, names_each_once};
 use crate::{BadRequest, Unsupported};
 
 /// A Responses request as it came.
@@ -129,6 +129,10 @@ impl IncomingResponses {
         }
         if items.messages.is_empty() {
             return Err(no_input());
+        }
+        // A provider of the same API gets the bytes: what it reads is what is counted.
+        if !object.get("input").is_some_and(names_each_once) {
+            return Err(wrong("input", "of objects that name each member once"));
         }
         let instructions: Option<String> = object.decode("instructions")?;
         let metadata = object.decode::<Map<String, Value>>("metadata")?.unwrap_or_default();

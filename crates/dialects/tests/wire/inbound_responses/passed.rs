@@ -97,6 +97,29 @@ fn what_it_goes_on_from_stands_in_front_and_own_items_keep_their_bytes() {
 }
 
 #[test]
+fn what_passes_is_counted_and_read_as_its_provider_reads_it() {
+    let size = |more: &str| {
+        let item = format!(r#"{{"role":"user","content":[{{"type":"input_text","text":"hi"{more}}}]{more}}}"#);
+        read(&format!(r#"{{"model":"m","input":[{item}]}}"#), &Referenced::new()).size(&[])
+    };
+    let more = format!(r#","odd":"{}""#, "x".repeat(500));
+    assert!(size(&more).text_tokens >= size("").text_tokens + 1000);
+    let twice = r#"{"model":"m","input":[{"role":"user","content":"long","content":"hi"}]}"#;
+    let error = IncomingResponses::parse(twice.into(), birth(), &Referenced::new()).unwrap_err();
+    assert_eq!(error.param.as_deref(), Some("input"));
+    // An answer that is kept as it came counts once, and what only its provider can measure is not bounded.
+    let kept = |items: Value| {
+        let mut answer = Message::text(Role::Assistant, "x".repeat(1000));
+        answer.extra.insert(WIRE_OUTPUT.to_owned(), items);
+        read(r#"{"model":"m","input":"hi"}"#, &Referenced::new()).size(&[answer])
+    };
+    let said = json!([{"type": "message", "content": [{"type": "output_text", "text": "x".repeat(1000)}]}]);
+    let size = kept(said);
+    assert!(size.text_tokens < 2000 && size.unknown_parts == 0, "{size:?}");
+    assert_eq!(kept(json!([{"type": "web_search_call"}])).unknown_parts, 1);
+}
+
+#[test]
 fn a_provider_gets_its_own_ids_again() {
     let item = |id: &str| format!(r#"{{"type":"reasoning","id":"{id}","summary":[],"encrypted_content":"gAAA"}}"#);
     let reference = format!("rs_{HEX}_1_b");
