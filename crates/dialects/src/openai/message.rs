@@ -50,6 +50,8 @@ pub fn decode(value: Value, path: &str) -> Result<Message, BadRequest> {
     }
     // Empty fields say nothing; SDKs send them back all the same.
     fields.retain(|_, value| !(value.is_null() || value.as_array().is_some_and(Vec::is_empty)));
+    // Privet's own name for what another API has: nobody else says what a provider wrote.
+    fields.shift_remove(WIRE_OUTPUT);
     Ok(Message { role, name, parts, extra: fields })
 }
 
