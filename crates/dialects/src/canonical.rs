@@ -83,12 +83,21 @@ impl Message {
         texts.join("\n")
     }
 
+    /// Forgets how its provider wrote it: it says something else now, or is told in other words.
+    pub fn forget_wire(&mut self) {
+        self.extra.shift_remove(WIRE_OUTPUT);
+    }
+
     /// Whether the message is exactly one text part without anything else: role, name and text say it all.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.extra.is_empty() && matches!(self.parts.as_slice(), [Part::Text { .. }])
     }
 }
+
+/// Among the fields of an answer without canonical meaning: its items as a provider of the Responses API wrote them, for one that speaks it.
+/// The parts say the same as far as they can.
+pub const WIRE_OUTPUT: &str = "responses_output";
 
 /// A piece of a message's content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

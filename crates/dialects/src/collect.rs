@@ -1,6 +1,8 @@
 //! Gathers a streamed answer into messages, so that it can be recorded whole or as far as it came.
 
-use crate::canonical::{ChatEvent, FinishReason, Message, Part, Role, Usage};
+use serde_json::{Map, Value};
+
+use crate::canonical::{ChatEvent, FinishReason, Message, Part, Role, Usage, WIRE_OUTPUT};
 use crate::translate::Answer;
 
 /// What has been streamed so far.
@@ -19,6 +21,7 @@ pub struct Collector {
 struct Gathered {
     parts: Vec<Part>,
     finish: Option<FinishReason>,
+    extra: Map<String, Value>,
 }
 
 impl Collector {
@@ -126,6 +129,11 @@ impl Collector {
         }
     }
 
+    /// Takes in the items of an answer as their provider wrote them ([`WIRE_OUTPUT`]).
+    pub fn wire_output(&mut self, choice: u32, items: Vec<Value>) {
+        self.gathered(choice).extra.insert(WIRE_OUTPUT.to_owned(), Value::Array(items));
+    }
+
     /// Whether so many answers have ended.
     #[must_use]
     pub fn has_finished(&self, choices: u32) -> bool {
@@ -145,7 +153,7 @@ impl Collector {
             role: Role::Assistant,
             name: None,
             parts: gathered.parts.clone(),
-            extra: serde_json::Map::new(),
+            extra: gathered.extra.clone(),
         };
         Answer {
             id: self.id.clone(),

@@ -21,6 +21,10 @@ pub fn encode_question(incoming: &Incoming, model: &str, outbound: Dialect) -> R
     if let (Incoming::Gemini(generate), Dialect::Gemini) = (incoming, outbound) {
         return Ok(generate.count_question(model)?);
     }
+    if let (Incoming::OpenAiResponses(request), Dialect::OpenAiResponses) = (incoming, outbound) {
+        let forward = responses::forward::Forward { model, history: &[], output_limit: None, service_tier: None };
+        return Ok(Bytes::from(counted_alone(&request.forward(&forward)?, &COUNTED_OF_RESPONSES)));
+    }
     let request = incoming.to_canonical(model, &[])?;
     let encoded = match outbound {
         Dialect::OpenAiChat => openai::request::encode(&request, openai::request::Wording::default()),
@@ -69,8 +73,17 @@ const COUNTED_OUTPUT: u64 = 1_000_000;
 const COUNTED: [&str; 7] = ["model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"];
 
 /// The members of a Responses request that OpenAI counts.
-const COUNTED_OF_RESPONSES: [&str; 7] =
-    ["model", "input", "tools", "tool_choice", "parallel_tool_calls", "text", "reasoning"];
+const COUNTED_OF_RESPONSES: [&str; 9] = [
+    "model",
+    "input",
+    "instructions",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "text",
+    "reasoning",
+    "truncation",
+];
 
 fn counted_alone(body: &[u8], counted: &[&str]) -> Vec<u8> {
     let mut fields: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();

@@ -1,9 +1,10 @@
 //! A JSON object as its members' own bytes: read a few, change a few, pass the rest on untouched.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde::de::{DeserializeOwned, Deserializer as _, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::BadRequest;
@@ -155,6 +156,68 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
+/// Whether each object in it, however deep, names its members once: what reads the first and what reads the last see the same. Of what
+/// is no JSON nothing can be said.
+pub(crate) fn names_each_once(json: &[u8]) -> bool {
+    serde_json::from_slice::<EachOnce>(json).is_ok()
+}
+
+/// Any JSON whose objects name their members once.
+struct EachOnce;
+
+impl<'de> Deserialize<'de> for EachOnce {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for EachOnce {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON whose objects name their members once")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        let mut names = HashSet::new();
+        while let Some((name, _)) = members.next_entry::<String, Self>()? {
+            if !names.insert(name) {
+                return Err(serde::de::Error::custom("a member stands in it twice"));
+            }
+        }
+        Ok(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +246,17 @@ mod tests {
     fn what_is_no_object_is_refused() {
         for body in ["", "[1]", "{\"a\":1", "{\"a\":1}x", "{\"a\":1,\"a\":2}", "\"text\"", "{\"a\":\"\\ud800\"}x"] {
             assert!(RawObject::parse(Bytes::from_static(body.as_bytes())).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_named_twice_is_found_however_deep() {
+        for (json, once) in [
+            (r#"[1, -2, 1.5, "x", null, true, {"a": {"b": [{"a": 1}]}}]"#, true),
+            (r#"[{"a": {"b": [{"c": 1, "c": 2}]}}]"#, false),
+            (r#"{"a": 1, "\u0061": 2}"#, false),
+        ] {
+            assert_eq!(names_each_once(json.as_bytes()), once, "{json}");
         }
     }
 

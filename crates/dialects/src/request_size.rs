@@ -9,7 +9,7 @@
 use serde_json::Value;
 
 use crate::Dialect;
-use crate::canonical::{Message, Part, Source};
+use crate::canonical::{Message, Part, Source, WIRE_OUTPUT};
 
 /// The most that a request can be counted as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,12 +91,21 @@ impl RequestSize {
     }
 
     fn message(&mut self, message: &Message, longest_name: usize) {
+        let before = self.text_tokens;
         self.add(TOKENS_PER_MESSAGE);
         self.text(message.name.as_ref().map_or(0, String::len));
         for part in &message.parts {
             self.part(part, longest_name);
         }
         for (key, value) in &message.extra {
+            // What it says in its provider's words its parts say too: the larger counts.
+            if key == WIRE_OUTPUT {
+                let told = self.text_tokens.saturating_sub(before);
+                self.add((value.to_string().len() as u64).saturating_sub(told));
+                let items = value.as_array().into_iter().flatten();
+                self.unknown_parts += items.filter(|item| !is_plain_item(item)).count() as u64;
+                continue;
+            }
             self.text(key.len() + value.to_string().len());
             // `{"id": …}`: an answer that was spoken before, which only the provider has.
             self.unknown_parts += u64::from(key == "audio");
@@ -144,12 +153,29 @@ impl RequestSize {
 
 /// Whether a part that has no canonical meaning is as large as what it says.
 fn is_text(dialect: Dialect, value: &Value) -> bool {
+    if dialect == Dialect::OpenAiResponses {
+        return is_plain_item(value);
+    }
     let kinds: &[&str] = match dialect {
         Dialect::OpenAiChat => &["custom"],
         Dialect::AnthropicMessages => &["tool_use", "server_tool_use", "tool_reference", "fallback"],
         Dialect::Gemini | Dialect::OpenAiResponses => &[],
     };
     value.get("type").and_then(Value::as_str).is_some_and(|kind| kinds.contains(&kind))
+}
+
+/// Whether an item of the Responses API is as large as what it says: neither files nor what the server has beside it.
+fn is_plain_item(item: &Value) -> bool {
+    let is_text = |part: &Value| {
+        let kind = part.get("type").and_then(Value::as_str);
+        kind.is_some_and(|kind| matches!(kind, "output_text" | "refusal"))
+    };
+    match item.get("type").and_then(Value::as_str) {
+        Some("reasoning" | "function_call" | "custom_tool_call") => true,
+        Some("custom_tool_call_output") => item.get("output").is_some_and(Value::is_string),
+        Some("message") => item.get("content").and_then(Value::as_array).is_some_and(|parts| parts.iter().all(is_text)),
+        _ => false,
+    }
 }
 
 /// Whether an image can only be a picture. Gemini takes documents and films in its place, at any address.

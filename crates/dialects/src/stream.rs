@@ -50,6 +50,8 @@ enum Way {
     MessagesRelay(Box<anthropic::relay::Relay>),
     /// Gemini's to itself.
     GeminiRelay(Box<gemini::relay::Relay>),
+    /// OpenAI's responses to themselves.
+    ResponsesRelay(Box<responses::relay::Relay>),
     /// Between two dialects.
     Translated(Box<Translator>),
 }
@@ -170,6 +172,10 @@ impl StreamTranslation {
             (Inbound::OpenAiChat, Dialect::OpenAiChat) => Way::ChatRelay(Relay::new(options.include_usage)),
             (Inbound::AnthropicMessages, Dialect::AnthropicMessages) => Way::MessagesRelay(Box::default()),
             (Inbound::Gemini, Dialect::Gemini) => Way::GeminiRelay(Box::default()),
+            (Inbound::OpenAiResponses, Dialect::OpenAiResponses) => {
+                let echo = asker.echo.clone().unwrap_or_default();
+                Way::ResponsesRelay(Box::new(responses::relay::Relay::new(echo)))
+            }
             (_, Dialect::OpenAiChat) => translated(Reader::OpenAiChat(openai::stream::StreamDecoder::default())),
             (_, Dialect::AnthropicMessages) => {
                 translated(Reader::Anthropic(anthropic::stream::StreamDecoder::default()))
@@ -219,6 +225,14 @@ impl StreamTranslation {
                     out.truncate(begins);
                 }
             }
+            Way::ResponsesRelay(relay) => {
+                let begins = out.len();
+                relay.event(event, &mut self.collector, out)?;
+                if self.collector.has_finished(self.choices) {
+                    self.tail.extend_from_slice(out.get(begins..).unwrap_or_default());
+                    out.truncate(begins);
+                }
+            }
             Way::Translated(translator) => {
                 let mut events = Vec::new();
                 let read = translator.reader.event(event, &mut events);
@@ -253,6 +267,7 @@ impl StreamTranslation {
             Way::ChatRelay(relay) => relay.is_done() || self.collector.has_finished(self.choices),
             Way::MessagesRelay(relay) => relay.is_complete(),
             Way::GeminiRelay(relay) => relay.is_complete(),
+            Way::ResponsesRelay(relay) => relay.is_complete(),
             Way::Translated(translator) => translator.reader.is_complete(),
         }
     }
@@ -265,6 +280,7 @@ impl StreamTranslation {
             Way::MessagesRelay(relay) => relay.is_complete(),
             // Gemini has no last word: the usage may come after the finish.
             Way::GeminiRelay(_) => false,
+            Way::ResponsesRelay(relay) => relay.is_complete(),
             Way::Translated(translator) => translator.reader.is_done(),
         }
     }
@@ -276,7 +292,7 @@ impl StreamTranslation {
         match &mut self.way {
             Way::ChatRelay(_) => tail.extend_from_slice(stream_encoder::END_OF_STREAM),
             // Its last event is among what was held back.
-            Way::MessagesRelay(_) | Way::GeminiRelay(_) => {}
+            Way::MessagesRelay(_) | Way::GeminiRelay(_) | Way::ResponsesRelay(_) => {}
             Way::Translated(translator) => translator.writer.close(&mut tail),
         }
         tail
@@ -289,6 +305,7 @@ impl StreamTranslation {
             Way::ChatRelay(_) => stream_encoder::KEEP_ALIVE,
             Way::MessagesRelay(relay) => relay.keep_alive(),
             Way::GeminiRelay(_) => gemini::stream_encoder::KEEP_ALIVE,
+            Way::ResponsesRelay(_) => responses::stream_encoder::KEEP_ALIVE,
             Way::Translated(translator) => translator.writer.keep_alive(),
         }
     }
@@ -300,6 +317,7 @@ impl StreamTranslation {
             Way::ChatRelay(_) => stream_encoder::failure(failure),
             Way::MessagesRelay(_) => anthropic::error::event(failure),
             Way::GeminiRelay(_) => gemini::error::event(failure),
+            Way::ResponsesRelay(relay) => relay.failure(failure),
             Way::Translated(translator) => translator.writer.failure(failure),
         }
     }
@@ -307,7 +325,7 @@ impl StreamTranslation {
     /// Whether anything of an answer came that a client can use, or its end. Its head alone is nothing.
     #[must_use]
     pub fn has_output(&self) -> bool {
-        self.collector.has_output()
+        self.collector.has_output() || matches!(&self.way, Way::ResponsesRelay(relay) if relay.is_at_work())
     }
 
     /// What has come so far.

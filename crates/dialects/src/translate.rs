@@ -75,6 +75,7 @@ impl Answer {
             Part::Text { text } | Part::Refusal { text } | Part::Thinking { text, .. } => text.len(),
             Part::RedactedThinking { data } => data.len(),
             Part::ToolCall { name, arguments, .. } => name.len() + arguments.len(),
+            Part::Other { dialect: Dialect::OpenAiResponses, value } => value.to_string().len(),
             _ => 0,
         });
         bytes.sum::<usize>() as u64
@@ -124,6 +125,10 @@ pub fn encode_request(
         }
         (Incoming::AnthropicMessages(messages), Dialect::AnthropicMessages) => {
             return Ok(messages.forward(model, history)?);
+        }
+        (Incoming::OpenAiResponses(request), Dialect::OpenAiResponses) => {
+            let forward = responses::forward::Forward { model, history, output_limit, service_tier };
+            return Ok(request.forward(&forward).map_err(|refusal| incoming.in_its_words(refusal))?);
         }
         (Incoming::Gemini(generate), Dialect::Gemini) => return Ok(generate.forward(model, history, output_limit)?),
         _ => {}
@@ -175,6 +180,9 @@ pub fn decode_response(
         (Inbound::OpenAiChat, Dialect::OpenAiChat) => return chat_response::pass(body),
         (Inbound::AnthropicMessages, Dialect::AnthropicMessages) => return anthropic::response::pass(body),
         (Inbound::Gemini, Dialect::Gemini) => return gemini::response::pass(body),
+        (Inbound::OpenAiResponses, Dialect::OpenAiResponses) => {
+            return responses::response::pass(body, &echo.unwrap_or_default());
+        }
         _ => {}
     }
     let mut response = match outbound {

@@ -53,6 +53,7 @@ pub(crate) fn from_row(row: &StoredMessage) -> Message {
 pub(crate) fn edited_payload(row: &StoredMessage, content: &str) -> Option<String> {
     row.payload.as_ref()?;
     let mut message = from_row(row);
+    message.forget_wire();
     let place = message.parts.iter().position(|part| matches!(part, Part::Text { .. })).unwrap_or(0);
     message.parts.retain(|part| !matches!(part, Part::Text { .. } | Part::Refusal { .. }));
     let place = place.min(message.parts.len());

@@ -6,7 +6,7 @@ use privet_dialects::canonical::Message;
 use privet_dialects::responses::echo::{is_cut, with_output};
 use privet_dialects::responses::id::{ItemPlace, Side};
 use privet_dialects::responses::incoming::Referenced;
-use privet_dialects::responses::output::{ItemStyle, input_items, items};
+use privet_dialects::responses::output::{ItemStyle, input_items, kept_items};
 use privet_domain::id::ResponseId;
 use privet_domain::time::Timestamp;
 use privet_store::{OwnMessages, Store, StoreError, StoredMessage};
@@ -93,8 +93,7 @@ async fn load(store: &Store, caller: &Caller, id: ResponseId) -> Result<(Value, 
 }
 
 fn output_of(own: &OwnMessages, record: &Value, wish: ResponseWish) -> Vec<Value> {
-    let parts: Vec<_> = messages(&own.answered).into_iter().flat_map(|message| message.parts).collect();
-    items(&parts, ItemStyle { response: wish.id, seals: wish.seals, is_cut: is_cut(record) })
+    kept_items(&messages(&own.answered), ItemStyle { response: wish.id, seals: wish.seals, is_cut: is_cut(record) })
 }
 
 fn input_of(own: &OwnMessages, wish: ResponseWish) -> Vec<Value> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::canonical::{Message, Part, Role, Source};
+use crate::canonical::{Message, Part, Role, Source, WIRE_OUTPUT};
 use crate::{BadRequest, Dialect};
 
 /// Reads a message of a request. `path` names it in errors, such as `messages[2]`.
@@ -50,6 +50,8 @@ pub fn decode(value: Value, path: &str) -> Result<Message, BadRequest> {
     }
     // Empty fields say nothing; SDKs send them back all the same.
     fields.retain(|_, value| !(value.is_null() || value.as_array().is_some_and(Vec::is_empty)));
+    // Privet's own name for what another API has: nobody else says what a provider wrote.
+    fields.shift_remove(WIRE_OUTPUT);
     Ok(Message { role, name, parts, extra: fields })
 }
 
@@ -199,7 +201,7 @@ fn body(role: Role, message: &Message, parts: &[Part]) -> Map<String, Value> {
     if !calls.is_empty() {
         fields.insert("tool_calls".to_owned(), Value::Array(calls));
     }
-    for (key, value) in &message.extra {
+    for (key, value) in message.extra.iter().filter(|(key, _)| *key != WIRE_OUTPUT) {
         fields.entry(key.clone()).or_insert_with(|| value.clone());
     }
     fields

@@ -25,7 +25,7 @@ const SIZE: [&str; 7] = [
     "file_ids",
 ];
 /// Services that are paid by the use.
-const FEES: [&str; 3] = ["web_search_options", "search_parameters", "plugins"];
+pub(crate) const FEES: [&str; 3] = ["web_search_options", "search_parameters", "plugins"];
 /// The members that are counted, or checked; in another case a server that does not mind it would heed one that was not.
 const COUNTED: [&str; 11] = [
     "max_tokens",
@@ -44,7 +44,7 @@ const COUNTED: [&str; 11] = [
 const FREE: [&str; 6] = ["messages", "input", "tools", "functions", "response_format", "metadata"];
 const SUSPECTS: Suspects = Suspects { models: &MODEL, sizes: &SIZE, fees: &FEES, counted: &COUNTED, free: &FREE };
 /// Members of a message that hold what was not counted (Ollama's `images`, files by their id).
-const OF_MESSAGES: [&str; 3] = ["images", "file_ids", "attachments"];
+pub(crate) const OF_MESSAGES: [&str; 3] = ["images", "file_ids", "attachments"];
 
 impl IncomingChat {
     /// The first member that nobody can bound, if there is one.

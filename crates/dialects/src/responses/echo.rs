@@ -101,6 +101,21 @@ impl Echo {
         self.response(Standing { status, model: &answer.model, output: Vec::new(), usage, tier })
     }
 
+    /// What the response must say in place of its provider: whose it is, and what was said of the request to Privet and not to the provider.
+    pub(super) fn own(&self) -> [(&'static str, Value); 8] {
+        let said = |name: &str| self.said.get(name).cloned().unwrap_or_default();
+        [
+            ("id", json!(self.wire_id())),
+            ("created_at", json!(self.created_at)),
+            ("store", json!(self.is_kept)),
+            ("previous_response_id", said("previous_response_id")),
+            ("conversation", said("conversation")),
+            ("instructions", said("instructions")),
+            ("max_output_tokens", said("max_output_tokens")),
+            ("metadata", or(said("metadata"), json!({}))),
+        ]
+    }
+
     /// The response object.
     pub(super) fn response(&self, standing: Standing<'_>) -> Value {
         let Standing { status, model, output, usage, tier } = standing;
@@ -135,9 +150,9 @@ impl Echo {
             "text": or(said("text"), json!({"format": {"type": "text"}})),
             "tool_choice": or(said("tool_choice"), json!("auto")),
             "tools": or(said("tools"), json!([])),
-            "top_logprobs": 0,
+            "top_logprobs": or(said("top_logprobs"), json!(0)),
             "top_p": said("top_p"),
-            "truncation": "disabled",
+            "truncation": or(said("truncation"), json!("disabled")),
             "usage": usage.as_ref().map(usage_object),
             "user": said("user"),
             "metadata": or(said("metadata"), json!({})),

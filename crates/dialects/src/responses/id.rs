@@ -1,5 +1,6 @@
 //! The ids that clients see: of a response `resp_` and its UUID in 32 digits, of an item the response's and its place in it. So every
-//! item of a response that is kept can be found by its id alone.
+//! item of a response that is kept can be found by its id alone. What its provider calls an item of this dialect stands behind that: the
+//! provider gets its own id again, which what it encrypted is bound to.
 
 use std::str::FromStr;
 
@@ -63,20 +64,38 @@ impl ItemPlace {
         format!("{prefix}_{}_{side}{}", self.response.as_uuid().simple(), self.index)
     }
 
+    /// The id of the item there that its provider calls by its own: `msg_68af…` is `msg_…_0_68af…`. One that is of no such form stays, and
+    /// the item cannot be referred to; so does one that is of this response already.
+    #[must_use]
+    pub fn mark(self, own: &str) -> String {
+        if Self::decode(own).is_some_and(|place| place.response == self.response) {
+            return own.to_owned();
+        }
+        match own.split_once('_') {
+            Some((prefix, rest)) if !prefix.is_empty() => format!("{}_{rest}", self.id(prefix)),
+            _ => own.to_owned(),
+        }
+    }
+
     /// Reads an item's id; `None` if it is none of ours.
     #[must_use]
     pub fn decode(id: &str) -> Option<Self> {
         let mut words = id.split('_').skip(1);
         let (response, place) = (read(words.next()?)?, words.next()?);
-        if words.next().is_some() {
-            return None;
-        }
         let (side, index) = match place.strip_prefix('i') {
             Some(index) => (Side::Input, index),
             None => (Side::Output, place),
         };
         Some(Self { response, side, index: index.parse().ok()? })
     }
+}
+
+/// What the provider calls an item, by the id that its client has: `None` if that is none of ours, nothing within if the provider has none.
+pub(super) fn unmark(id: &str) -> Option<Option<String>> {
+    ItemPlace::decode(id)?;
+    let mut words = id.splitn(4, '_');
+    let (prefix, rest) = (words.next()?, words.nth(2));
+    Some(rest.map(|rest| format!("{prefix}_{rest}")))
 }
 
 #[cfg(test)]
@@ -96,6 +115,18 @@ mod tests {
             assert_eq!(decode(foreign), None, "{foreign}");
             assert_eq!(ItemPlace::decode(foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_providers_id_is_found_again() {
+        let place = ItemPlace { response: ResponseId::new(), side: Side::Output, index: 3 };
+        for own in ["msg_68af40", "ws_a_b__c", "x_"] {
+            let id = place.mark(own);
+            assert_eq!((ItemPlace::decode(&id), unmark(&id)), (Some(place), Some(Some(own.to_owned()))), "{id}");
+        }
+        assert_eq!((place.mark("plain"), unmark("plain"), unmark("rs_68af")), ("plain".to_owned(), None, None));
+        assert_eq!(unmark(&place.id("msg")), Some(None));
+        assert_eq!(place.mark(&place.mark("msg_1")), place.mark("msg_1"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A Responses request from a client.
 //!
-//! Read whole: no provider gets its bytes. What it means for one is in `meaning.rs`.
+//! Read whole. A provider of the same API gets its bytes (`forward.rs`); what it means for another is in `meaning.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::id;
 use super::item::{self, ItemReader, wrong};
 use super::output::SEALED;
 use crate::canonical::{Message, Role};
-use crate::raw_object::RawObject;
+use crate::raw_object::{RawObject, names_each_once};
 use crate::{BadRequest, Unsupported};
 
 /// A Responses request as it came.
@@ -37,7 +37,9 @@ pub struct IncomingResponses {
     pub previous: Option<Previous>,
     /// What of it a response repeats.
     pub echo: Arc<Echo>,
-    /// The first thing in its items that only OpenAI's own servers know.
+    /// The kept items that it refers to.
+    pub(super) referenced: Referenced,
+    /// The first thing in its items that only providers of this dialect know.
     pub(super) only_openai: Option<Unsupported>,
 }
 
@@ -63,7 +65,7 @@ pub struct Birth {
 }
 
 /// What a response repeats of its request, as it came.
-const ECHOED: [&str; 16] = [
+const ECHOED: [&str; 18] = [
     "instructions",
     "max_output_tokens",
     "max_tool_calls",
@@ -80,6 +82,8 @@ const ECHOED: [&str; 16] = [
     "user",
     "metadata",
     "text",
+    "top_logprobs",
+    "truncation",
 ];
 
 /// Parameters that change what a model answers.
@@ -123,8 +127,12 @@ impl IncomingResponses {
             }
             _ => return Err(no_input()),
         }
-        if items.messages.is_empty() && items.only_openai.is_none() {
+        if items.messages.is_empty() {
             return Err(no_input());
+        }
+        // A provider of the same API gets the bytes: what it reads is what is counted.
+        if !object.get("input").is_some_and(names_each_once) {
+            return Err(wrong("input", "of objects that name each member once"));
         }
         let instructions: Option<String> = object.decode("instructions")?;
         let metadata = object.decode::<Map<String, Value>>("metadata")?.unwrap_or_default();
@@ -137,6 +145,7 @@ impl IncomingResponses {
             store: object.decode("store")?,
             previous: object.decode::<String>("previous_response_id")?.map(Previous::named),
             echo: Arc::default(),
+            referenced: referenced.clone(),
             only_openai: items.only_openai,
             object,
         };

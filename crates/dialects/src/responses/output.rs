@@ -5,15 +5,19 @@
 //! holds nothing else is then left out, and keeps its place in the count by which ids are made.
 
 use privet_domain::id::ResponseId;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::id::{ItemPlace, Side};
 use super::seal;
-use crate::canonical::{Message, Part, Role, Source};
+use crate::Dialect;
+use crate::canonical::{Message, Part, Role, Source, WIRE_OUTPUT};
 use crate::openai::message::url_of;
 
 /// What stands in `include` to be told what must go back.
 pub const SEALED: &str = "reasoning.encrypted_content";
+
+/// Where a reasoning item has that.
+pub(super) const SEALED_MEMBER: &str = "encrypted_content";
 
 /// The status of an item of which more follows.
 pub(super) const IN_PROGRESS: &str = "in_progress";
@@ -38,6 +42,8 @@ pub(super) enum Draft {
     Reasoning { text: String, sealed: Option<String> },
     /// What it calls.
     Call { call_id: String, name: String, arguments: String },
+    /// What only providers of this dialect know, as it came.
+    Other(Map<String, Value>),
 }
 
 /// A piece of a message.
@@ -68,12 +74,29 @@ impl Draft {
             Self::Message(_) => "msg",
             Self::Reasoning { .. } => "rs",
             Self::Call { .. } => "fc",
+            Self::Other(_) => "item",
+        }
+    }
+
+    /// The id of the item at a place.
+    pub(super) fn id(&self, place: ItemPlace) -> String {
+        match self {
+            Self::Other(fields) => match fields.get("id").and_then(Value::as_str) {
+                Some(own) => place.mark(own),
+                None => place.id(self.prefix()),
+            },
+            _ => place.id(self.prefix()),
         }
     }
 
     /// The item.
     pub(super) fn value(&self, id: &str, status: &str, seals: bool) -> Value {
         match self {
+            Self::Other(fields) => {
+                let mut fields = fields.clone();
+                fields.insert("id".to_owned(), json!(id));
+                Value::Object(fields)
+            }
             Self::Message(said) => {
                 let content: Vec<Value> = said.iter().map(Said::value).collect();
                 json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
@@ -108,13 +131,44 @@ pub(super) fn whole(arguments: &str) -> &str {
     if arguments.trim().is_empty() { "{}" } else { arguments }
 }
 
+/// The items of an answer that is kept: as its provider wrote them, if that spoke this dialect.
+#[must_use]
+pub fn kept_items(messages: &[Message], style: ItemStyle) -> Vec<Value> {
+    if let [Message { extra, .. }] = messages
+        && let Some(written) = extra.get(WIRE_OUTPUT).and_then(Value::as_array)
+    {
+        let marked = written.iter().enumerate().map(|(index, item)| {
+            let mut item = item.clone();
+            if let Some(fields) = item.as_object_mut() {
+                let place = ItemPlace { response: style.response, side: Side::Output, index };
+                if let Some(own) = fields.get("id").and_then(Value::as_str) {
+                    let id = place.mark(own);
+                    fields.insert("id".to_owned(), json!(id));
+                }
+                if fields.get("type").and_then(Value::as_str) == Some("function_call") {
+                    let arguments = fields.get("arguments").and_then(Value::as_str).unwrap_or_default();
+                    let arguments = json!(whole(arguments));
+                    fields.insert("arguments".to_owned(), arguments);
+                }
+                if !style.seals && fields.get("type").and_then(Value::as_str) == Some("reasoning") {
+                    fields.shift_remove(SEALED_MEMBER);
+                }
+            }
+            item
+        });
+        return marked.collect();
+    }
+    let parts: Vec<Part> = messages.iter().flat_map(|message| message.parts.iter().cloned()).collect();
+    items(&parts, style)
+}
+
 /// The items of an answer.
 #[must_use]
 pub fn items(parts: &[Part], style: ItemStyle) -> Vec<Value> {
     let drafts = drafts(parts);
     let last = drafts.len().saturating_sub(1);
     let item = |(index, draft): (usize, &Draft)| {
-        let id = ItemPlace { response: style.response, side: Side::Output, index }.id(draft.prefix());
+        let id = draft.id(ItemPlace { response: style.response, side: Side::Output, index });
         let status = if style.is_cut && index == last { "incomplete" } else { "completed" };
         draft.is_shown(style.seals).then(|| draft.value(&id, status, style.seals))
     };
@@ -126,14 +180,14 @@ pub fn items(parts: &[Part], style: ItemStyle) -> Vec<Value> {
 pub fn input_items(messages: &[Message], style: ItemStyle) -> Vec<Value> {
     let mut items = Vec::with_capacity(messages.len());
     let mut count = 0..;
-    let mut id = |prefix: &str| {
+    let mut place = || {
         let index = count.next().unwrap_or_default();
-        ItemPlace { response: style.response, side: Side::Input, index }.id(prefix)
+        ItemPlace { response: style.response, side: Side::Input, index }
     };
     for message in messages {
         if message.role == Role::Assistant {
             for draft in drafts(&message.parts) {
-                let id = id(draft.prefix());
+                let id = draft.id(place());
                 items.extend(draft.is_shown(style.seals).then(|| draft.value(&id, "completed", style.seals)));
             }
             continue;
@@ -142,15 +196,19 @@ pub fn input_items(messages: &[Message], style: ItemStyle) -> Vec<Value> {
         for part in &message.parts {
             match part {
                 Part::ToolResult { call_id, content, .. } => items.push(json!({
-                    "id": id("fco"), "type": "function_call_output", "status": "completed", "call_id": call_id, "output": output(content),
+                    "id": place().id("fco"), "type": "function_call_output", "status": "completed", "call_id": call_id, "output": output(content),
                 })),
+                Part::Other { dialect: Dialect::OpenAiResponses, value: Value::Object(fields) } => {
+                    let draft = Draft::Other(fields.clone());
+                    items.push(draft.value(&draft.id(place()), "completed", style.seals));
+                }
                 part => content.push(input_part(part)),
             }
         }
         if !content.is_empty() {
             let role = if message.role == Role::Tool { Role::User } else { message.role };
             items.push(json!({
-                "id": id("msg"), "type": "message", "status": "completed", "role": role.as_str(), "content": content,
+                "id": place().id("msg"), "type": "message", "status": "completed", "role": role.as_str(), "content": content,
             }));
         }
     }
@@ -186,6 +244,9 @@ pub(super) fn drafts(parts: &[Part]) -> Vec<Draft> {
                 }
                 let (call_id, name, arguments) = (id.clone(), name.clone(), arguments.clone());
                 drafts.push(Draft::Call { call_id, name, arguments });
+            }
+            Part::Other { dialect: Dialect::OpenAiResponses, value: Value::Object(fields) } => {
+                drafts.push(Draft::Other(fields.clone()));
             }
             // No answer holds these: nothing in a request of this dialect asks for them.
             Part::Image { .. }

@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::output::{SEALED, input_part, summary_text, whole};
 use super::seal;
-use crate::canonical::{ChatRequest, Message, Part, Reasoning, ResponseFormat, Role, Source, Tool, ToolChoice};
+use crate::canonical::{
+    ChatRequest, Message, Part, Reasoning, ResponseFormat, Role, Source, Tool, ToolChoice, WIRE_OUTPUT,
+};
 use crate::hints::refuse_unknown;
 use crate::openai::request::{LABELS, expressible_part, reasoning_effort, user};
 use crate::{Dialect, Unsupported};
@@ -78,9 +80,14 @@ fn refuse_sampling(request: &ChatRequest) -> Result<(), Unsupported> {
     }
 }
 
-fn thread(messages: &[Message]) -> Result<Vec<Value>, Unsupported> {
+/// The items of a thread. An answer that a provider of this dialect gave goes back as it came.
+pub(super) fn thread(messages: &[Message]) -> Result<Vec<Value>, Unsupported> {
     let mut items = Vec::with_capacity(messages.len());
     for message in messages {
+        if let (Role::Assistant, Some(Value::Array(written))) = (message.role, message.extra.get(WIRE_OUTPUT)) {
+            items.extend(written.iter().cloned());
+            continue;
+        }
         // What stands side by side in a message is one item.
         let mut content = Vec::with_capacity(message.parts.len());
         for part in &message.parts {
@@ -98,6 +105,7 @@ fn thread(messages: &[Message]) -> Result<Vec<Value>, Unsupported> {
                     None => continue,
                 },
                 Part::RedactedThinking { .. } => continue,
+                Part::Other { dialect: Dialect::OpenAiResponses, value } => Some(value.clone()),
                 _ => None,
             };
             match own {

@@ -4,11 +4,15 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::echo::Echo;
 use super::output::whole;
 use super::seal::{self, Meaning};
-use crate::UpstreamFault;
-use crate::canonical::{ChatResponse, Choice, FinishReason, Message, Part, Role, Usage};
+use super::told;
+use crate::canonical::{ChatResponse, Choice, FinishReason, Message, Part, Role, Usage, WIRE_OUTPUT};
 use crate::openai::error;
+use crate::raw_object::RawObject;
+use crate::translate::{Answer, WholeAnswer};
+use crate::{Dialect, UpstreamFault};
 
 /// A response, as far as it is read.
 #[derive(Debug, Default, Deserialize)]
@@ -67,6 +71,19 @@ impl WireUsage {
             ..Usage::default()
         })
     }
+}
+
+/// Passes an answer on to a client of the same API as its own bytes, but for what is Privet's to say.
+///
+/// # Errors
+/// As [`decode`].
+pub fn pass(body: Bytes, echo: &Echo) -> Result<WholeAnswer, UpstreamFault> {
+    let mut response = decode(&body)?;
+    let object = RawObject::parse(body).map_err(|error| UpstreamFault::Malformed(error.message))?;
+    if let (Some(choice), Ok(Some(items))) = (response.choices.first_mut(), object.decode::<Value>("output")) {
+        choice.message.extra.insert(WIRE_OUTPUT.to_owned(), items);
+    }
+    Ok(WholeAnswer { body: told::response(&object, echo), answer: Answer::from(response) })
 }
 
 /// Reads an answer.
@@ -149,8 +166,9 @@ pub(super) fn parts(output: &[Value]) -> Vec<Part> {
                 arguments: whole(text("arguments").unwrap_or_default()).to_owned(),
                 signature: None,
             }),
-            // Of tools that nobody asked for.
-            _ => {}
+            // Of tools that only a client of this dialect can have asked for.
+            Some(_) => parts.push(Part::Other { dialect: Dialect::OpenAiResponses, value: item.clone() }),
+            None => {}
         }
     }
     parts

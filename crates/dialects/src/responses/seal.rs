@@ -58,6 +58,11 @@ pub(super) fn of_call(signature: &str) -> String {
     format!("{OF_CALL}{signature}")
 }
 
+/// Whether what was sealed is another provider's than OpenAI's.
+pub(super) fn is_foreign(sealed: &str) -> bool {
+    [SIGNED, REDACTED, OF_CALL].iter().any(|mark| sealed.starts_with(mark))
+}
+
 /// Opens what was sealed.
 pub(super) fn open(text: String, sealed: Option<&str>) -> Meaning {
     let sealed = sealed.filter(|sealed| !sealed.is_empty());

@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::output::whole;
 use super::response::{PARAGRAPH, Wire, WireUsage, fault, parts};
 use super::seal;
-use crate::UpstreamFault;
 use crate::canonical::{ChatEvent, Part};
 use crate::openai::error;
 use crate::sse::SseEvent;
+use crate::{Dialect, UpstreamFault};
 
 /// Reads the events of one stream.
 #[derive(Debug, Default)]
@@ -143,7 +143,12 @@ impl StreamDecoder {
                 }
             }
             Some("message") if !self.said.contains(&place) => self.words(std::slice::from_ref(item), out),
-            _ => {}
+            Some("message") | None => {}
+            // Of tools that only a client of this dialect can have asked for.
+            Some(_) => {
+                let (dialect, value) = (Dialect::OpenAiResponses, item.clone());
+                out.push(ChatEvent::Other { choice: CHOICE, dialect, value });
+            }
         }
     }
 

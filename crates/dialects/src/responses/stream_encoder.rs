@@ -13,6 +13,7 @@ use super::echo::{Echo, Standing, Status};
 use super::id::{ItemPlace, Side};
 use super::output::{Draft, IN_PROGRESS, Said, summary_text, whole};
 use super::seal;
+use crate::Dialect;
 use crate::canonical::{ChatEvent, FinishReason, Usage};
 use crate::sse::write_event;
 use crate::stream::StreamFailure;
@@ -84,6 +85,10 @@ impl StreamEncoder {
             ChatEvent::Finish { choice: 0, reason } => {
                 self.finish = Some(reason.clone());
                 self.close_items(true, out);
+            }
+            ChatEvent::Other { choice: 0, dialect: Dialect::OpenAiResponses, value: Value::Object(fields) } => {
+                self.add(Draft::Other(fields.clone()), None, out);
+                self.show(self.items.len().saturating_sub(1), out);
             }
             ChatEvent::Usage(usage) => self.usage = Some(*usage),
             ChatEvent::Tier(tier) => self.tier = Some(tier.clone()),
@@ -203,7 +208,7 @@ impl StreamEncoder {
         self.begin(out);
         self.close_items(false, out);
         let place = ItemPlace { response: self.echo.id, side: Side::Output, index: self.items.len() };
-        let id = place.id(draft.prefix());
+        let id = draft.id(place);
         self.items.push(Item { draft, id, call, signature: None, place: None, is_closed: false });
     }
 
@@ -250,7 +255,7 @@ impl StreamEncoder {
         let Some(item) = self.items.get(index) else { return };
         let (id, value) = (item.id.clone(), item.draft.value(&item.id, status, seals));
         match item.draft.clone() {
-            Draft::Message(_) => {}
+            Draft::Message(_) | Draft::Other(_) => {}
             Draft::Reasoning { text, .. } if text.is_empty() => {}
             Draft::Reasoning { text, .. } => {
                 let event = json!({"item_id": id, "output_index": place, "summary_index": 0, "text": text});
@@ -302,7 +307,7 @@ impl StreamEncoder {
     fn said(&self, index: usize) -> Option<(Said, usize)> {
         match &self.items.get(index)?.draft {
             Draft::Message(pieces) => Some((pieces.last()?.clone(), pieces.len() - 1)),
-            Draft::Reasoning { .. } | Draft::Call { .. } => None,
+            Draft::Reasoning { .. } | Draft::Call { .. } | Draft::Other(_) => None,
         }
     }
 
@@ -314,10 +319,7 @@ impl StreamEncoder {
     }
 
     fn write_beginning(&self, out: &mut Vec<u8>) -> u64 {
-        let begun = self.echo.response(Standing { model: &self.model, ..Standing::default() });
-        write(out, "response.created", 0, json!({"response": begun}));
-        write(out, "response.in_progress", 1, json!({"response": begun}));
-        2
+        begin(&self.echo, &self.model, out)
     }
 
     /// The response as it stands.
@@ -348,7 +350,7 @@ impl Item {
     /// Whether nothing more can belong to it once something else has begun.
     fn is_whole(&self) -> bool {
         match &self.draft {
-            Draft::Message(_) | Draft::Reasoning { .. } => true,
+            Draft::Message(_) | Draft::Reasoning { .. } | Draft::Other(_) => true,
             Draft::Call { arguments, .. } => {
                 arguments.trim_end().ends_with('}') && serde_json::from_str::<IgnoredAny>(arguments).is_ok()
             }
@@ -356,7 +358,15 @@ impl Item {
     }
 }
 
-fn write(out: &mut Vec<u8>, event: &str, sequence: u64, fields: Value) {
+/// Writes `response.created` and `response.in_progress`, and gives the number of the next event.
+pub(super) fn begin(echo: &Echo, model: &str, out: &mut Vec<u8>) -> u64 {
+    let begun = echo.response(Standing { model, ..Standing::default() });
+    write(out, "response.created", 0, json!({"response": begun}));
+    write(out, "response.in_progress", 1, json!({"response": begun}));
+    2
+}
+
+pub(super) fn write(out: &mut Vec<u8>, event: &str, sequence: u64, fields: Value) {
     let mut data = Map::new();
     data.insert("type".to_owned(), json!(event));
     data.insert("sequence_number".to_owned(), json!(sequence));

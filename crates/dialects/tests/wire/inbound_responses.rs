@@ -2,5 +2,6 @@
 
 mod answers;
 pub(crate) mod client;
+mod passed;
 mod requests;
 mod streams;

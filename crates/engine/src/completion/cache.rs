@@ -7,7 +7,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use privet_dialects::canonical::{ChatRequest, FinishReason};
+use privet_dialects::canonical::{ChatRequest, FinishReason, Message};
 use privet_dialects::translate::Answer;
 use privet_domain::id::ConversationId;
 use privet_domain::time::{Timestamp, parse_duration};
@@ -160,7 +160,10 @@ pub(super) async fn keep(
     if answer.messages.is_empty() || !answer.finishes.iter().all(ended) {
         return;
     }
-    let Some(json) = serde_json::to_string(answer).ok().filter(|json| json.len() <= ANSWER_BYTES_MAX) else { return };
+    // It is written anew for whoever gets it.
+    let mut answer = answer.clone();
+    answer.messages.iter_mut().for_each(Message::forget_wire);
+    let Some(json) = serde_json::to_string(&answer).ok().filter(|json| json.len() <= ANSWER_BYTES_MAX) else { return };
     let at = engine.clock.now();
     let new = NewCachedAnswer {
         project_id: hold.project_id,

@@ -3,7 +3,7 @@
 
 use jsonschema::{PatternOptions, Validator};
 use privet_dialects::BadRequest;
-use privet_dialects::canonical::{FinishReason, Part};
+use privet_dialects::canonical::{FinishReason, Message, Part};
 use privet_dialects::incoming::Incoming;
 use privet_dialects::shaping::Again;
 use privet_dialects::translate::Answer;
@@ -102,6 +102,8 @@ impl Shape {
     /// structured output would give it.
     pub(super) fn fit(&self, mut answer: Answer) -> Result<Answer, Box<Unfit>> {
         let has_ended = matches!(answer.finishes.first(), Some(Some(FinishReason::Stop)));
+        // It is written anew.
+        answer.messages.iter_mut().for_each(Message::forget_wire);
         let Some(message) = answer.messages.first_mut().filter(|_| has_ended) else { return Ok(answer) };
         if message.parts.iter().any(|part| matches!(part, Part::ToolCall { .. } | Part::Refusal { .. })) {
             return Ok(answer);
@@ -163,7 +165,7 @@ fn json_in(said: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use privet_dialects::canonical::{Message, Role};
+    use privet_dialects::canonical::Role;
     use serde_json::json;
 
     use super::*;

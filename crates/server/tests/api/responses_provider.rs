@@ -248,3 +248,102 @@ async fn such_a_provider_counts_tokens() {
         assert_eq!((sent.path.as_str(), sent.body.get("store")), ("/v1/responses/input_tokens", None));
     }
 }
+
+/// A whole answer of a model that searched.
+fn searched() -> Value {
+    json!({"id": "resp_theirs", "object": "response", "created_at": 1, "status": "completed", "model": MODEL, "store": false, "output": [
+        {"id": "ws_1", "type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "x"}},
+        {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [
+            {"type": "output_text", "text": "Found.", "annotations": [{"type": "url_citation", "url": "https://x", "start_index": 0, "end_index": 5}]}]},
+    ], "usage": {"input_tokens": 5, "output_tokens": 5, "total_tokens": 10}})
+}
+
+#[tokio::test]
+async fn a_tool_that_the_provider_runs_passes_and_its_call_goes_back_as_it_came() {
+    let stand = Stand::with_config(API).await;
+    stand.mock.script_once(Behaviour::new().raw_body(searched().to_string()));
+    let tools = json!([{"type": "web_search", "filters": {"allowed_domains": ["x"]}}]);
+    let body = json!({"model": MODEL, "input": "x", "tools": tools, "include": ["web_search_call.action.sources"]});
+    let first = respond(&stand, &body).await;
+    assert_eq!(first.status, 200, "{first:?}");
+    let sent = stand.sent().body;
+    assert_eq!((&sent["tools"], &sent["include"], &sent["input"]), (&tools, &body["include"], &json!("x")));
+    let told = first.json();
+    assert!(told["output"][1]["content"] == searched()["output"][1]["content"] && told["store"] == true, "{told}");
+    let id = told["id"].as_str().unwrap();
+    assert!(id.starts_with("resp_") && id != "resp_theirs", "{told}");
+    let kept = stand.get(&format!("/v1/responses/{id}")).await;
+    assert_eq!(kept.json()["output"], told["output"], "annotations are kept too");
+    // By the response, by its items, or by the items themselves: the provider gets what it wrote.
+    let reference = |place: usize| json!({"type": "item_reference", "id": told["output"][place]["id"]});
+    for body in [
+        json!({"model": MODEL, "input": "more", "previous_response_id": id}),
+        json!({"model": MODEL, "input": [{"role": "user", "content": "x"}, reference(0), reference(1)]}),
+        json!({"model": MODEL, "input": [{"role": "user", "content": "x"}, told["output"][0], told["output"][1]]}),
+    ] {
+        let answer = respond(&stand, &body).await;
+        assert_eq!(answer.status, 200, "{body}: {answer:?}");
+        let sent = stand.sent().body;
+        assert_eq!(
+            &sent["input"].as_array().unwrap()[1..3],
+            searched()["output"].as_array().unwrap().as_slice(),
+            "{body}"
+        );
+        assert_eq!((sent.get("previous_response_id"), &sent["store"]), (None, &json!(false)));
+    }
+    let other = json!({"model": "claude-sonnet-4-5", "input": "more", "previous_response_id": id});
+    let refused = respond(&stand, &other).await;
+    assert!(refused.status == 400 && refused.text().contains("web_search_call"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_bounded_is_refused_under_a_budget() {
+    let stand = Stand::with_config(API).await;
+    let key = stand.create_key(&["--budget", "1.00/day"]).await;
+    for (more, is_refused) in [
+        (json!({"tools": [{"type": "web_search"}]}), true),
+        (json!({"prompt": {"id": "pmpt_1"}}), true),
+        (json!({"context_management": [{"type": "compaction"}]}), true),
+        (json!({"models": ["dearer"]}), true),
+        (json!({"input": [{"role": "user", "content": "x"}, {"type": "web_search_call", "id": "ws_1"}]}), true),
+        (json!({"tools": [{"type": "custom", "name": "grep"}], "truncation": "auto"}), false),
+    ] {
+        let mut body = json!({"model": MODEL, "input": "x"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let calls = stand.mock.stats().calls;
+        let request = stand.client.post(format!("{}/v1/responses", stand.server.url())).bearer_auth(&key);
+        let answer = Answer::of(request.header("content-type", "application/json").body(body.to_string())).await;
+        assert_eq!(
+            (answer.status == 200, stand.mock.stats().calls == calls),
+            (!is_refused, is_refused),
+            "{more}: {answer:?}"
+        );
+        if !is_refused {
+            let sent = stand.sent().body;
+            assert!(sent["max_output_tokens"].is_u64() && sent["service_tier"] == "default", "{sent}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn wire_29_a_streams_end_is_told_when_it_is_kept_and_its_cut_is_a_failure() {
+    let stand = Stand::with_config(ONCE).await;
+    stand.mock.script_once(Behaviour::text("one two three"));
+    let answer = respond(&stand, &json!({"model": MODEL, "input": "x", "stream": true})).await;
+    let last = answer.events().pop().unwrap();
+    assert_eq!((&last["type"], &last["response"]["store"]), (&json!("response.completed"), &json!(true)), "{answer:?}");
+    let id = last["response"]["id"].as_str().unwrap();
+    assert_eq!(stand.get(&format!("/v1/responses/{id}")).await.json()["output"], last["response"]["output"]);
+    stand.mock.script_once(Behaviour::text("one two three").cut_after_chunks(2));
+    let cut = respond(&stand, &json!({"model": MODEL, "input": "x", "stream": true})).await;
+    let events = cut.events();
+    for (number, event) in events.iter().enumerate() {
+        assert_eq!(event["sequence_number"], number, "{cut:?}");
+    }
+    let last = events.last().unwrap();
+    assert_eq!(
+        (&last["type"], &last["response"]["id"]),
+        (&json!("response.failed"), &events[0]["response"]["id"]),
+        "{cut:?}"
+    );
+}

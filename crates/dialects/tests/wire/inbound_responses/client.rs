@@ -63,11 +63,11 @@ pub(super) fn relay(more: &Value, dialect: Dialect, stream: &str) -> Relayed {
 /// What the record of this answer is, made whole as when it is read later.
 pub(super) fn read_later(asker: &Asker, relayed: &Relayed) -> Value {
     use privet_dialects::responses::echo::{is_cut, with_output};
-    use privet_dialects::responses::output::{ItemStyle, items};
+    use privet_dialects::responses::output::{ItemStyle, kept_items};
     let echo: &Arc<_> = asker.echo.as_ref().unwrap();
     let record = echo.record(&relayed.answer, None);
     let style = ItemStyle { response: echo.id, seals: echo.seals, is_cut: is_cut(&record) };
-    let output = items(&relayed.answer.messages[0].parts, style);
+    let output = kept_items(&relayed.answer.messages, style);
     with_output(record, output)
 }
 

@@ -112,7 +112,9 @@ fn the_end_is_held_back_until_all_is_recorded() {
     for (dialect, stream) in STREAMS {
         let relayed = relay(&json!({}), dialect, stream);
         let live = read(&relayed.live);
-        assert!(!live.is_ended() && live.done.last().unwrap().is_null(), "{dialect:?}: {live:?}");
+        assert!(!live.is_ended(), "{dialect:?}: {live:?}");
+        // The same dialect passes as it comes; of another the last item is closed by its end.
+        assert_eq!(live.done.last().unwrap().is_null(), dialect != Dialect::OpenAiResponses, "{dialect:?}");
         assert!(relayed.closing.contains("event: response.completed\n"), "{dialect:?}");
     }
 }
@@ -123,7 +125,16 @@ fn what_is_read_later_is_what_the_stream_ended_with() {
         for more in [json!({}), json!({"include": ["reasoning.encrypted_content"], "instructions": "Be brief."})] {
             let asker = asker(&more);
             let relayed = relay_pieces(&asker, dialect, &[stream.as_bytes()]);
-            assert_eq!(read_later(&asker, &relayed), read(&relayed.all()).response, "{dialect:?}");
+            let (mut kept, mut told) = (read_later(&asker, &relayed), read(&relayed.all()).response);
+            if dialect == Dialect::OpenAiResponses {
+                // What is kept is what Privet says of the request; the provider has more to say of it.
+                let common = ["id", "created_at", "status", "model", "output", "store", "instructions", "usage"];
+                for response in [&mut kept, &mut told] {
+                    response.as_object_mut().unwrap().retain(|name, _| common.contains(&name.as_str()));
+                    response["usage"].as_object_mut().unwrap().retain(|name, _| name.ends_with("_tokens"));
+                }
+            }
+            assert_eq!(kept, told, "{dialect:?}");
         }
     }
 }

@@ -33,7 +33,8 @@ use crate::http::trace_context::told;
 /// the field. `stream: true` answers as server-sent events. A response is kept in a conversation, from where `previous_response_id` goes on,
 /// for the key that made it; `store: false` keeps nothing. `conversation`, the header `x-conversation-id` or `metadata.conversation_id` goes
 /// on in a conversation; all of `input` is new in it. A prompt is put in front by the header `x-privet-prompt` or by `metadata.prompt`.
-/// Tools that OpenAI runs itself, and `background`, are not done here.
+/// A provider that speaks this API gets the request as it came; for others tools that OpenAI runs itself are refused. `background` is not done
+/// here.
 #[utoipa::path(
     post, path = "/v1/responses", tag = "OpenAI",
     request_body = ResponseRequest,
