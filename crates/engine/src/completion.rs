@@ -57,6 +57,7 @@ use compose::{Gathered, Turn};
 use shaped::Shape;
 
 pub use ability::BeyondTheModel;
+pub(crate) use relay::send_in_time;
 pub use cache::{CacheSettings, CacheTold, CacheWish};
 pub use lead::{NamedPrompt, PromptWish};
 pub use shaped::StructuredTold;
