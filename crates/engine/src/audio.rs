@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
+use privet_dialects::UpstreamFault;
 use privet_dialects::canonical::{Message, Role, Usage};
 use privet_dialects::openai::audio::{AnswerReader, AudioEndpoint, Counted, IncomingAudio, PricedBy};
 use privet_domain::id::RequestId;
 use privet_domain::money::Nanos;
 use privet_domain::pricing::{Price, Rates};
 use privet_providers::{AudioCall, ByteStream, UpstreamBody};
-use privet_store::{CallKind, Outcome};
+use privet_store::CallKind;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Engine;
@@ -69,6 +70,7 @@ enum Opened {
 struct Ending {
     call: OpenCall,
     trace: Option<CallTrace>,
+    target: Target,
     tariff: Tariff,
 }
 
@@ -105,7 +107,8 @@ type ReplySender = oneshot::Sender<Result<AudioReply, CompletionError>>;
 async fn run(engine: Arc<Engine>, command: AudioCommand, mut client: ReplySender) {
     let reply = match begin(&engine, &command).await {
         Err(error) => Err(error),
-        Ok((target, ending)) => {
+        Ok(ending) => {
+            let target = ending.target.clone();
             let stopped = ending.call.terms.stoppable.stop.clone();
             let opened = tokio::select! {
                 biased;
@@ -139,7 +142,7 @@ async fn run(engine: Arc<Engine>, command: AudioCommand, mut client: ReplySender
 }
 
 /// Admits the call and makes its hold durable.
-async fn begin(engine: &Arc<Engine>, command: &AudioCommand) -> Result<(Target, Ending), CompletionError> {
+async fn begin(engine: &Arc<Engine>, command: &AudioCommand) -> Result<Ending, CompletionError> {
     let incoming = &command.incoming;
     let route = engine.router.resolve(Some(&incoming.model))?;
     let target = route.first();
@@ -171,7 +174,7 @@ async fn begin(engine: &Arc<Engine>, command: &AudioCommand) -> Result<(Target, 
     match engine.begin_plain(&applicant).await {
         Ok(call) => {
             let trace = engine.traces.requests.then(trace);
-            Ok((target.clone(), Ending { call, trace, tariff }))
+            Ok(Ending { call, trace, target: target.clone(), tariff })
         }
         Err(error) => {
             if let CompletionError::Refused(refused) = &error {
@@ -194,7 +197,7 @@ async fn open(
     let call = AudioCall {
         endpoint: incoming.endpoint,
         model: &target.model,
-        request: incoming.forward(&target.model),
+        request: incoming.forward(&target.model, &format!("privet-{}", RequestId::new())),
         trace_parent: parent.as_ref(),
     };
     let answer = target.provider.audio(call).await?;
@@ -225,26 +228,26 @@ async fn relay(
         Ok(()) => tokio::select! {
             biased;
             () = stopped.cancelled() => Err(CompletionError::Stopped),
-            passed = pump(engine, stream, &pieces, &mut reader) => passed,
+            passed = pump(engine, stream, &pieces, &mut reader) => passed.and_then(|is_whole| {
+                let cut = || ending.target.provider.fault(UpstreamFault::Cut).into();
+                is_whole.then_some(()).ok_or_else(cut)
+            }),
         },
     };
-    let recorded = ending.finish(engine, &reader, passed.as_ref().map(|_| ())).await;
+    let recorded = ending.finish(engine, &reader, passed.as_ref().copied()).await;
     // Without it the client sees a body that was cut.
-    if recorded.is_ok() && matches!(passed, Ok(IsWhole(true))) {
+    if recorded.is_ok() && passed.is_ok() {
         let _ = send_in_time(&pieces, Piece::Last(Bytes::new()), &engine.stop).await;
     }
 }
 
-/// Whether a stream came to its proper end.
-struct IsWhole(bool);
-
-/// Moves pieces until the provider is done. The stream is dropped with it: a cancelled call stops costing at once.
+/// Moves pieces until the provider is done, and says whether that was the proper end. The stream is dropped with it: a cancelled call stops costing at once.
 async fn pump(
     engine: &Engine,
     mut stream: ByteStream,
     pieces: &mpsc::Sender<Piece>,
     reader: &mut AnswerReader,
-) -> Result<IsWhole, CompletionError> {
+) -> Result<bool, CompletionError> {
     loop {
         let chunk = tokio::select! {
             biased;
@@ -252,7 +255,7 @@ async fn pump(
             () = engine.stop.cancelled() => return Err(CompletionError::ShuttingDown),
             chunk = stream.next() => chunk?,
         };
-        let Some(chunk) = chunk else { return Ok(IsWhole(reader.finish())) };
+        let Some(chunk) = chunk else { return Ok(reader.finish()) };
         reader.push(&chunk);
         if !chunk.is_empty() {
             send_in_time(pieces, Piece::More(chunk), &engine.stop).await?;
@@ -268,7 +271,7 @@ impl Ending {
         reader: &AnswerReader,
         ended: Result<(), &CompletionError>,
     ) -> Result<(), CompletionError> {
-        let Self { call, mut trace, tariff } = self;
+        let Self { call, mut trace, tariff, .. } = self;
         if let (Some(trace), Some(Counted::Seconds(seconds))) = (&mut trace, reader.counted()) {
             trace.note("seconds", seconds);
         }
@@ -316,7 +319,7 @@ impl Tariff {
         };
         let used = plain_call::used(ended.map(|()| tokens));
         match used.tokens {
-            TokensUsed::Bytes(_) if used.outcome != Outcome::Failed => Used { tokens: TokensUsed::Unknown, ..used },
+            TokensUsed::Bytes(_) => Used { tokens: TokensUsed::Unknown, ..used },
             _ => used,
         }
     }

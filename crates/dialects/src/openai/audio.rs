@@ -159,9 +159,9 @@ impl IncomingAudio {
         }
     }
 
-    /// The body for the provider, and its content type.
+    /// The body for the provider, and its content type. `boundary` parts a form, and is one that nobody can have foreseen.
     #[must_use]
-    pub fn forward(&self, model: &str) -> WrittenForm {
+    pub fn forward(&self, model: &str, boundary: &str) -> WrittenForm {
         match &self.asked {
             Asked::Speech { object, .. } => {
                 let mut edits = Edits::default();
@@ -170,7 +170,7 @@ impl IncomingAudio {
                 }
                 WrittenForm { body: object.render(&edits), content_type: "application/json".to_owned() }
             }
-            Asked::Recording { parts, .. } => form::write(parts, model),
+            Asked::Recording { parts, .. } => form::write(parts, model, boundary),
         }
     }
 
@@ -247,7 +247,7 @@ mod tests {
     fn of_speech_only_the_model_changes_on_the_way() {
         let body = "{\"model\":\"openai/tts-1\", \"input\":\"h\\u00e9\", \"future\":1.50}";
         let request = IncomingAudio::speech(body.into()).unwrap();
-        assert_eq!(request.forward("tts-1").body, "{\"model\":\"tts-1\",\"input\":\"h\\u00e9\",\"future\":1.50}");
+        assert_eq!(request.forward("tts-1", "b").body, "{\"model\":\"tts-1\",\"input\":\"h\\u00e9\",\"future\":1.50}");
         assert_eq!((request.characters(), request.input_json().as_deref()), (Some(2), Some("\"hé\"")));
         assert_eq!(request.size(PricedBy::Units).text_tokens, 2);
         let by_tokens = request.size(PricedBy::Tokens);

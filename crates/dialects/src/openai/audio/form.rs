@@ -30,8 +30,7 @@ const MODEL: &str = "model";
 const BYTES_AROUND_PART: usize = 256;
 
 /// Writes the parts in their order, the model as the provider names it.
-pub(super) fn write(parts: &[FormPart], model: &str) -> WrittenForm {
-    let boundary = boundary(parts);
+pub(super) fn write(parts: &[FormPart], model: &str, boundary: &str) -> WrittenForm {
     let bytes: usize = parts.iter().map(|part| part.bytes.len() + part.name.len() + BYTES_AROUND_PART).sum();
     let mut body = Vec::with_capacity(bytes);
     for part in parts {
@@ -51,16 +50,6 @@ pub(super) fn write(parts: &[FormPart], model: &str) -> WrittenForm {
     }
     body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
     WrittenForm { body: body.into(), content_type: format!("multipart/form-data; boundary={boundary}") }
-}
-
-/// A boundary that stands in no part: it follows from all that they hold, so that nobody can put it there.
-fn boundary(parts: &[FormPart]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for part in parts {
-        hasher.update(part.name.as_bytes());
-        hasher.update(&part.bytes);
-    }
-    format!("privet-{}", hasher.finalize().to_hex())
 }
 
 /// A name between quotes, as browsers write it
@@ -88,8 +77,9 @@ mod tests {
             ..part("file", b"\x00\r\n--x\xff")
         };
         let parts = [part("include[]", b"logprobs"), part("model", b"openai/whisper-1"), file, part("include[]", b"more")];
-        let written = write(&parts, "whisper-1");
-        let boundary = written.content_type.split_once("boundary=").unwrap().1;
+        let written = write(&parts, "whisper-1", "b-1");
+        let boundary = "b-1";
+        assert_eq!(written.content_type, "multipart/form-data; boundary=b-1");
         let expected = [
             format!("--{boundary}\r\ncontent-disposition: form-data; name=\"include[]\"\r\n\r\nlogprobs\r\n").into_bytes(),
             format!("--{boundary}\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n").into_bytes(),
