@@ -187,11 +187,7 @@ async fn begin(engine: &Arc<Engine>, command: &AudioCommand) -> Result<Ending, C
 }
 
 /// Asks the provider until its answer begins, or is there as a whole.
-async fn open(
-    command: &AudioCommand,
-    target: &Target,
-    trace: Option<&CallTrace>,
-) -> Result<Opened, CompletionError> {
+async fn open(command: &AudioCommand, target: &Target, trace: Option<&CallTrace>) -> Result<Opened, CompletionError> {
     let incoming = &command.incoming;
     let parent = CallTrace::parent_of_call(trace, &command.trace);
     let call = AudioCall {

@@ -57,9 +57,9 @@ use compose::{Gathered, Turn};
 use shaped::Shape;
 
 pub use ability::BeyondTheModel;
-pub(crate) use relay::send_in_time;
 pub use cache::{CacheSettings, CacheTold, CacheWish};
 pub use lead::{NamedPrompt, PromptWish};
+pub(crate) use relay::send_in_time;
 pub use shaped::StructuredTold;
 
 /// A chat to complete.

@@ -151,7 +151,9 @@ impl IncomingAudio {
     #[must_use]
     pub fn input_json(&self) -> Option<String> {
         match &self.asked {
-            Asked::Speech { object, .. } => object.decode::<String>("input").ok()?.map(|input| json!(input).to_string()),
+            Asked::Speech { object, .. } => {
+                object.decode::<String>("input").ok()?.map(|input| json!(input).to_string())
+            }
             Asked::Recording { parts, .. } => {
                 let prompt = parts.iter().find(|part| part.name == "prompt")?;
                 Some(json!(String::from_utf8_lossy(&prompt.bytes)).to_string())
@@ -277,7 +279,8 @@ mod tests {
 
     #[test]
     fn what_money_must_know_of_a_recording_is_read() {
-        let request = recording(vec![part("model", b"a/b"), part("prompt", b"names"), part("file", &[0; 2_400])]).unwrap();
+        let request =
+            recording(vec![part("model", b"a/b"), part("prompt", b"names"), part("file", &[0; 2_400])]).unwrap();
         assert_eq!((request.model.as_str(), request.size(PricedBy::Units).audio_tokens), ("a/b", 101));
         let by_tokens = request.size(PricedBy::Tokens);
         assert_eq!((by_tokens.audio_tokens, by_tokens.text_tokens), (3_232, TOKENS_PER_REQUEST + 5));

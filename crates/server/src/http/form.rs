@@ -56,7 +56,8 @@ impl<S: Surface> FromRequest<Http> for RepeatableForm<S> {
         let bytes = parts.iter().map(|part| part.bytes.len()).sum();
         // Not the bytes as they came: each time that a client sends a form it takes another boundary.
         let (repeatable, parts) = off_the_runtime(bytes, move || {
-            let of_part = |head: Repeatable, part: &FormPart| head.with_body(part.name.as_bytes()).with_body(&part.bytes);
+            let of_part =
+                |head: Repeatable, part: &FormPart| head.with_body(part.name.as_bytes()).with_body(&part.bytes);
             (Some(parts.iter().fold(head, of_part)), parts)
         })
         .await?;
@@ -67,7 +68,8 @@ impl<S: Surface> FromRequest<Http> for RepeatableForm<S> {
 fn boundary(headers: &HeaderMap) -> Result<String, ApiError> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     multer::parse_boundary(kind).map_err(|_| {
-        let message = "The body must be a form: send it as `multipart/form-data`, with its boundary in the content type.";
+        let message =
+            "The body must be a form: send it as `multipart/form-data`, with its boundary in the content type.";
         ApiError::bad_request(message)
     })
 }
@@ -100,9 +102,12 @@ async fn read(mut form: Multipart<'static>, limits: &BodyLimits) -> Result<Vec<F
 }
 
 async fn part(field: Field<'static>, limits: &BodyLimits) -> Result<FormPart, ApiError> {
-    let is_plain = |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte));
+    let is_plain = |name: &&str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte))
+    };
     let Some(name) = field.name().filter(is_plain).map(str::to_owned) else {
-        let message = "A part of the form has no name of letters, figures and `_-.[]`; name it in its content-disposition.";
+        let message =
+            "A part of the form has no name of letters, figures and `_-.[]`; name it in its content-disposition.";
         return Err(ApiError::bad_request(message));
     };
     let file_name = field.file_name().map(str::to_owned);

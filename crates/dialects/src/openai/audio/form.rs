@@ -76,14 +76,17 @@ mod tests {
             headers: vec![("content-type".to_owned(), Bytes::from_static(b"audio/wav"))],
             ..part("file", b"\x00\r\n--x\xff")
         };
-        let parts = [part("include[]", b"logprobs"), part("model", b"openai/whisper-1"), file, part("include[]", b"more")];
+        let parts =
+            [part("include[]", b"logprobs"), part("model", b"openai/whisper-1"), file, part("include[]", b"more")];
         let written = write(&parts, "whisper-1", "b-1");
         let boundary = "b-1";
         assert_eq!(written.content_type, "multipart/form-data; boundary=b-1");
         let expected = [
-            format!("--{boundary}\r\ncontent-disposition: form-data; name=\"include[]\"\r\n\r\nlogprobs\r\n").into_bytes(),
+            format!("--{boundary}\r\ncontent-disposition: form-data; name=\"include[]\"\r\n\r\nlogprobs\r\n")
+                .into_bytes(),
             format!("--{boundary}\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n").into_bytes(),
-            format!("--{boundary}\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a%22b%5C.wav\"\r\n").into_bytes(),
+            format!("--{boundary}\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a%22b%5C.wav\"\r\n")
+                .into_bytes(),
             b"content-type: audio/wav\r\n\r\n\x00\r\n--x\xff\r\n".to_vec(),
             format!("--{boundary}\r\ncontent-disposition: form-data; name=\"include[]\"\r\n\r\nmore\r\n").into_bytes(),
             format!("--{boundary}--\r\n").into_bytes(),
