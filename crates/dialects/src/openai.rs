@@ -1,6 +1,7 @@
-//! OpenAI's dialect: chat completions, embeddings, reranking beside them, pictures, moderations, models, errors
+//! OpenAI's dialect: chat completions, embeddings, reranking beside them, pictures, moderations, sound, models, errors
 //! (<https://platform.openai.com/docs/api-reference/chat>).
 
+pub mod audio;
 pub mod chat_request;
 pub mod chat_response;
 mod chunk;

@@ -59,6 +59,7 @@ use shaped::Shape;
 pub use ability::BeyondTheModel;
 pub use cache::{CacheSettings, CacheTold, CacheWish};
 pub use lead::{NamedPrompt, PromptWish};
+pub(crate) use relay::send_in_time;
 pub use shaped::StructuredTold;
 
 /// A chat to complete.

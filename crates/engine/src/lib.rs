@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod alerts;
 pub mod api_key;
+pub mod audio;
 pub mod budget;
 mod chance;
 pub mod completion;

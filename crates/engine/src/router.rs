@@ -10,7 +10,7 @@ use privet_domain::model::ModelName;
 use privet_providers::Provider;
 
 /// Families of models whose home everybody knows, so that an unchanged client works: `gpt-4o` is `openai/gpt-4o`.
-const FAMILIES: [(&str, &str); 12] = [
+const FAMILIES: [(&str, &str); 14] = [
     ("gpt-", "openai"),
     ("chatgpt-", "openai"),
     ("o1", "openai"),
@@ -20,6 +20,8 @@ const FAMILIES: [(&str, &str); 12] = [
     ("dall-e-", "openai"),
     ("omni-moderation-", "openai"),
     ("text-moderation-", "openai"),
+    ("tts-", "openai"),
+    ("whisper-", "openai"),
     ("claude-", "anthropic"),
     ("gemini-", "gemini"),
     ("gemma-", "gemini"),

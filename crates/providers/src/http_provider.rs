@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use privet_dialects::openai::audio::AudioEndpoint;
 use privet_dialects::openai::error as wire_error;
 use privet_dialects::{UpstreamFault, gemini};
 use privet_domain::trace::TraceParent;
@@ -15,7 +16,7 @@ use crate::body::{ByteStream, Limits, UpstreamAnswer, UpstreamBody, read_whole};
 use crate::error::{ProviderError, TimeoutStage};
 use crate::keys::{KeyChoice, ProviderKeys};
 use crate::model_list;
-use crate::provider::{ChatCall, CountCall, Counted, Deadline, EmbeddingsCall, PassedCall, PassedHead};
+use crate::provider::{AudioCall, ChatCall, CountCall, Counted, Deadline, EmbeddingsCall, PassedCall, PassedHead};
 use crate::settings::{OpenAiApi, ProviderKind, ProviderSettings};
 
 /// The version of Anthropic's API that is spoken (<https://docs.anthropic.com/en/api/versioning>).
@@ -263,6 +264,36 @@ impl HttpProvider {
         Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) })
     }
 
+    /// Passes a text to speak or a recording to a server of OpenAI's dialect. Sound and events come as a stream.
+    ///
+    /// # Errors
+    /// When it fails, or servers of this kind have no such endpoint.
+    pub async fn audio(&self, call: AudioCall<'_>) -> Result<UpstreamAnswer, ProviderError> {
+        let AudioCall { endpoint, model, request, trace_parent } = call;
+        if self.settings.kind != ProviderKind::OpenAi {
+            let provider = self.settings.name.clone();
+            return Err(ProviderError::NotOffered { provider, what: endpoint.what() });
+        }
+        let content_type = HeaderValue::try_from(request.content_type)
+            .map_err(|error| self.fault(UpstreamFault::Malformed(error.to_string())))?;
+        let head = PassedHead { headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]), query: None };
+        let to = Sending::to(Method::POST, self.url(endpoint.path())?);
+        let sending = Sending { body: Some(request.body), model, trace_parent, passed: Some(&head), ..to };
+        let (response, limits) = self.send(sending).await?;
+        let mut headers = headers_for_client(response.headers());
+        let kind = response.headers().get(header::CONTENT_TYPE).cloned();
+        headers.extend(kind.map(|kind| (header::CONTENT_TYPE, kind)));
+        let is_sound = endpoint == AudioEndpoint::Speech && !is_json(&headers);
+        if is_sound || is_event_stream(&headers) {
+            return Ok(UpstreamAnswer { headers, body: UpstreamBody::Stream(ByteStream::http(response, limits)) });
+        }
+        let body = read_whole(response, &limits, ANSWER_BYTES_MAX).await?;
+        if endpoint == AudioEndpoint::Speech {
+            return Err(self.fault(json_instead_of_stream(&body)));
+        }
+        Ok(UpstreamAnswer { headers, body: UpstreamBody::Whole(body) })
+    }
+
     /// The provider's models, by its own names.
     ///
     /// # Errors
@@ -413,6 +444,11 @@ fn is_json(headers: &HeaderMap) -> bool {
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.trim_start().starts_with("application/json"))
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"))
 }
 
 fn json_instead_of_stream(body: &[u8]) -> UpstreamFault {

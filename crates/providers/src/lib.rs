@@ -30,7 +30,9 @@ pub use http_provider::{HttpClients, HttpProvider, SetupError};
 pub use keys::KeyChoice;
 pub use linked_media::{MediaError, MediaFetcher, MediaSettings};
 pub use local::{LocalProvider, LocalSetupError};
-pub use provider::{ChatCall, CountCall, Counted, Deadline, EmbeddingsCall, PassedCall, PassedHead, Provider};
+pub use provider::{
+    AudioCall, ChatCall, CountCall, Counted, Deadline, EmbeddingsCall, PassedCall, PassedHead, Provider,
+};
 pub use settings::{
     ImagesByUrl, ModelTimeouts, OnDisconnect, OpenAiApi, ProviderKind, ProviderSettings, StructuredOutput, Timeouts,
 };

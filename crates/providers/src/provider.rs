@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use privet_dialects::openai::audio::{AudioEndpoint, WrittenForm};
 use privet_dialects::openai::passed::Endpoint;
 use privet_dialects::{Dialect, UpstreamFault};
 use privet_domain::trace::TraceParent;
@@ -86,6 +87,19 @@ pub struct PassedCall<'a> {
     pub model: &'a str,
     /// The request.
     pub body: Bytes,
+    /// Where the client's trace goes on at the provider, if there is one.
+    pub trace_parent: Option<&'a TraceParent>,
+}
+
+/// A call with a text to speak, or with a recording.
+#[derive(Debug)]
+pub struct AudioCall<'a> {
+    /// What is asked for.
+    pub endpoint: AudioEndpoint,
+    /// The provider's own name of the model.
+    pub model: &'a str,
+    /// The request, and its content type.
+    pub request: WrittenForm,
     /// Where the client's trace goes on at the provider, if there is one.
     pub trace_parent: Option<&'a TraceParent>,
 }
@@ -280,6 +294,21 @@ impl Provider {
     pub async fn pass(&self, call: PassedCall<'_>) -> Result<UpstreamAnswer, ProviderError> {
         match self {
             Self::Http(http) => http.pass(call).await,
+            Self::Offline => {
+                Err(ProviderError::NotOffered { provider: offline::NAME.to_owned(), what: call.endpoint.what() })
+            }
+            Self::Local(local) => Err(local.lacks(call.endpoint.what())),
+        }
+    }
+
+    /// Passes a text to speak or a recording, where the provider speaks OpenAI's dialect. Among the answer's headers is its content
+    /// type.
+    ///
+    /// # Errors
+    /// When it fails, or the provider has no such endpoint.
+    pub async fn audio(&self, call: AudioCall<'_>) -> Result<UpstreamAnswer, ProviderError> {
+        match self {
+            Self::Http(http) => http.audio(call).await,
             Self::Offline => {
                 Err(ProviderError::NotOffered { provider: offline::NAME.to_owned(), what: call.endpoint.what() })
             }

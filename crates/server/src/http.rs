@@ -15,6 +15,7 @@ pub(crate) mod door;
 mod erasures;
 mod error;
 mod feedback;
+mod form;
 mod gemini;
 mod health;
 pub(crate) mod idempotency;

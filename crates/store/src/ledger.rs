@@ -30,6 +30,10 @@ pub enum CallKind {
     Images,
     /// Whether something is harmful.
     Moderation,
+    /// A text, spoken.
+    Speech,
+    /// The words of a recording.
+    Transcription,
 }
 
 impl CallKind {
@@ -42,13 +46,23 @@ impl CallKind {
             Self::Rerank => "rerank",
             Self::Images => "images",
             Self::Moderation => "moderation",
+            Self::Speech => "speech",
+            Self::Transcription => "transcription",
         }
     }
 
     /// By its name; `None` if there is no such kind.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        let all = [Self::Chat, Self::Embeddings, Self::Rerank, Self::Images, Self::Moderation];
+        let all = [
+            Self::Chat,
+            Self::Embeddings,
+            Self::Rerank,
+            Self::Images,
+            Self::Moderation,
+            Self::Speech,
+            Self::Transcription,
+        ];
         all.into_iter().find(|kind| kind.as_str() == name)
     }
 }

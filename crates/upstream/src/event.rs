@@ -8,9 +8,9 @@ use super::behaviour::Framing;
 /// One event, before framing.
 #[derive(Debug)]
 pub(super) struct Event {
-    name: Option<&'static str>,
+    pub(super) name: Option<&'static str>,
     pub(super) json: Value,
-    raw: Option<&'static str>,
+    pub(super) raw: Option<&'static str>,
     /// Carries a piece of the answer: what the schedule counts.
     pub(super) content: bool,
 }

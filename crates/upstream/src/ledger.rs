@@ -203,6 +203,8 @@ pub fn price_table() -> HashMap<String, Price> {
         ("gemini-2.5-flash", price(300, 30, 300, 2_500)),
         ("gpt-image-1", price(5_000, 1_250, 5_000, 40_000)),
         ("omni-moderation-latest", price(0, 0, 0, 0)),
+        ("tts-1", price(15_000, 15_000, 15_000, 0)),
+        ("whisper-1", price(100_000, 100_000, 100_000, 0)),
         ("text-embedding-3-small", price(20, 20, 20, 0)),
         ("text-embedding-3-large", price(130, 130, 130, 0)),
         ("gemini-embedding-001", price(150, 150, 150, 0)),

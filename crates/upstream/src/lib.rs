@@ -5,6 +5,7 @@
 
 mod answer;
 mod anthropic;
+mod audio;
 mod behaviour;
 mod body;
 mod call;

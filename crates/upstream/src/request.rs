@@ -45,6 +45,9 @@ pub(super) enum Route {
     Rerank,
     Images,
     Moderations,
+    Speech,
+    /// A recording that is written down.
+    Recording,
     CountTokens(Dialect),
     Models(Dialect),
     Model(Dialect, String),
@@ -74,6 +77,12 @@ impl Route {
         }
         if post && path.ends_with("/moderations") {
             return Self::Moderations;
+        }
+        if post && path.ends_with("/audio/speech") {
+            return Self::Speech;
+        }
+        if post && (path.ends_with("/audio/transcriptions") || path.ends_with("/audio/translations")) {
+            return Self::Recording;
         }
         if post && path.ends_with("/messages") {
             return Self::Chat(Dialect::Anthropic);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -17,7 +18,8 @@ use super::ledger::Outcome;
 use super::request::{Dialect, Head, Request, Route, words};
 use super::state::{Admission, RawRecord, Shared};
 use super::{
-    anthropic, control, embedding, failure, gemini, media, openai, rerank as reranking, response, responses, schedule,
+    anthropic, audio, control, embedding, failure, gemini, media, openai, rerank as reranking, response, responses,
+    schedule,
 };
 
 const OPENAI_MODELS: [&str; 4] = ["gpt-4o", "gpt-4o-mini", "text-embedding-3-small", "text-embedding-3-large"];
@@ -29,7 +31,7 @@ pub(super) async fn serve(shared: Arc<Shared>, request: hyper::Request<Incoming>
     let Ok(body) = body.collect().await else {
         return response::control(StatusCode::BAD_REQUEST, json!({"error": "the body was cut"}).to_string());
     };
-    let body = body.to_bytes();
+    let body = audio::read_form(&parts.headers, body.to_bytes());
     let path = parts.uri.path();
     if control::is_control(path) {
         let (status, answer) = control::answer(&shared, &parts.method, path, &body);
@@ -76,6 +78,7 @@ pub(super) async fn serve(shared: Arc<Shared>, request: hyper::Request<Incoming>
         Route::Moderations => {
             plain(&shared, body, |request, _| (media::moderation(&request.body), Usage::default())).await
         }
+        Route::Speech | Route::Recording => sound(&shared, route, body).await,
         Route::CountTokens(dialect) => count_tokens(&shared, dialect, &body),
         Route::Models(dialect) => listed(&shared, dialect, models(dialect)),
         Route::Model(dialect, name) => listed(&shared, dialect, model(dialect, &name)),
@@ -192,6 +195,40 @@ async fn plain(
     .await
 }
 
+/// A call with a text to speak, or with a recording.
+async fn sound(shared: &Arc<Shared>, route: Route, body: Bytes) -> Response<MockBody> {
+    let Ok(json) = serde_json::from_slice::<Value>(&body) else {
+        return refuse(shared, Dialect::OpenAi, 400, "the body is neither JSON nor a form");
+    };
+    let Some(model) = json.get("model").and_then(Value::as_str).map(str::to_owned) else {
+        return refuse(shared, Dialect::OpenAi, 400, "you must provide a model parameter");
+    };
+    let admission = shared.admit(Dialect::OpenAi, &model, None);
+    let text = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (speaks, form) = (route == Route::Speech, text("response_format"));
+    let stream = if speaks { text("stream_format") == "sse" } else { text("stream") == "true" };
+    let (dialect, input_tokens) = (Dialect::OpenAi, words(&json.to_string()));
+    let request =
+        Request { dialect, model, stream, include_usage: false, input_tokens, output_tokens_max: None, body: json };
+    scripted(shared, request, admission, |request, behaviour, _| {
+        let model = &request.model;
+        let usage = behaviour.usage.unwrap_or_else(|| audio::count(model, &request.body, request.input_tokens));
+        let reported = (!behaviour.no_usage).then_some(usage);
+        let heard = behaviour.content.as_deref().unwrap_or(DEFAULT_CONTENT);
+        let content = match (speaks, request.stream) {
+            (true, true) => Content::Events(audio::speech_events(reported)),
+            (true, false) => Content::Other(Bytes::from_static(audio::SOUND), "audio/mpeg"),
+            (false, true) => Content::Events(audio::transcript_events(model, heard, reported)),
+            (false, false) if ["text", "srt", "vtt"].contains(&form.as_str()) => {
+                Content::Other(Bytes::from(heard.to_owned()), "text/plain; charset=utf-8")
+            }
+            (false, false) => Content::Whole(audio::transcript(model, heard, reported)),
+        };
+        (content, usage)
+    })
+    .await
+}
+
 fn embedded(request: &Request, behaviour: &Behaviour, batch: bool, tokens: Option<u64>) -> Value {
     let body = &request.body;
     let list = body.get("requests").and_then(Value::as_array);
@@ -216,6 +253,8 @@ fn embedded(request: &Request, behaviour: &Behaviour, batch: bool, tokens: Optio
 enum Content {
     Whole(Value),
     Events(Vec<super::event::Event>),
+    /// Bytes of another type than JSON.
+    Other(Bytes, &'static str),
 }
 
 /// Answers as scripted, or by default when nothing is scripted.
@@ -246,6 +285,10 @@ async fn scripted(
     let streamed = request.stream && !fails;
     let mut outcome = if fails { Outcome::Failed } else { Outcome::Completed };
     let dialect = request.dialect;
+    let kind = match &content {
+        Content::Other(_, kind) if !fails && behaviour.raw_body.is_none() => Some(*kind),
+        _ => None,
+    };
     let schedule = match (&behaviour.raw_body, content) {
         (Some(raw), _) => schedule::plain(raw.clone().into_bytes(), &behaviour),
         (None, _) if fails => {
@@ -254,6 +297,7 @@ async fn scripted(
             schedule::plain(body.to_string().into_bytes(), &behaviour)
         }
         (None, Content::Events(events)) => schedule::stream(dialect, &events, &behaviour, usage.output_tokens),
+        (None, Content::Other(bytes, _)) => schedule::plain(bytes.to_vec(), &behaviour),
         (None, Content::Whole(reply)) => {
             let reply = match &behaviour.error_inside_200 {
                 Some(error) => {
@@ -267,7 +311,11 @@ async fn scripted(
     };
     let drip = behaviour.slow_drip_ms.map(Duration::from_millis);
     let body = MockBody::timed(schedule, drip, Some(call), outcome);
-    response::scripted(dialect, serial, &behaviour, streamed, body)
+    let mut response = response::scripted(dialect, serial, &behaviour, streamed, body);
+    if let Some(kind) = kind {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    response
 }
 
 /// What a plain call costs; none when its answer needs more thought.

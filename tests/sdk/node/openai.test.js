@@ -204,3 +204,28 @@ test('texts are moderated', async () => {
   const judged = await client.moderations.create({ input: ['one', 'two'] });
   assert.deepEqual(judged.results.map((result) => result.flagged), [false, false]);
 });
+
+test('a text is spoken', async () => {
+  const bare = 'test-js-speech';
+  const spoken = await client.audio.speech.create({ model: modelName('openai', bare), voice: 'alloy', input: 'hey' });
+  assert.equal(spoken.headers.get('content-type'), 'audio/mpeg');
+  assert.ok((await spoken.arrayBuffer()).byteLength > 0);
+  assert.deepEqual((await requests(bare)).at(-1).body, { model: bare, voice: 'alloy', input: 'hey' });
+});
+
+test('a recording is written down', async () => {
+  const bare = 'test-js-gpt-recording';
+  const model = modelName('openai', bare);
+  const file = () => new File([new Uint8Array(64)], 'a.wav', { type: 'audio/wav' });
+  const heard = await client.audio.transcriptions.create({ model, file: file(), include: ['logprobs'] });
+  assert.equal(heard.text, DEFAULT_CONTENT);
+  const { body } = (await requests(bare)).at(-1);
+  assert.deepEqual([body.model, body['include[]'], body.file.bytes], [bare, 'logprobs', 64]);
+  let text = '';
+  for await (const event of await client.audio.transcriptions.create({ model, file: file(), stream: true })) {
+    if (event.type === 'transcript.text.delta') text += event.delta;
+  }
+  assert.equal(text, DEFAULT_CONTENT);
+  const translated = await client.audio.translations.create({ model, file: file() });
+  assert.equal(translated.text, DEFAULT_CONTENT);
+});

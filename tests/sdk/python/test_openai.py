@@ -244,3 +244,26 @@ def test_texts_are_moderated(client):
     judged = client.moderations.create(input=["one", "two"])
     assert [result.flagged for result in judged.results] == [False, False]
     assert client.moderations.create(model=model_name("openai", "omni-moderation-latest"), input="x").id
+
+
+def test_a_text_is_spoken(client, mock):
+    model = "test-py-speech"
+    asked = {"model": model_name("openai", model), "voice": "alloy", "input": "hey"}
+    with client.audio.speech.with_streaming_response.create(**asked) as spoken:
+        assert spoken.headers["content-type"] == "audio/mpeg"
+        assert b"".join(spoken.iter_bytes())
+    assert mock.requests(model)[-1]["body"] == {"model": model, "voice": "alloy", "input": "hey"}
+
+
+def test_a_recording_is_written_down(client, mock):
+    bare = "test-py-gpt-recording"
+    model, file = model_name("openai", bare), ("a.wav", bytes(64), "audio/wav")
+    heard = client.audio.transcriptions.create(model=model, file=file, include=["logprobs"])
+    assert heard.text == DEFAULT_CONTENT
+    body = mock.requests(bare)[-1]["body"]
+    assert (body["model"], body["include[]"], body["file"]["bytes"]) == (bare, "logprobs", 64)
+    events = client.audio.transcriptions.create(model=model, file=file, stream=True)
+    deltas = [event.delta for event in events if event.type == "transcript.text.delta"]
+    assert "".join(deltas) == DEFAULT_CONTENT
+    assert client.audio.transcriptions.create(model=model, file=file, response_format="text").strip() == DEFAULT_CONTENT
+    assert client.audio.translations.create(model=model, file=file).text == DEFAULT_CONTENT

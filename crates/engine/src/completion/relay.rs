@@ -364,7 +364,7 @@ fn refuse(sender: ReplySender, error: CompletionError) {
 }
 
 /// Sends a piece to a client that reads. One that does not counts as gone; sooner when the server stops.
-async fn send_in_time(
+pub(crate) async fn send_in_time(
     pieces: &mpsc::Sender<Piece>,
     piece: Piece,
     stop: &CancellationToken,

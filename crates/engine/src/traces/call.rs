@@ -9,6 +9,7 @@ mod recall;
 mod tokens;
 
 use privet_dialects::canonical::{Message, Role};
+use privet_dialects::openai::audio::AudioEndpoint;
 use privet_dialects::openai::message;
 use privet_dialects::openai::passed::Endpoint;
 use privet_domain::id::{ConversationId, ProjectId, RequestId};
@@ -21,6 +22,7 @@ use privet_store::{Settlement, UsageSource};
 use serde_json::Value;
 
 use super::{RequestTrace, WayTold};
+use crate::audio::AudioCommand;
 use crate::completion::{CacheTold, ChatCommand, CompletionError};
 use crate::embedding::EmbeddingsCommand;
 use crate::keyring::Caller;
@@ -44,6 +46,8 @@ const EMBEDDINGS: &str = "embeddings";
 const RERANK: &str = "rerank";
 const IMAGES: &str = "images";
 const MODERATION: &str = "moderation";
+const SPEECH: &str = "speech";
+const TRANSCRIPTION: &str = "transcription";
 /// So much of an error's text is kept.
 const ERROR_CHARS_MAX: usize = 2_000;
 
@@ -205,6 +209,39 @@ impl CallTrace {
         call.observation.name = Some(name.to_owned());
         call.observation.input = incoming.input_json().map(|json| JsonText::from_stored(json.to_owned()));
         call
+    }
+
+    /// Of a text that is spoken, or a recording that is written down. No sound is kept.
+    pub(crate) fn of_audio(command: &AudioCommand, target: &Target, began: Timestamp) -> Self {
+        let incoming = &command.incoming;
+        let mut call = Self::begin(&CallFacts {
+            caller: &command.caller,
+            request_id: command.request_id,
+            request: &command.trace,
+            asked_model: Some(&incoming.model),
+            target,
+            began,
+        });
+        let name = match incoming.endpoint {
+            AudioEndpoint::Speech => SPEECH,
+            AudioEndpoint::Transcription | AudioEndpoint::Translation => TRANSCRIPTION,
+        };
+        if call.is_root {
+            call.trace.name = Some(name.to_owned());
+        }
+        call.describe(Description::default(), &command.caller);
+        call.observation.observation_type = Some(ObservationType::Generation);
+        call.observation.name = Some(name.to_owned());
+        call.observation.input = incoming.input_json().map(JsonText::from_stored);
+        if let Some(characters) = incoming.characters() {
+            call.note("characters", characters);
+        }
+        call
+    }
+
+    /// Adds a number to what is said of the call.
+    pub(crate) fn note(&mut self, name: &str, count: u64) {
+        self.observation.metadata.insert(name.to_owned(), count.into());
     }
 
     /// Of texts that are about to be judged. What they say stands where they are kept.

@@ -116,7 +116,7 @@ async fn read(request: Request, limits: &BodyLimits) -> Result<Bytes, ApiError> 
     }
 }
 
-fn too_large(limits: &BodyLimits) -> ApiError {
+pub(super) fn too_large(limits: &BodyLimits) -> ApiError {
     let message =
         format!("The body is larger than {} bytes; send less, or raise `server.body_bytes_max`.", limits.bytes_max);
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)

@@ -28,7 +28,7 @@ use tracing::Instrument as _;
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::prompt_wish::PROMPT_HEADER;
-use super::reply::{CONVERSATION_HEADER, EVENT_STREAM, event_stream};
+use super::reply::{CONVERSATION_HEADER, EVENT_STREAM, event_stream, sound_stream};
 use super::router::Http;
 use super::surface::{ANTHROPIC_BETA, Failure, Surface};
 use super::trace_context::TRACE_HEADER;
@@ -98,7 +98,7 @@ impl<S: Surface> FromRequest<Http> for RepeatableBody<S> {
 
 impl Repeatable {
     /// From a request's head.
-    fn read(request: &Request) -> Result<Option<Self>, NotOnce> {
+    pub(super) fn read(request: &Request) -> Result<Option<Self>, NotOnce> {
         let Some(key) = read_key(request.headers())? else { return Ok(None) };
         let Some(request_id) = request.extensions().get::<RequestId>().copied() else { return Ok(None) };
         let mut hasher = blake3::Hasher::new();
@@ -117,7 +117,7 @@ impl Repeatable {
         Ok(Some(Self { key, request_hash: *hasher.finalize().as_bytes(), request_id }))
     }
 
-    fn with_body(self, body: &[u8]) -> Self {
+    pub(super) fn with_body(self, body: &[u8]) -> Self {
         Self { request_hash: *blake3::keyed_hash(&self.request_hash, body).as_bytes(), ..self }
     }
 }
@@ -227,7 +227,9 @@ impl Attempt {
         if body.size_hint().exact().is_none() {
             let (pieces, receiver) = mpsc::channel(PIECES_WAITING);
             // A client that left is noticed at the first piece.
-            answer(client, Ok(Response::from_parts(parts, event_stream(receiver))));
+            let is_events = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == EVENT_STREAM);
+            let passed = if is_events { event_stream(receiver) } else { sound_stream(receiver) };
+            answer(client, Ok(Response::from_parts(parts, passed)));
             return self.relay(body, kept, pieces).await;
         }
         // A body whose length is known is in memory and cannot fail.

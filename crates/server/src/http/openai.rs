@@ -1,5 +1,6 @@
 //! OpenAI's surface, under `/v1`.
 
+pub(crate) mod audio;
 pub(crate) mod chat_completions;
 pub(crate) mod embeddings;
 pub(crate) mod images;

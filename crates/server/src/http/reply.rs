@@ -1,6 +1,5 @@
 //! A completion as an HTTP response.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -44,29 +43,38 @@ pub(crate) fn respond(reply: Reply, whole: impl FnOnce(Bytes) -> Bytes) -> Respo
 
 /// A body whose pieces come as they are made.
 pub(crate) fn event_stream(pieces: mpsc::Receiver<Piece>) -> Body {
-    Body::new(EventStream { pieces, is_complete: false })
+    Body::new(EventStream { pieces, is_complete: false, tells_cut: false })
 }
+
+/// The same of sound, which has no last word of its own: one that is cut ends in an error, so that nobody takes it for whole.
+pub(crate) fn sound_stream(pieces: mpsc::Receiver<Piece>) -> Body {
+    Body::new(EventStream { pieces, is_complete: false, tells_cut: true })
+}
+
+/// A stream stopped before its end.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer was cut before its end")]
+struct Cut;
 
 /// A stream as a body. It is at its end as soon as the last piece of a complete answer is out: whoever passes it on can tell that
 /// from one that merely stops.
 struct EventStream {
     pieces: mpsc::Receiver<Piece>,
     is_complete: bool,
+    /// Whether an end before the last piece is an error.
+    tells_cut: bool,
 }
 
 impl HttpBody for EventStream {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Cut;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         if self.is_complete {
             return Poll::Ready(None);
         }
         let piece = match ready!(self.pieces.poll_recv(context)) {
-            None => return Poll::Ready(None),
+            None => return Poll::Ready(self.tells_cut.then_some(Err(Cut))),
             Some(Piece::More(bytes)) => bytes,
             Some(Piece::Last(bytes)) => {
                 self.is_complete = true;

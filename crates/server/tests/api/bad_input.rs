@@ -80,6 +80,8 @@ async fn broken_bodies_are_refused_on_every_surface() {
             "/v1/embeddings",
             "/v1/images/generations",
             "/v1/moderations",
+            "/v1/audio/speech",
+            "/v1/audio/transcriptions",
             "/v1beta/models/gpt-4o:generateContent",
             "/v1beta/models/gpt-4o:countTokens",
             "/api/chat",

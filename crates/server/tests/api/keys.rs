@@ -62,6 +62,7 @@ fn expected_scope(method: &str, path: &str) -> Option<&'static str> {
         ("post", path) if path.starts_with("/v1beta/models/") => Some("chat"),
         (_, path) if path.starts_with("/v1/responses") => Some("chat"),
         ("post", "/v1/images/generations" | "/v1/moderations") => Some("chat"),
+        ("post", path) if path.starts_with("/v1/audio/") => Some("chat"),
         ("post", "/v1/embeddings") => Some("embeddings"),
         (
             "post" | "patch",

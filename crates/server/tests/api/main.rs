@@ -11,6 +11,7 @@
 mod alerts;
 mod anthropic;
 mod anthropic_stream;
+mod audio;
 mod bad_input;
 mod cache;
 mod command_line;

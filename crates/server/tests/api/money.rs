@@ -729,6 +729,7 @@ async fn wire_34_every_route_that_reaches_a_provider_is_in_the_ledger() {
         json!({"model": "openai/text-embedding-3-small", "input": "hey"}),
         json!({"model": "openai/gpt-image-1", "prompt": "hey"}),
         json!({"input": "hey"}),
+        json!({"model": "openai/tts-1", "input": "hey"}),
         json!({"contents": [{"parts": [{"text": "hey"}]}], "generationConfig": {"maxOutputTokens": 100}}),
     ];
     for (path, methods) in document["paths"].as_object().unwrap() {
@@ -749,8 +750,16 @@ async fn wire_34_every_route_that_reaches_a_provider_is_in_the_ledger() {
             assert_eq!(after.1 - before.1, after.0 - before.0, "{path} with {body}");
         }
     }
+    for path in ["/v1/audio/transcriptions", "/v1/audio/translations"] {
+        let (kind, body) = crate::audio::form(&[("model", "openai/whisper-1")], &crate::audio::wav());
+        let before = (stand.mock.stats().calls, stand.usage(&key).await["calls"].as_u64().unwrap());
+        let request = stand.client.post(format!("{}{path}", stand.server.url())).bearer_auth(&key.text);
+        assert_eq!(Answer::of(request.header("content-type", kind).body(body)).await.status, 200, "{path}");
+        let after = (stand.mock.stats().calls, stand.usage(&key).await["calls"].as_u64().unwrap());
+        assert_eq!((after.0 - before.0, after.1 - before.1), (1, 1), "{path}");
+    }
     assert_eq!(stand.usage(&key).await["settled_nanos"], stand.bill());
-    assert!(stand.mock.stats().calls >= 9, "{:?}", stand.mock.stats());
+    assert!(stand.mock.stats().calls >= 11, "{:?}", stand.mock.stats());
 }
 
 #[tokio::test]

@@ -1,0 +1,49 @@
+//! `POST /v1/audio/transcriptions`.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use privet_dialects::openai::audio::AudioEndpoint;
+use privet_domain::id::RequestId;
+
+use super::{Asker, pass_recording};
+use crate::http::authenticate::{ForChat, Spending};
+use crate::http::docs::{OpenAiError, RecordingRequest, Transcript};
+use crate::http::form::RepeatableForm;
+use crate::http::router::Http;
+use crate::http::surface::{Failure, OpenAi};
+
+/// Write down what a recording says, in OpenAI's shape.
+///
+/// The parts of the form go to the provider of the model as they are, and its answer comes as it is. A form has at most 26 MiB.
+#[utoipa::path(
+    post, path = "/v1/audio/transcriptions", tag = "OpenAI",
+    request_body(content = RecordingRequest, content_type = "multipart/form-data"),
+    params(("idempotency-key" = Option<String>, Header, description = "Names the request: sent again within 24 h, it is answered as before and costs nothing, if the answer has no more than 1 MB")),
+    responses(
+        (status = 200, description = "The words, as JSON, text, subtitles or events", body = Transcript),
+        (status = 400, description = "The request is wrong, or its model's provider has no such endpoint", body = OpenAiError),
+        (status = 401, description = "No valid key", body = OpenAiError),
+        (status = 402, description = "A budget is used up", body = OpenAiError),
+        (status = 403, description = "The key has not the scope `chat`, or may not use the model, or it has a budget and the model no price", body = OpenAiError),
+        (status = 404, description = "Unknown model", body = OpenAiError),
+        (status = 409, description = "The Idempotency-Key is in use, or was used for another request", body = OpenAiError),
+        (status = 413, description = "The body is too large", body = OpenAiError),
+        (status = 429, description = "Too many requests, here or at the provider; `retry-after` says how long to wait", body = OpenAiError),
+        (status = 502, description = "The provider failed", body = OpenAiError),
+        (status = 503, description = "The provider or the server is unavailable", body = OpenAiError),
+        (status = 504, description = "The provider took too long", body = OpenAiError),
+    ),
+    security(("key" = ["chat"])),
+)]
+pub(crate) async fn create(
+    State(http): State<Http>,
+    Extension(request_id): Extension<RequestId>,
+    Spending { caller, .. }: Spending<OpenAi, ForChat>,
+    headers: HeaderMap,
+    form: RepeatableForm<OpenAi>,
+) -> Result<Response, Failure<OpenAi>> {
+    let asker = Asker { caller, request_id, headers };
+    Ok(pass_recording(http, asker, AudioEndpoint::Transcription, form).await?)
+}
