@@ -305,13 +305,13 @@ async fn what_cannot_be_bounded_is_refused_under_a_budget() {
         (json!({"prompt": {"id": "pmpt_1"}}), true),
         (json!({"context_management": [{"type": "compaction"}]}), true),
         (json!({"models": ["dearer"]}), true),
-        (json!({"input": [{"role": "user", "content": "x"}, {"type": "web_search_call", "id": "ws_1"}]}), true),
+        (json!({"input": [{"role": "user", "content": "x", "file_ids": ["f"]}]}), true),
         (json!({"tools": [{"type": "custom", "name": "grep"}], "truncation": "auto"}), false),
     ] {
         let mut body = json!({"model": MODEL, "input": "x"});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let calls = stand.mock.stats().calls;
-        let request = stand.client.post(format!("{}/v1/responses", stand.server.url())).bearer_auth(&key);
+        let request = stand.client.post(format!("{}/v1/responses", stand.server.url())).bearer_auth(&key.text);
         let answer = Answer::of(request.header("content-type", "application/json").body(body.to_string())).await;
         assert_eq!(
             (answer.status == 200, stand.mock.stats().calls == calls),
