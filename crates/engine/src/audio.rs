@@ -237,7 +237,8 @@ async fn relay(
     }
 }
 
-/// Moves pieces until the provider is done, and says whether that was the proper end. The stream is dropped with it: a cancelled call stops costing at once.
+/// Moves pieces until the provider is done, and says whether that was the proper end. The stream is dropped with it: a cancelled call
+/// stops costing at once.
 async fn pump(
     engine: &Engine,
     mut stream: ByteStream,

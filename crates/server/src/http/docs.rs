@@ -2,6 +2,10 @@
 //!
 //! The shapes here describe what passes through; the ones that Privet itself reads or writes stand beside their handlers.
 
+mod audio;
+
+pub(crate) use audio::{RecordingRequest, SpeechRequest, Transcript};
+
 use serde::Serialize;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
@@ -525,48 +529,6 @@ pub(crate) struct Moderation {
     model: String,
     #[schema(value_type = Vec<Object>)]
     results: Vec<serde_json::Value>,
-}
-
-/// A text to speak. Fields that are not listed pass through.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "it describes what the dialect reads")]
-pub(crate) struct SpeechRequest {
-    /// `provider/model` or an alias.
-    model: String,
-    /// What is to be spoken; with OpenAI at most 4,096 characters.
-    input: String,
-    /// Whose voice.
-    voice: Option<String>,
-    /// Such as `mp3`.
-    response_format: Option<String>,
-    /// `audio`, or `sse` for events, the last of which tells what was used.
-    stream_format: Option<String>,
-}
-
-/// A recording to write down. Fields that are not listed pass through.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "it describes what the dialect reads")]
-pub(crate) struct RecordingRequest {
-    /// `provider/model` or an alias.
-    model: String,
-    /// The recording.
-    #[schema(value_type = String, format = Binary)]
-    file: Vec<u8>,
-    /// Words that are likely to be said.
-    prompt: Option<String>,
-    /// Such as `json`, which tells what was used, or `srt`.
-    response_format: Option<String>,
-    /// Whether the words come as events.
-    stream: Option<bool>,
-}
-
-/// A transcript, as the provider wrote it.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "it describes what passes through")]
-pub(crate) struct Transcript {
-    text: String,
-    #[schema(value_type = Option<Object>)]
-    usage: Option<serde_json::Value>,
 }
 
 /// Models, in Anthropic's shape.

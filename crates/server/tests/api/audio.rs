@@ -235,13 +235,13 @@ async fn wire_07_and_traces_sound_is_made_once_for_its_idempotency_key_and_not_k
         (Some("audio/mpeg"), Some("true"))
     );
     let trace = stand.get(&format!("/api/traces/{}", first.header("x-privet-trace-id").unwrap())).await.json();
-    let observation = &trace["observations"][0];
+    let observation = &trace["steps"][0];
     assert_eq!((&observation["type"], &observation["input"]), (&json!("GENERATION"), &json!("a \"word\"")), "{trace}");
     assert!(observation["metadata"].to_string().contains("\"characters\":8"), "{trace}");
 
     // The same form behind another boundary is the same request.
     let fields = [("model", "whisper-1"), ("prompt", "names")];
-    let (kind, body) = form(&fields, &wav());
+    let (kind, body) = form(&fields, b"a recording of some kind");
     let body = String::from_utf8(body).unwrap();
     let mut answers = Vec::new();
     for boundary in ["b0", "other"] {
@@ -251,7 +251,7 @@ async fn wire_07_and_traces_sound_is_made_once_for_its_idempotency_key_and_not_k
     }
     assert_eq!((&answers[0].body, answers[1].header("idempotency-replayed")), (&answers[1].body, Some("true")));
     let trace = stand.get(&format!("/api/traces/{}", answers[0].header("x-privet-trace-id").unwrap())).await.json();
-    let observation = &trace["observations"][0];
+    let observation = &trace["steps"][0];
     assert!(observation["output"].to_string().contains("The mock upstream answers"), "{trace}");
     assert!(observation["metadata"].to_string().contains("\"seconds\":2"), "{trace}");
     assert_eq!((&observation["input"], stand.mock.stats().calls), (&json!("names"), 2));
