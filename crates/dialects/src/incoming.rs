@@ -28,6 +28,18 @@ pub enum Incoming {
     Gemini(IncomingGenerate),
 }
 
+/// Members that make no difference to an answer.
+const NOT_ASKED: [&str; 8] = [
+    "model",
+    "stream",
+    "stream_options",
+    "metadata",
+    "store",
+    "conversation_id",
+    "conversation",
+    "previous_response_id",
+];
+
 /// Does the same with the request of any dialect.
 macro_rules! each {
     ($incoming:expr, $request:ident => $done:expr) => {
@@ -162,6 +174,20 @@ impl Incoming {
     #[must_use]
     pub fn tools_json(&self) -> Option<&str> {
         each!(self, request => request.tools_json())
+    }
+
+    /// All members of the body that the answer may depend on, as the client wrote them: whatever the canonical form does not know is
+    /// among them. What only says how the answer is given, kept and told is left out, and so is the model's name.
+    #[must_use]
+    pub fn asked(&self) -> Map<String, Value> {
+        let object = match self {
+            Self::OpenAiChat(request) => request.object(),
+            Self::AnthropicMessages(request) => request.object(),
+            Self::OpenAiResponses(request) => request.object(),
+            Self::Gemini(request) => request.object(),
+        };
+        let member = |name: &str| Some((name.to_owned(), object.decode::<Value>(name).ok()??));
+        object.keys().filter(|name| !NOT_ASKED.contains(name)).filter_map(member).collect()
     }
 
     /// Whether the model shall think before it answers.

@@ -37,6 +37,8 @@ fn of_part(part: &Part, needs: &mut BTreeSet<Ability>) {
         Part::Audio { .. } => {
             needs.insert(Ability::Audio);
         }
+        // It becomes text on the way.
+        Part::File { source: Source::Base64 { media_type, .. }, .. } if media_type.starts_with("text/") => {}
         Part::File { .. } => {
             needs.insert(Ability::Documents);
         }
@@ -108,5 +110,13 @@ mod tests {
         let pdf = Source::Base64 { media_type: "application/pdf".into(), data: String::new() };
         incoming.set_lead(vec![message(Part::Image { source: pdf, detail: None })]);
         assert_eq!(incoming.needs(&[]), BTreeSet::from([Ability::Documents]));
+        let file = |media_type: &str| {
+            let source = Source::Base64 { media_type: media_type.into(), data: String::new() };
+            [message(Part::File { source, filename: None })]
+        };
+        let chat = IncomingChat::parse(Bytes::from_static(b"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}"));
+        let incoming = Incoming::from(chat.unwrap());
+        assert_eq!(incoming.needs(&file("application/pdf")), BTreeSet::from([Ability::Documents]));
+        assert_eq!(incoming.needs(&file("text/plain")), BTreeSet::new(), "it is sent as words");
     }
 }

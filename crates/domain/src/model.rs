@@ -17,11 +17,13 @@ pub struct ModelName {
 }
 
 impl ModelName {
-    /// Reads `provider/model`; `None` if a half is missing.
+    /// Reads `provider/model`; `None` if a half is missing, or something in it is no printed character: it would move the cursor of whoever
+    /// reads the name in a terminal.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (provider, model) = text.split_once('/')?;
-        (!provider.is_empty() && !model.is_empty())
+        let is_printed = !text.chars().any(char::is_control);
+        (is_printed && !provider.is_empty() && !model.is_empty())
             .then(|| Self { provider: provider.to_owned(), model: model.to_owned() })
     }
 
@@ -55,5 +57,7 @@ mod tests {
         assert_eq!(ModelName::parse("gpt-4o"), None);
         assert_eq!(ModelName::parse("/gpt-4o"), None);
         assert_eq!(ModelName::parse("openai/"), None);
+        assert_eq!(ModelName::parse("openai/\u{1b}[31mred"), None);
+        assert_eq!(ModelName::parse("openai/a\nb"), None);
     }
 }

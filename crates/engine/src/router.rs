@@ -215,7 +215,8 @@ impl Router {
             self.default_model,
         );
         // Enough to know it again: a client may send a megabyte for a name.
-        let shown: String = name.chars().take(NAME_CHARS_SHOWN).collect();
+        let shown = name.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter });
+        let shown: String = shown.take(NAME_CHARS_SHOWN).collect();
         let name = if shown.len() < name.len() { format!("{shown}…") } else { shown };
         UnknownModel { name, remedy }
     }

@@ -95,16 +95,17 @@ impl Store {
             let mut erased = ErasedRows { memories, ..ErasedRows::default() };
             for (statement, count) in [
                 (
+                    "DELETE FROM cached_answers WHERE project_id = $1 AND (user_id = $2 OR conversation_id IN (\
+                     SELECT id FROM conversations WHERE project_id = $1 AND user_id = $2))",
+                    &mut erased.cached_answers,
+                ),
+                (
                     "DELETE FROM messages WHERE project_id = $1 AND conversation_id IN (\
                      SELECT id FROM conversations WHERE project_id = $1 AND user_id = $2)",
                     &mut erased.messages,
                 ),
                 ("DELETE FROM conversations WHERE project_id = $1 AND user_id = $2", &mut erased.conversations),
                 (idempotency.as_str(), &mut erased.idempotency),
-                (
-                    "DELETE FROM cached_answers WHERE project_id = $1 AND user_id = $2",
-                    &mut erased.cached_answers,
-                ),
                 (refusals.as_str(), &mut erased.refusals),
             ] {
                 *count = sqlx::query(sqlx::AssertSqlSafe(statement))

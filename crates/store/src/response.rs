@@ -5,6 +5,7 @@ use privet_domain::id::{ApiKeyId, ConversationId, MessageId, ProjectId, Response
 use privet_domain::time::Timestamp;
 use sqlx::types::Uuid;
 
+use crate::cached_answer;
 use crate::conversation::{MessageRow, StoredMessage};
 use crate::db::{Store, reading, writing};
 use crate::error::StoreError;
@@ -195,6 +196,11 @@ impl Store {
             }
             // Writing the row locks it: a turn of another replica comes before or after, not in between.
             sqlx::query("UPDATE conversations SET updated_at = updated_at WHERE id = $1")
+                .bind(conversation)
+                .execute(&mut *conn)
+                .await?;
+            sqlx::query(cached_answer::OF_CONVERSATION)
+                .bind(project.as_uuid())
                 .bind(conversation)
                 .execute(&mut *conn)
                 .await?;

@@ -142,6 +142,11 @@ impl IncomingMessages {
         std::str::from_utf8(self.object.get("tools")?).ok().filter(|tools| *tools != "null")
     }
 
+    /// The body, member by member.
+    pub(crate) const fn object(&self) -> &RawObject {
+        &self.object
+    }
+
     /// Whether the model shall think before it answers.
     #[must_use]
     pub fn asks_for_thinking(&self) -> bool {

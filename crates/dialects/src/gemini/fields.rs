@@ -49,6 +49,11 @@ impl Fields {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
+    /// The object, as it came.
+    pub(super) const fn object(&self) -> &RawObject {
+        &self.object
+    }
+
     /// Where it stands itself.
     pub(super) fn path(&self) -> &str {
         &self.path

@@ -198,6 +198,11 @@ impl IncomingGenerate {
         parameters
     }
 
+    /// The body, member by member.
+    pub(crate) const fn object(&self) -> &RawObject {
+        self.fields.object()
+    }
+
     /// Whether the model shall think before it answers.
     #[must_use]
     pub fn asks_for_thinking(&self) -> bool {

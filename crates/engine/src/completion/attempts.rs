@@ -501,7 +501,9 @@ impl Journey<'_> {
 
     /// Tells the client and the trace which way the request took.
     fn tell_way(&mut self, answered_by: Option<&Target>) {
-        let (cache, structured) = (self.prepared.cache, self.structured);
+        // Whoever may not have an answer is not told whether there is one.
+        let cache = self.prepared.cache.filter(|_| answered_by.is_some());
+        let structured = self.structured;
         let way = WayTold { cache, structured, ..WayTold::of(answered_by, &self.course.notes) };
         if let Some(trace) = &mut self.trace {
             trace.tell_way(&way);

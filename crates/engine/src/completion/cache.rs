@@ -1,7 +1,7 @@
 //! Answers kept for the same question, for whoever asks for that: by the key, or by the request.
 //!
-//! Two questions are the same when their canonical requests are equal, prompt, memories, earlier messages and parameters included,
-//! and the same models may answer. Whether a stream is asked for and in which dialect makes no difference. An answer from here is a
+//! Two questions are the same when their requests are equal, in all that they say and in what they mean: prompt, memories, earlier messages
+//! and parameters included, and the same models may answer. Whether a stream is asked for makes no difference. An answer from here is a
 //! turn of its conversation like any other, and stands in the ledger with a cost of nothing.
 
 use std::str::FromStr;
@@ -254,6 +254,11 @@ fn hash(command: &ChatCommand, gathered: &Gathered<'_>, route: &Route) -> Option
             part(query.as_bytes());
         }
     }
+    // A provider of the client's dialect gets what the canonical form does not know, too: all that was asked counts.
+    let mut asked = Value::Object(command.incoming.asked());
+    asked.sort_all_objects();
+    part(format!("{:?}", command.incoming.dialect()).as_bytes());
+    part(&Value::to_string(&asked).into_bytes());
     part(&Value::to_string(&question).into_bytes());
     Some(*hasher.finalize().as_bytes())
 }

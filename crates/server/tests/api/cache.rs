@@ -23,7 +23,7 @@ fn content(answer: &Answer) -> String {
 }
 
 #[tokio::test]
-async fn the_same_question_is_answered_once_whole_or_streamed_and_in_each_dialect() {
+async fn the_same_question_is_answered_once_whole_or_streamed() {
     let stand = Stand::start().await;
     stand.mock.script_model("gpt-4o", Behaviour::text("Zażółć 🌱").chunks(5));
     let asked = stand.mock.stats().calls;
@@ -45,9 +45,11 @@ async fn the_same_question_is_answered_once_whole_or_streamed_and_in_each_dialec
         Answer::of(request.header("x-privet-cache", "on"))
     };
     assert_eq!(told(&messages(&body).await), Some("miss"), "another limit is another question");
-    let chat = json!({"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "who?"}], "max_tokens": 99});
-    assert_eq!(told(&stand.cached("on", &chat).await), Some("hit"), "of another dialect");
-    assert_eq!(stand.mock.stats().calls - asked, 2);
+    let chat = json!({"max_tokens": 99, "messages": [{"content": "who?", "role": "user"}], "model": "openai/gpt-4o"});
+    assert_eq!(told(&stand.cached("on", &chat).await), Some("miss"), "of another dialect");
+    let chat = json!({"messages": [{"role": "user", "content": "who?"}], "model": "openai/gpt-4o", "max_tokens": 99});
+    assert_eq!(told(&stand.cached("on", &chat).await), Some("hit"), "in another order");
+    assert_eq!(stand.mock.stats().calls - asked, 3);
 }
 
 #[tokio::test]
@@ -82,6 +84,11 @@ async fn nothing_is_kept_or_found_unless_it_is_asked_for_and_whatever_differs_is
         ("seed", json!(1)),
         ("user", json!("eve")),
         ("logit_bias", json!({"1": 2})),
+        ("response_format", json!({"type": "json_object"})),
+        // What only the provider reads, in the middle of what is known.
+        ("response_format", json!({"type": "json_object", "schema": {"required": ["a"]}})),
+        ("messages", json!([{"role": "user", "content": [{"type": "text", "text": "x", "min_pixels": 1}]}])),
+        ("messages", json!([{"role": "user", "content": [{"type": "text", "text": "x", "min_pixels": 2}]}])),
         ("tools", json!([{"type": "function", "function": {"name": "f"}}])),
         ("model", json!("openai/gpt-4o-mini")),
     ] {
@@ -175,6 +182,23 @@ async fn a_hit_costs_nothing_is_a_turn_of_its_conversation_and_is_told_in_its_tr
     };
     assert_eq!(observation["metadata"]["cache"], "hit", "{observation}");
     assert_eq!(observation["calculatedTotalCost"], 0.0, "{observation}");
+}
+
+#[tokio::test]
+async fn an_answer_goes_with_its_response() {
+    let stand = Stand::start().await;
+    let ask = || {
+        let body = json!({"model": "openai/gpt-4o", "input": "x"});
+        Answer::of(stand.post("/v1/responses", body.to_string()).header("x-privet-cache", "on"))
+    };
+    let first = ask().await;
+    let second = ask().await;
+    assert_eq!((told(&first), told(&second)), (Some("miss"), Some("hit")));
+    assert_ne!(first.json()["id"], second.json()["id"], "each is a response of its own");
+    for id in [first, second].map(|answer| answer.json()["id"].as_str().unwrap().to_owned()) {
+        assert_eq!(Answer::of(stand.request(Method::DELETE, &format!("/v1/responses/{id}"))).await.status, 200);
+    }
+    assert_eq!(told(&ask().await), Some("miss"));
 }
 
 #[tokio::test]
