@@ -16,7 +16,7 @@ impl Incoming {
         for part in thread.flat_map(|message| &message.parts) {
             of_part(part, &mut needs);
         }
-        if self.tools_json().is_some_and(|tools| tools.trim_matches(['[', ']', ' ', '\n', '\r', '\t']) != "") {
+        if self.tools_json().is_some_and(|tools| !tools.trim_matches(['[', ']', ' ', '\n', '\r', '\t']).is_empty()) {
             needs.insert(Ability::Tools);
         }
         if self.asks_for_thinking() {

@@ -57,7 +57,7 @@ async fn a_model_without_structured_output_gets_the_schema_in_words_and_the_clie
 async fn an_answer_that_does_not_fit_is_asked_for_once_more_and_both_calls_are_paid() {
     let stand = Stand::start().await;
     let ten = Usage { input_tokens: 10, output_tokens: 10, ..Usage::default() };
-    stand.mock.script_model_once(PLAIN_MODEL, Behaviour::text("I am seven").usage(ten.clone()));
+    stand.mock.script_model_once(PLAIN_MODEL, Behaviour::text("I am seven").usage(ten));
     stand.mock.script_model(PLAIN_MODEL, Behaviour::text("{\"age\":7}").usage(ten));
     let key = stand.create_key(&["--budget", "1.00/day"]).await;
     let answer = stand.chat_as(&key, question(PLAIN, false)).await;
