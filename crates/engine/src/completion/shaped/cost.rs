@@ -20,7 +20,7 @@ const HEIGHT_MAX: usize = 1_000;
 /// So deep may parts nest while an answer is checked: that takes stack.
 const CHECK_DEPTH_MAX: usize = 600;
 /// So many steps a check may take.
-pub(super) const STEPS_MAX: u64 = 2_000_000;
+pub(super) const STEPS_MAX: u64 = 10_000_000;
 /// So many values to compare with are one step.
 const VALUES_PER_STEP: usize = 16;
 
@@ -425,8 +425,9 @@ mod tests {
     #[test]
     fn a_schema_that_names_its_parts_again_and_again_is_refused() {
         for keyword in ["allOf", "anyOf", "oneOf"] {
-            let schema = chain(60, |next| json!({ keyword: [{"$ref": next}, {"$ref": next}] }));
-            assert!(refusal(&schema).contains("apply to one place"), "{}", refusal(&schema));
+            let doubled = |depth| chain(depth, |next| json!({ keyword: [{"$ref": next}, {"$ref": next}] }));
+            assert!(refusal(&doubled(20)).contains("apply to one place"), "{}", refusal(&doubled(20)));
+            assert!(refusal(&doubled(60)).contains("in a row"), "{}", refusal(&doubled(60)));
         }
         let schema = chain(30, |next| json!({"not": {"$ref": next}, "if": {"$ref": next}, "then": {"$ref": next}}));
         assert!(refusal(&schema).contains("apply to one place"));
