@@ -89,6 +89,12 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// Whether it can do everything, as far as is said.
+    #[must_use]
+    pub fn can_all(&self) -> bool {
+        self.abilities.as_ref().is_none_or(|abilities| abilities.len() == Ability::ALL.len())
+    }
+
     /// The first of what is needed that it cannot do.
     #[must_use]
     pub fn lacks(&self, needed: &BTreeSet<Ability>) -> Option<Ability> {
@@ -118,6 +124,7 @@ mod tests {
             abilities: Some(abilities.iter().copied().collect()),
             ..Profile::default()
         };
+        assert!(Profile::default().can_all() && of(&Ability::ALL).can_all() && !of(&[Ability::Tools]).can_all());
         assert_eq!(of(&[]).lacks(&BTreeSet::new()), None);
         assert_eq!(of(&[Ability::Tools]).lacks(&needed), Some(Ability::Images));
         assert_eq!(of(&[Ability::Tools, Ability::Images, Ability::Audio]).lacks(&needed), None);

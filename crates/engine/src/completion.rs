@@ -54,7 +54,6 @@ use attempt::Opened;
 use attempts::{Landed, Prepared};
 use cache::{Asked, Keep};
 use compose::{Gathered, Turn};
-use shaped::Shape;
 
 pub use ability::BeyondTheModel;
 pub use cache::{CacheSettings, CacheTold, CacheWish};
@@ -234,7 +233,6 @@ async fn run(engine: Arc<Engine>, mut command: ChatCommand, left: CancellationTo
         Some(origin) => respond::gather(&command, origin),
         None => compose::gather(&engine, &command).await?,
     };
-    let shape = Shape::read(&engine, &command.incoming, &route)?;
     let cached = cache::ask(&engine, &command, &gathered, &route).await;
     let keep = cached.as_ref().and_then(Asked::keep);
     let (cache, kept) = cached.map_or((None, None), |asked| (Some(asked.told), asked.found));
@@ -244,7 +242,6 @@ async fn run(engine: Arc<Engine>, mut command: ChatCommand, left: CancellationTo
         prompt: led.prompt,
         recollection: led.recollection.as_ref(),
         began,
-        shape,
         cache,
         kept,
     };

@@ -52,15 +52,14 @@ pub(super) fn check(
     {
         return Err(BeyondTheModel::Output { model: target.name(), asked, most }.into());
     }
-    // Most models can do all that most requests need: what is needed is looked for only where something is lacking.
-    let Some(abilities) = price.profile.abilities.as_ref().filter(|abilities| abilities.len() < Ability::ALL.len())
-    else {
+    // What is needed is looked for only where something may be lacking.
+    if price.profile.can_all() {
         return Ok(());
-    };
-    let needs = incoming.needs(history);
-    let lacking = needs.difference(abilities).find(|ability| **ability != Ability::StructuredOutput);
-    match lacking {
-        Some(ability) => Err(BeyondTheModel::Lacks { model: target.name(), ability: *ability }.into()),
+    }
+    let mut needs = incoming.needs(history);
+    needs.remove(&Ability::StructuredOutput);
+    match price.profile.lacks(&needs) {
+        Some(ability) => Err(BeyondTheModel::Lacks { model: target.name(), ability }.into()),
         None => Ok(()),
     }
 }

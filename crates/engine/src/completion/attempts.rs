@@ -52,8 +52,6 @@ pub(super) struct Prepared<'a> {
     pub(super) recollection: Option<&'a Recollection>,
     /// When the request came.
     pub(super) began: Timestamp,
-    /// The schema that its answer must keep to, where a target does not by itself.
-    pub(super) shape: Option<Shape>,
     /// What the cache did for it.
     pub(super) cache: Option<CacheTold>,
     /// The answer that is kept for it, and who gave it.
@@ -85,6 +83,8 @@ struct Journey<'a> {
     fetched: FetchedMedia,
     /// So that a switch stops the chat between two calls too.
     stoppable: Option<Arc<Stoppable>>,
+    /// The schema that its answer must keep to, once a target is called that does not by itself.
+    shape: Option<Shape>,
     /// What did not fit the schema, once it is asked for again.
     again: Option<Again>,
     /// How the answer came to fit it.
@@ -142,6 +142,7 @@ pub(super) async fn travel(
         flights: Vec::new(),
         fetched: FetchedMedia::default(),
         stoppable: None,
+        shape: None,
         again: None,
         structured: None,
     };
@@ -191,7 +192,7 @@ impl Journey<'_> {
 
     /// The answer as its schema wants it, where that is not the provider's to see to.
     fn fitted(&mut self, flight: &Flight, opened: Opened) -> Result<Opened, Box<Unfit>> {
-        match (&self.prepared.shape, opened) {
+        match (&self.shape, opened) {
             (Some(shape), Opened::Whole(whole, headers)) if flight.is_shaped => {
                 let answer = shape.fit(whole.answer)?;
                 self.structured = Some(match self.again {

@@ -4,7 +4,7 @@
 mod cost;
 
 use jsonschema::{PatternOptions, Validator};
-use privet_dialects::BadRequest;
+use privet_dialects::Unsupported;
 use privet_dialects::canonical::{FinishReason, Message, Part};
 use privet_dialects::incoming::Incoming;
 use privet_dialects::shaping::Again;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use self::cost::{Plan, STEPS_MAX};
 use super::ability::price_of;
 use crate::Engine;
-use crate::router::{Route, Target};
+use crate::router::Target;
 
 /// How an answer came to keep to its schema, where its model does not by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ const CANDIDATES_MAX: usize = 64;
 const VAIN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Whether a target keeps to no schema by itself: by its configuration, or else by the price book.
-pub(super) fn is_needed(engine: &Engine, target: &Target) -> bool {
+fn is_needed(engine: &Engine, target: &Target) -> bool {
     match target.provider.structured_output() {
         Some(StructuredOutput::Native) => false,
         Some(StructuredOutput::Emulated) => true,
@@ -77,23 +77,22 @@ pub(super) fn is_needed(engine: &Engine, target: &Target) -> bool {
 }
 
 impl Shape {
-    /// The schema that the request names, where one of the targets needs help with it.
+    /// The schema that the request names, where the target needs help with it.
     ///
     /// # Errors
-    /// When it is no JSON Schema, or one that takes too long to check.
-    pub(super) fn read(engine: &Engine, incoming: &Incoming, route: &Route) -> Result<Option<Self>, BadRequest> {
-        if !route.targets().any(|target| is_needed(engine, target)) {
-            return Ok(None);
-        }
-        incoming.answer_schema().map(|schema| Self::of(&schema)).transpose()
+    /// When it is no JSON Schema, or one that takes too long to check; a target that keeps to schemas by itself may still take it.
+    pub(super) fn read(engine: &Engine, incoming: &Incoming, target: &Target) -> Result<Option<Self>, Unsupported> {
+        // Few requests name one: that is asked first.
+        let schema = incoming.answer_schema().filter(|_| is_needed(engine, target));
+        schema.map(|schema| Self::of(&schema)).transpose()
     }
 
-    fn of(schema: &Value) -> Result<Self, BadRequest> {
+    fn of(schema: &Value) -> Result<Self, Unsupported> {
         let refused = |fault: &str| {
             let message = format!(
                 "The schema of the answer cannot be checked here: {fault}. Mend it, or take a model that keeps to schemas by itself."
             );
-            BadRequest::at("response_format", message)
+            Unsupported::new("response_format", message)
         };
         let plan = Plan::of(schema).map_err(|fault| refused(&fault))?;
         // No pattern takes more time than its text is long, and nothing is fetched.

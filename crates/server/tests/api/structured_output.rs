@@ -101,6 +101,20 @@ async fn a_provider_may_be_set_to_it_and_a_bad_schema_is_refused() {
 }
 
 #[tokio::test]
+async fn a_schema_that_cannot_be_checked_here_goes_to_a_model_that_keeps_to_it_by_itself() {
+    let toml =
+        format!("[models]\nsafe = [\"{PLAIN}\", \"openai/gpt-4o\"]\nnative = [\"openai/gpt-4o\", \"{PLAIN}\"]\n");
+    let stand = Stand::with_config(&toml).await;
+    stand.mock.script_model("gpt-4o", Behaviour::text("{\"age\":8}"));
+    for (model, status) in [(PLAIN, 400), ("safe", 200), ("native", 200)] {
+        let mut body = question(model, false);
+        body["response_format"]["json_schema"]["schema"] = json!({"$dynamicRef": "#a", "$dynamicAnchor": "a"});
+        let answer = stand.chat(body).await;
+        assert_eq!((answer.status, told(&answer)), (status, None), "{model}: {answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_beyond_a_model_is_refused_before_it_is_sent_and_passed_to_one_that_can() {
     let toml = format!("[models]\nsafe = [\"{PLAIN}\", \"openai/gpt-4o\"]\n");
     let stand = Stand::with_config(&toml).await;

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use privet_dialects::Unsupported;
 use privet_dialects::shaping::Shaping;
 use privet_domain::id::ConversationId;
 use privet_store::StoreError;
 use tokio::time::Instant;
 
-use super::super::{CompletionError, Sending, admit, compose, encode, shaped};
+use super::super::shaped::Shape;
+use super::super::{CompletionError, Sending, admit, compose, encode};
 use super::{Flight, Journey, Prepared};
 use crate::admission::CallOrder;
 use crate::linked_media::{LinkedMediaError, OpenLinks};
@@ -56,9 +58,9 @@ impl Journey<'_> {
         let (command, gathered) = (self.prepared.command, self.prepared.gathered);
         // Only so many calls of a request have ids: more would be a course that does not end.
         let call_id = self.course.take_call(command.request_id).ok_or(CompletionError::Stopped)?;
+        let is_shaped = self.is_shaped(&target)?;
         loop {
-            let sending = self.sending(&target);
-            let is_shaped = matches!(sending, Sending::Shaped(_));
+            let sending = self.sending(is_shaped);
             let admission = admit(self.engine, command, (&target, sending), gathered, (call_id, order.clone())).await?;
             let body = encode(command, (&target, sending), &gathered.history, &admission)?;
             let body = self.close_links(&target, body).await?;
@@ -118,13 +120,23 @@ impl Journey<'_> {
         Ok(open.close(&body, &self.fetched))
     }
 
-    /// How the request goes to a target.
-    fn sending(&self, target: &Target) -> Sending<'_> {
+    /// Whether the target must be helped to keep to a schema.
+    fn is_shaped(&mut self, target: &Target) -> Result<bool, Unsupported> {
         if self.prepared.kept.is_some() {
-            return Sending::Kept;
+            return Ok(false);
         }
-        match &self.prepared.shape {
-            Some(shape) if shaped::is_needed(self.engine, target) => {
+        let shape = Shape::read(self.engine, &self.prepared.command.incoming, target)?;
+        let is_shaped = shape.is_some();
+        // An answer under way may still have to fit it.
+        self.shape = shape.or(self.shape.take());
+        Ok(is_shaped)
+    }
+
+    /// How the request goes to a target.
+    fn sending(&self, is_shaped: bool) -> Sending<'_> {
+        match &self.shape {
+            _ if self.prepared.kept.is_some() => Sending::Kept,
+            Some(shape) if is_shaped => {
                 Sending::Shaped(Shaping { instructions: shape.instructions(), again: self.again.as_ref() })
             }
             _ => Sending::AsItCame,
